@@ -1,0 +1,3 @@
+//! The `npusim` command.
+
+fn main() {}

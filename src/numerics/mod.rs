@@ -1,0 +1,1 @@
+//! Exact arithmetic of number formats: what a value, a block or a product of them is, bit for bit.

@@ -1,0 +1,149 @@
+//! Shapes of matrices and of matrix products, and the arithmetic of tiling them.
+
+use std::fmt;
+
+/// Rows x columns of a row-major matrix. A vector is a matrix of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct MatrixShape {
+    /// Number of rows.
+    pub rows: u64,
+    /// Number of columns.
+    pub columns: u64,
+}
+
+impl MatrixShape {
+    /// A shape of `rows` x `columns`.
+    pub const fn new(rows: u64, columns: u64) -> MatrixShape {
+        MatrixShape { rows, columns }
+    }
+
+    /// Number of elements.
+    pub const fn elements(self) -> u64 {
+        self.rows * self.columns
+    }
+}
+
+impl fmt::Display for MatrixShape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}x{}", self.rows, self.columns)
+    }
+}
+
+/// The shape of `Y[m, n] = X[m, k] * W[k, n]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct GemmShape {
+    /// Rows of X and Y (tokens).
+    pub m: u64,
+    /// Columns of X, rows of W (input channels).
+    pub k: u64,
+    /// Columns of W and Y (output channels).
+    pub n: u64,
+}
+
+impl GemmShape {
+    /// A product of `[m, k]` by `[k, n]`.
+    pub const fn new(m: u64, k: u64, n: u64) -> GemmShape {
+        GemmShape { m, k, n }
+    }
+
+    /// Multiply-accumulates of the dense product, `m * k * n`.
+    pub const fn macs(self) -> u64 {
+        self.m * self.k * self.n
+    }
+
+    /// Shape of the left operand, `[m, k]`.
+    pub const fn left(self) -> MatrixShape {
+        MatrixShape::new(self.m, self.k)
+    }
+
+    /// Shape of the right operand, `[k, n]`.
+    pub const fn right(self) -> MatrixShape {
+        MatrixShape::new(self.k, self.n)
+    }
+
+    /// Shape of the product, `[m, n]`.
+    pub const fn output(self) -> MatrixShape {
+        MatrixShape::new(self.m, self.n)
+    }
+}
+
+impl fmt::Display for GemmShape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}x{}x{}", self.m, self.k, self.n)
+    }
+}
+
+/// A half-open range of indices along one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Span {
+    /// First index.
+    pub start: u64,
+    /// One past the last index.
+    pub end: u64,
+}
+
+impl Span {
+    /// The indices `start..end`.
+    pub const fn new(start: u64, end: u64) -> Span {
+        Span { start, end }
+    }
+
+    /// Number of indices.
+    pub const fn len(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it holds no index.
+    pub const fn is_empty(self) -> bool {
+        self.end == self.start
+    }
+}
+
+/// One axis of `extent` indices cut into blocks of `block`; the last block may be ragged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Blocking {
+    /// Indices along the axis.
+    pub extent: u64,
+    /// Indices in each block but possibly the last.
+    pub block: u64,
+}
+
+impl Blocking {
+    /// Cuts `extent` into blocks of at most `block` (clamped to `1..=extent`).
+    pub const fn new(extent: u64, block: u64) -> Blocking {
+        let block = if block == 0 {
+            1
+        } else if extent != 0 && block > extent {
+            extent
+        } else {
+            block
+        };
+        Blocking { extent, block }
+    }
+
+    /// Number of blocks, the ragged one included.
+    pub const fn count(self) -> u64 {
+        self.extent.div_ceil(self.block)
+    }
+
+    /// The indices of block `index`.
+    pub const fn span(self, index: u64) -> Span {
+        let start = index * self.block;
+        let end = start + self.block;
+        Span::new(start, if end > self.extent { self.extent } else { end })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_is_ragged_and_the_blocks_cover_the_axis_once() {
+        let blocking = Blocking::new(10, 4);
+        assert_eq!(blocking.count(), 3);
+        assert_eq!(blocking.span(2), Span::new(8, 10));
+        let covered: u64 = (0..blocking.count()).map(|index| blocking.span(index).len()).sum();
+        assert_eq!(covered, 10);
+    }
+}
