@@ -6,6 +6,14 @@
 //! The modules below stand in layers, lowest first; a module imports only from those above it in this list.
 
 pub mod config;
+pub mod dataflow;
+pub mod hardware;
+pub mod memory;
 pub mod numerics;
+pub mod program;
+pub mod schedule;
+pub mod scheme;
 pub mod shape;
+pub mod timing;
 pub mod units;
+pub mod workload;

@@ -126,6 +126,11 @@ impl Blocking {
         self.extent.div_ceil(self.block)
     }
 
+    /// Whether block `index` is the last one.
+    pub const fn is_last(self, index: u64) -> bool {
+        (index + 1) * self.block >= self.extent
+    }
+
     /// The indices of block `index`.
     pub const fn span(self, index: u64) -> Span {
         let start = index * self.block;

@@ -20,6 +20,9 @@ pub trait Dataflow: Sync + std::fmt::Debug {
     /// Runs `tile` from cycle `ready` on, after whatever `state` says is still under way, and updates `state`.
     fn issue(&self, array: &SystolicArray, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases;
 
+    /// Cycles between two folds of `m` streamed rows in the steady state, where no port is in the way.
+    fn steady_period(&self, array: &SystolicArray, m: u64) -> u64;
+
     /// Folds that the array makes of a tile of `k` x `n` stationary elements and `m` streamed rows.
     fn folds(&self, array: &SystolicArray, tile: &TileWork) -> u64;
 
@@ -48,6 +51,8 @@ pub struct TileWork {
     pub macs_per_element_per_cycle: u64,
     /// Cycles between two streamed rows: 1, or more where a port cannot deliver a row a cycle.
     pub row_interval: u64,
+    /// Cycles between two rows of stationary elements being loaded: 1, or more where a port cannot deliver them.
+    pub load_interval: u64,
 }
 
 /// What earlier tiles have left under way in an array.

@@ -28,7 +28,7 @@ impl Dataflow for WeightStationary {
 
     fn issue(&self, array: &SystolicArray, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
         let folds = self.folds(array, tile);
-        let load = array.rows;
+        let load = array.rows * tile.load_interval;
         let stream = tile.m * tile.row_interval;
         // A ragged last column fold drains earlier: only used columns carry results.
         let used_columns = (tile.n - 1) % array.columns + 1;
@@ -39,9 +39,8 @@ impl Dataflow for WeightStationary {
             let last = first_stream + Cycles((folds - 1) * stream.max(load));
             (last, last + Cycles(stream))
         } else {
-            // Full columns drain before the next fold loads; only the last fold can be ragged in n.
-            let serial_fold = load + stream + array.rows + array.columns - 2;
-            let last = first_stream + Cycles((folds - 1) * serial_fold);
+            // A full fold drains before the next one loads; only the last fold can be ragged in n.
+            let last = first_stream + Cycles((folds - 1) * (serial_fold(array, stream) + load - array.rows));
             (last, last + Cycles(stream))
         };
         let complete = stream_end + Cycles(drain);
@@ -53,6 +52,10 @@ impl Dataflow for WeightStationary {
         TilePhases { start, next_issue: state.load_free, operands_released: stream_end, complete }
     }
 
+    fn steady_period(&self, array: &SystolicArray, m: u64) -> u64 {
+        if array.double_buffered { m.max(array.rows) } else { serial_fold(array, m) }
+    }
+
     fn folds(&self, array: &SystolicArray, tile: &TileWork) -> u64 {
         tile.k.div_ceil(array.rows * tile.macs_per_element_per_cycle) * tile.n.div_ceil(array.columns)
     }
@@ -60,6 +63,11 @@ impl Dataflow for WeightStationary {
     fn issued_macs(&self, array: &SystolicArray, tile: &TileWork) -> u64 {
         self.folds(array, tile) * tile.m * array.processing_elements() * tile.macs_per_element_per_cycle
     }
+}
+
+/// Cycles of a fold of `m` rows that overlaps with nothing.
+fn serial_fold(array: &SystolicArray, m: u64) -> u64 {
+    2 * array.rows + m + array.columns - 2
 }
 
 #[cfg(test)]
@@ -70,7 +78,7 @@ mod tests {
         SystolicArray { rows: 8, columns: 8, dataflow: "weight_stationary", double_buffered: true };
 
     fn tile(m: u64, k: u64, n: u64) -> TileWork {
-        TileWork { m, k, n, macs_per_element_per_cycle: 1, row_interval: 1 }
+        TileWork { m, k, n, macs_per_element_per_cycle: 1, row_interval: 1, load_interval: 1 }
     }
 
     #[test]

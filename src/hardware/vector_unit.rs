@@ -50,8 +50,8 @@ impl VectorFunction {
     }
 }
 
-/// A vector unit. One command runs its functions one after the other over the same tile; the tile is read once and
-/// written once.
+/// A vector unit. One command runs its functions one after the other over the same tile. A row buffer holds the row
+/// under way, so whatever the number of functions, each input is read once and each result written once.
 #[derive(Clone, Debug)]
 pub struct VectorUnit {
     /// Unique name.

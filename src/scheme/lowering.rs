@@ -65,7 +65,7 @@ impl<'a> Lowering<'a> {
         let tensor = self.program.add_tensor(ProgramTensor {
             name: description.name.clone(),
             shape: description.shape,
-            format: &formats::fp32::FP32,
+            format: &formats::FP32,
             origin: Origin::Source(id),
             recorded: None,
         });
@@ -98,7 +98,7 @@ impl<'a> Lowering<'a> {
         target: &'static ElementFormat,
     ) -> Scale {
         let shape = scope_shape(scope, self.program.tensor(input).shape);
-        let tensor = self.produced(layer, "x_scale", shape, &formats::fp32::FP32);
+        let tensor = self.produced(layer, "x_scale", shape, &formats::FP32);
         self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
         Scale { tensor, scope, source: ScaleSource::Dynamic }
     }
@@ -128,7 +128,7 @@ impl<'a> Lowering<'a> {
         let input = self.source(weight);
         let shape = self.program.tensor(input).shape;
         let scale_shape = scope_shape(scope, shape);
-        let tensor = self.tensor(layer, "w_scale", scale_shape, &formats::fp32::FP32, Origin::Prepared);
+        let tensor = self.tensor(layer, "w_scale", scale_shape, &formats::FP32, Origin::Prepared);
         let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
         let scale = Scale { tensor, scope, source: ScaleSource::Static };
         let reduce = OpKind::Reduce { input, output: tensor, scope, target: format };
@@ -147,7 +147,7 @@ impl<'a> Lowering<'a> {
         (right, right_scale): (TensorId, Scale),
     ) -> TensorId {
         let shape = gemm.shape;
-        let sums = self.produced(layer, "sums", shape.output(), &formats::int32::INT32);
+        let sums = self.produced(layer, "sums", shape.output(), &formats::INT32);
         self.push(layer, Path::Body, OpKind::Gemm(Gemm { shape, left, right, output: sums }));
         let bias = gemm.bias.map(|bias| self.source(bias));
         let output = self.produced(layer, "out", shape.output(), self.workload.activation_format());

@@ -54,7 +54,7 @@ impl Scheme for W8A8 {
     }
 
     fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        let format = &formats::int8::INT8;
+        let format = &formats::INT8;
         let weight = lowering.prepared_weight(layer, gemm.weight, self.weight_scope, format);
         let input = lowering.value(gemm.input);
         let scale = lowering.dynamic_scale(layer, input, self.activation_scope, format);

@@ -245,8 +245,7 @@ mod tests {
     }
 
     fn build(layers: Vec<Layer>) -> Result<Workload, WorkloadError> {
-        let input =
-            TensorDescription { name: "x".to_owned(), shape: MatrixShape::new(2, 2), source: None };
+        let input = TensorDescription { name: "x".to_owned(), shape: MatrixShape::new(2, 2), source: None };
         let format = formats::by_name("fp32").expect("fp32 is registered");
         Workload::try_new("test".to_owned(), format, vec![input], layers)
     }
