@@ -8,5 +8,6 @@ pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;
 pub mod functions;
+pub mod quantize;
 pub mod requantize;
 pub mod tensor;
