@@ -1,3 +1,11 @@
 //! Exact arithmetic of number formats: what a value, a block or a product of them is, bit for bit.
+//!
+//! Everything here is a function of its arguments: no hardware, no time, no platform library. Exponents are read from
+//! bits and powers of two are built from bits, rounding and overflow are named at every step, so the same codes come
+//! out on every machine.
 
+pub mod accumulate;
+pub mod float_bits;
+pub mod formats;
 pub mod gemm;
+pub mod tensor;
