@@ -137,7 +137,7 @@ impl Truncation {
     /// # Errors
     /// [`TruncationError::Group`] when `group` does not divide the products of an operation.
     pub fn with_group(self, group: NonZeroU32) -> Result<Self, TruncationError> {
-        if self.products.get() % group.get() != 0 {
+        if !self.products.get().is_multiple_of(group.get()) {
             return Err(TruncationError::Group { group, products: self.products });
         }
         Ok(Self { group, ..self })
