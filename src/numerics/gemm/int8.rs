@@ -72,7 +72,12 @@ pub struct PackedBlock<'a> {
 }
 
 impl PackedBlock<'_> {
-    fn shape(&self) -> (usize, usize) {
+    /// The elements of column `j`, k ascending; `j` is below the number of columns.
+    pub(super) fn column(&self, j: usize) -> &[i8] {
+        self.transposed.row(j)
+    }
+
+    pub(super) fn shape(&self) -> (usize, usize) {
         (self.transposed.columns(), self.transposed.rows())
     }
 }

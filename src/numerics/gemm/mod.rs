@@ -6,10 +6,20 @@
 //!
 //! The kernels know nothing of layers, schedules or buffers, and none of them allocates the output.
 
+pub mod dequantize;
+pub mod float;
 pub mod int8;
+pub mod integer;
 mod matrix;
+mod operand;
+pub mod zero_points;
+
+use std::ops::Range;
 
 pub use matrix::{Matrix, MatrixMut};
+pub use operand::{BlockScales, Operand, OperandPart};
+
+use crate::numerics::formats::ElementFormat;
 
 /// Why a product was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +40,9 @@ pub enum GemmError {
     #[error("the block of rows {rows:?} and columns {columns:?} is not inside a view of {of_rows} x {of_columns}")]
     BlockOutOfBounds {
         /// Rows asked for.
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         /// Columns asked for.
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
         /// Rows of the view.
         of_rows: usize,
         /// Columns of the view.
@@ -54,6 +64,62 @@ pub enum GemmError {
         /// Columns of C.
         c_columns: usize,
     },
+    /// The kernel has no use for elements of this format.
+    #[error("elements of format {format} cannot be multiplied here")]
+    UnsupportedFormat {
+        /// The format given.
+        format: &'static ElementFormat,
+    },
+    /// The number of scales is not one a block.
+    #[error("{given} block scales for {rows} rows of {k} elements in blocks of {block}")]
+    WrongScales {
+        /// Rows of the operand.
+        rows: usize,
+        /// Elements of a row.
+        k: usize,
+        /// Elements of a block.
+        block: usize,
+        /// Scales given.
+        given: usize,
+    },
+    /// The operands are scaled in other blocks than the accumulators expect.
+    #[error("the operand has blocks of {operand} elements, the accumulators expect {accumulator}")]
+    BlockMismatch {
+        /// Elements of a block of the operand.
+        operand: usize,
+        /// Elements of a block as the accumulators count.
+        accumulator: usize,
+    },
+    /// The operands give different segments of k.
+    #[error("A gives k {a:?}, B gives k {b:?}, or their depths differ")]
+    SegmentMismatch {
+        /// Segment of A.
+        a: Range<usize>,
+        /// Segment of B.
+        b: Range<usize>,
+    },
+    /// A segment of k would cut one operation of the accumulation order in two.
+    #[error("k {segment:?} does not start and end at a multiple of {step}, the products of one operation")]
+    SplitOperation {
+        /// The segment given.
+        segment: Range<usize>,
+        /// Products of one operation.
+        step: usize,
+    },
+    /// A slice has another length than the shape asks for.
+    #[error("{what}: {expected} elements are needed, {given} were given")]
+    WrongLength {
+        /// Which argument.
+        what: &'static str,
+        /// Elements needed.
+        expected: usize,
+        /// Elements given.
+        given: usize,
+    },
+}
+
+fn check_length(what: &'static str, expected: usize, given: usize) -> Result<(), GemmError> {
+    if expected == given { Ok(()) } else { Err(GemmError::WrongLength { what, expected, given }) }
 }
 
 /// Holds the three shapes of a product against each other; each is `(rows, columns)`.
