@@ -5,13 +5,11 @@
 //! out on every machine.
 
 pub mod accumulate;
-pub mod float_bits;
-pub mod formats;
-pub mod gemm;
 pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;
 pub mod functions;
+pub mod gemm;
 pub mod quantize;
 pub mod requantize;
 pub mod tensor;
