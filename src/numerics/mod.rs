@@ -4,10 +4,12 @@
 //! bits and powers of two are built from bits, rounding and overflow are named at every step, so the same codes come
 //! out on every machine.
 
+pub mod accumulate;
 pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;
 pub mod functions;
+pub mod gemm;
 pub mod quantize;
 pub mod requantize;
 pub mod tensor;

@@ -1,0 +1,52 @@
+//! INT32 sums to f32: one scale a row of A times one a column of B, groups of k added in ascending order.
+
+use crate::numerics::gemm::{GemmError, Matrix, MatrixMut, check_length};
+
+/// `y = f32(y + f32(f32(sum) * f32(row_scale * column_scale)))` for each output.
+///
+/// `sums` and `y` are `m` x `n`; called once for each group of k, ascending. With a zero `y` it is the plain dequantization
+/// of a product, bit for bit.
+///
+/// # Errors
+/// [`GemmError::WrongLength`] when the shapes or the numbers of scales differ.
+pub fn add_dequantized(
+    sums: Matrix<'_, i32>,
+    row_scales: &[f32],
+    column_scales: &[f32],
+    mut y: MatrixMut<'_, f32>,
+) -> Result<(), GemmError> {
+    check_length("rows of the sums", y.rows(), sums.rows())?;
+    check_length("columns of the sums", y.columns(), sums.columns())?;
+    check_length("row scales", y.rows(), row_scales.len())?;
+    check_length("column scales", y.columns(), column_scales.len())?;
+    for (i, &row_scale) in row_scales.iter().enumerate() {
+        for ((y, &sum), &column_scale) in y.row(i).iter_mut().zip(sums.row(i)).zip(column_scales) {
+            *y += sum as f32 * (row_scale * column_scale);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::add_dequantized;
+    use crate::numerics::gemm::{Matrix, MatrixMut};
+
+    #[test]
+    fn the_scales_are_multiplied_before_the_sum() {
+        // f32(3 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
+        // 0x3C23D70B = 10737419 * 2^-30, three times that is 32212257 * 2^-30, which rounds to 16106128 * 2^-29.
+        let sums = [3];
+        let mut y = [0f32];
+        let view = MatrixMut::dense(&mut y, 1, 1).unwrap();
+        add_dequantized(Matrix::dense(&sums, 1, 1).unwrap(), &[0.1], &[0.1], view).unwrap();
+        assert_eq!(y[0], 16_106_128.0 * 2f32.powi(-29));
+    }
+
+    #[test]
+    fn missing_scales_are_refused() {
+        let (sums, mut y) = ([1, 2], [0f32; 2]);
+        let view = MatrixMut::dense(&mut y, 1, 2).unwrap();
+        assert!(add_dequantized(Matrix::dense(&sums, 1, 2).unwrap(), &[1.0], &[1.0], view).is_err());
+    }
+}

@@ -1,0 +1,551 @@
+//! Products with a floating point accumulator: FP16, BF16, MX and NVFP4 operands, every [`AccumulationOrder`].
+//!
+//! [`reference`] evaluates each output on its own, as `accumulate` defines it. [`multiply_accumulate`] gives the same bits
+//! and takes a fast path where one is proven: `sequential` in f32 arithmetic when every scaled element is an f32, and
+//! `block` in integers when the products of a block fit in 32 or 64 bits. Both paths vectorise across the columns of
+//! C, never along k.
+//!
+//! Scales of whole tensors, rows or columns are not applied here.
+
+use multiversion::multiversion;
+
+use crate::numerics::accumulate::{AccumulationOrder, Destination, FloatAccumulator, Term, round};
+use crate::numerics::formats::Rounding;
+use crate::numerics::gemm::operand::{IntegerElements, Integers, OperandPart};
+use crate::numerics::gemm::{GemmError, check_shapes};
+
+/// Columns of C that are computed together.
+const LANES: usize = 16;
+
+/// The accumulators of a block of C, in a stated order.
+#[derive(Debug, Clone)]
+pub struct FloatTile {
+    rows: usize,
+    columns: usize,
+    block: usize,
+    order: AccumulationOrder,
+    destination: Destination,
+    state: State,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Rounded(Vec<f32>),
+    Exact(Vec<FloatAccumulator>),
+}
+
+impl FloatTile {
+    /// `rows` x `columns` accumulators that hold zero. `block` is the number of products that share their scales, and, in
+    /// the `block` order, the depth of the dot unit for operands without scales.
+    ///
+    /// # Errors
+    /// [`GemmError::WrongScales`] when `block` is zero.
+    pub fn try_new(
+        rows: usize,
+        columns: usize,
+        block: usize,
+        order: AccumulationOrder,
+        destination: Destination,
+    ) -> Result<Self, GemmError> {
+        if block == 0 {
+            return Err(GemmError::WrongScales { rows, k: 0, block, given: 0 });
+        }
+        let state = match order {
+            AccumulationOrder::Exact => {
+                State::Exact(vec![FloatAccumulator::new(order, destination, 0.0); rows * columns])
+            }
+            _ => State::Rounded(vec![0.0; rows * columns]),
+        };
+        Ok(Self { rows, columns, block, order, destination, state })
+    }
+
+    /// The accumulated values, row-major, each a value of the destination. There is one NaN: its payload would depend on
+    /// the processor.
+    pub fn values(&self) -> Vec<f32> {
+        let one_nan = |value: f32| if value.is_nan() { f32::NAN } else { value };
+        match &self.state {
+            State::Rounded(values) => values.iter().copied().map(one_nan).collect(),
+            State::Exact(accumulators) => accumulators.iter().map(|accumulator| one_nan(accumulator.value())).collect(),
+        }
+    }
+
+    fn accumulate(&mut self, index: usize, products: &[Term]) {
+        match &mut self.state {
+            State::Exact(accumulators) => accumulators[index].accumulate(products, self.block),
+            State::Rounded(values) => {
+                let mut accumulator = FloatAccumulator::new(self.order, self.destination, values[index]);
+                accumulator.accumulate(products, self.block);
+                values[index] = accumulator.value();
+            }
+        }
+    }
+
+    fn check(&self, a: &OperandPart<'_>, b: &OperandPart<'_>) -> Result<(), GemmError> {
+        let shape = |part: &OperandPart<'_>| (part.rows.len(), part.k.len());
+        let (b_rows, b_columns) = (shape(b).1, shape(b).0);
+        check_shapes(shape(a), (b_rows, b_columns), (self.rows, self.columns))?;
+        if a.k != b.k || a.operand.k() != b.operand.k() {
+            return Err(GemmError::SegmentMismatch { a: a.k.clone(), b: b.k.clone() });
+        }
+        for block in [a.operand.block(), b.operand.block()].into_iter().flatten() {
+            if block != self.block {
+                return Err(GemmError::BlockMismatch { operand: block, accumulator: self.block });
+            }
+        }
+        let step = self.order.products_per_operation(self.block);
+        let aligned = |position: usize| position.is_multiple_of(step) || position == a.operand.k();
+        if !aligned(a.k.start) || !aligned(a.k.end) {
+            return Err(GemmError::SplitOperation { segment: a.k.clone(), step });
+        }
+        if let AccumulationOrder::Truncated(rule) = self.order
+            && rule.group().get() > 1
+        {
+            for format in [a.operand.format(), b.operand.format()] {
+                if format.storage_bits() > 8 {
+                    return Err(GemmError::UnsupportedFormat { format });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `C += A x B` in the order of the accumulators, where `b` holds the columns of B as its rows.
+///
+/// Both operands give the same segment of k; segments come in ascending order and start at a multiple of
+/// [`AccumulationOrder::products_per_operation`]. The bits are those of [`reference`] over the whole of k.
+///
+/// # Errors
+/// [`GemmError::ShapeMismatch`], [`GemmError::SegmentMismatch`], [`GemmError::BlockMismatch`] when operands and
+/// accumulators do not belong together, [`GemmError::SplitOperation`] when a segment cuts an operation in two,
+/// [`GemmError::UnsupportedFormat`] when an order sums groups of elements of more than eight bits.
+pub fn multiply_accumulate(a: &OperandPart<'_>, b: &OperandPart<'_>, tile: &mut FloatTile) -> Result<(), GemmError> {
+    tile.check(a, b)?;
+    let (columns, block, destination) = (tile.columns, tile.block, tile.destination);
+    if let (State::Rounded(values), Destination::Fp32) = (&mut tile.state, destination) {
+        match tile.order {
+            AccumulationOrder::Sequential => {
+                if let (Some(left), Some(right)) = (a.operand.values_by_row(), b.operand.values_by_k()) {
+                    for (row, sums) in a.rows.clone().zip(values.chunks_mut(columns.max(1))) {
+                        let left = &left[row * a.operand.k()..][a.k.clone()];
+                        let right = right.get(a.k.start * b.operand.rows()..).unwrap_or(&[]);
+                        sequential_row(left, right, b.operand.rows(), b.rows.start, sums);
+                    }
+                    return Ok(());
+                }
+            }
+            AccumulationOrder::Block => {
+                if let (Some(left), Some(right)) = (a.operand.integers_by_row(), b.operand.integers_by_k())
+                    && block_order(a, b, left, right, block, values)
+                {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+    }
+    plain(a, b, tile);
+    Ok(())
+}
+
+/// [`multiply_accumulate`] one output at a time: the definition that the fast paths are held against.
+///
+/// # Errors
+/// As [`multiply_accumulate`].
+pub fn reference(a: &OperandPart<'_>, b: &OperandPart<'_>, tile: &mut FloatTile) -> Result<(), GemmError> {
+    tile.check(a, b)?;
+    plain(a, b, tile);
+    Ok(())
+}
+
+fn plain(a: &OperandPart<'_>, b: &OperandPart<'_>, tile: &mut FloatTile) {
+    let mut products = Vec::with_capacity(a.k.len());
+    for i in 0..tile.rows {
+        for j in 0..tile.columns {
+            products.clear();
+            let term = |p| a.operand.term(a.rows.start + i, p).times(b.operand.term(b.rows.start + j, p));
+            products.extend(a.k.clone().map(term));
+            tile.accumulate(i * tile.columns + j, &products);
+        }
+    }
+}
+
+/// `sums[j] = sums[j] + left[p] * right[p][first + j]` for `p` ascending, each step rounded to f32.
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+fn sequential_row(left: &[f32], right: &[f32], stride: usize, first: usize, sums: &mut [f32]) {
+    for (group, sums) in sums.chunks_mut(4 * LANES).enumerate() {
+        let first = first + group * 4 * LANES;
+        if sums.len() == 4 * LANES {
+            let mut lanes = [0f32; 4 * LANES];
+            lanes.copy_from_slice(sums);
+            for (p, &x) in left.iter().enumerate() {
+                let row = &right[p * stride + first..][..4 * LANES];
+                for (lane, &y) in lanes.iter_mut().zip(row) {
+                    *lane += x * y;
+                }
+            }
+            sums.copy_from_slice(&lanes);
+        } else {
+            for (p, &x) in left.iter().enumerate() {
+                for (sum, &y) in sums.iter_mut().zip(&right[p * stride + first..]) {
+                    *sum += x * y;
+                }
+            }
+        }
+    }
+}
+
+/// The `block` order in integers; `false`, with nothing done, when a block may not fit in 64 bits.
+fn block_order(
+    a: &OperandPart<'_>,
+    b: &OperandPart<'_>,
+    left: &Integers,
+    right: &Integers,
+    block: usize,
+    values: &mut [f32],
+) -> bool {
+    let scales = left.largest_scale_significand.checked_mul(right.largest_scale_significand);
+    let largest = left.largest.checked_mul(right.largest).and_then(|product| product.checked_mul(scales?));
+    // The last bound keeps i64 sums, and the f32 that they become, far from overflow.
+    let Some(bound) = largest.and_then(|product| product.checked_mul(i64::try_from(block).ok()?)) else {
+        return false;
+    };
+    let work = BlockWork { a, b, left, right, block };
+    match (&left.elements, &right.elements) {
+        (IntegerElements::I32(x), IntegerElements::I32(y)) if bound <= i64::from(i32::MAX) => {
+            block_order_32(&work, x, y, values);
+        }
+        (IntegerElements::I32(x), IntegerElements::I32(y)) => block_order_64(&work, x, y, values),
+        (IntegerElements::I64(x), IntegerElements::I32(y)) => block_order_64_left(&work, x, y, values),
+        (IntegerElements::I32(x), IntegerElements::I64(y)) => block_order_64_right(&work, x, y, values),
+        (IntegerElements::I64(x), IntegerElements::I64(y)) => block_order_64_both(&work, x, y, values),
+    }
+    true
+}
+
+struct BlockWork<'a> {
+    a: &'a OperandPart<'a>,
+    b: &'a OperandPart<'a>,
+    left: &'a Integers,
+    right: &'a Integers,
+    block: usize,
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn block_order_32(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
+    block_order_in::<i32, i32, i32>(work, left, right, values);
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn block_order_64(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
+    block_order_in::<i32, i32, i64>(work, left, right, values);
+}
+
+fn block_order_64_left(work: &BlockWork<'_>, left: &[i64], right: &[i32], values: &mut [f32]) {
+    block_order_in::<i64, i32, i64>(work, left, right, values);
+}
+
+fn block_order_64_right(work: &BlockWork<'_>, left: &[i32], right: &[i64], values: &mut [f32]) {
+    block_order_in::<i32, i64, i64>(work, left, right, values);
+}
+
+fn block_order_64_both(work: &BlockWork<'_>, left: &[i64], right: &[i64], values: &mut [f32]) {
+    block_order_in::<i64, i64, i64>(work, left, right, values);
+}
+
+/// An integer that the products of one block fit in.
+trait BlockSum: Copy + Into<i64> {
+    const ZERO: Self;
+    fn add_product(self, x: Self, y: Self) -> Self;
+    fn times(self, scale: i32) -> Self;
+    fn nearest_f32(self) -> f32;
+}
+
+impl BlockSum for i32 {
+    const ZERO: Self = 0;
+    #[inline(always)]
+    fn add_product(self, x: Self, y: Self) -> Self {
+        self.wrapping_add(x.wrapping_mul(y))
+    }
+    #[inline(always)]
+    fn times(self, scale: i32) -> Self {
+        self.wrapping_mul(scale)
+    }
+    #[inline(always)]
+    fn nearest_f32(self) -> f32 {
+        self as f32
+    }
+}
+
+impl BlockSum for i64 {
+    const ZERO: Self = 0;
+    #[inline(always)]
+    fn add_product(self, x: Self, y: Self) -> Self {
+        self.wrapping_add(x.wrapping_mul(y))
+    }
+    #[inline(always)]
+    fn times(self, scale: i32) -> Self {
+        self.wrapping_mul(Self::from(scale))
+    }
+    #[inline(always)]
+    fn nearest_f32(self) -> f32 {
+        self as f32
+    }
+}
+
+/// Must be inlined into its callers: that is how it is compiled for their instruction sets.
+#[inline(always)]
+fn block_order_in<X, Y, S>(work: &BlockWork<'_>, left: &[X], right: &[Y], values: &mut [f32])
+where
+    X: Copy + Into<S>,
+    Y: Copy + Into<S>,
+    S: BlockSum,
+{
+    let BlockWork { a, b, block, .. } = *work;
+    let (columns, stride) = (b.rows.len(), b.operand.rows());
+    for (i, row) in a.rows.clone().enumerate() {
+        let left_row = &left[row * a.operand.k()..][..a.operand.k()];
+        for start in (a.k.start..a.k.end).step_by(block) {
+            let segment = start..a.k.end.min(start + block);
+            for j in (0..columns).step_by(LANES) {
+                let lanes = LANES.min(columns - j);
+                let mut sums = [S::ZERO; LANES];
+                for p in segment.clone() {
+                    let x: S = left_row[p].into();
+                    let right_row = &right[p * stride + b.rows.start + j..][..lanes];
+                    if let Ok(right_row) = <&[Y; LANES]>::try_from(right_row) {
+                        for (sum, &y) in sums.iter_mut().zip(right_row) {
+                            *sum = sum.add_product(x, y.into());
+                        }
+                    } else {
+                        for (sum, &y) in sums.iter_mut().zip(right_row) {
+                            *sum = sum.add_product(x, y.into());
+                        }
+                    }
+                }
+                let accumulators = &mut values[i * columns + j..][..lanes];
+                add_scaled(work, row, b.rows.start + j, start / block, &sums, accumulators);
+            }
+        }
+    }
+}
+
+/// Rounds the scaled sum of each block to f32 and adds it to its accumulator.
+#[inline(always)]
+fn add_scaled<S: BlockSum>(
+    work: &BlockWork<'_>,
+    row: usize,
+    column: usize,
+    block_index: usize,
+    sums: &[S; LANES],
+    accumulators: &mut [f32],
+) {
+    let lanes = accumulators.len();
+    let (mut exponents, mut significands) = ([0i32; LANES], [1i32; LANES]);
+    if !work.right.scale_exponents.is_empty() {
+        let at = block_index * work.b.operand.rows() + column;
+        exponents[..lanes].copy_from_slice(&work.right.scale_exponents[at..][..lanes]);
+        significands[..lanes].copy_from_slice(&work.right.scale_significands[at..][..lanes]);
+    }
+    let mut common_exponent = work.left.unit_exponent + work.right.unit_exponent;
+    let mut common_significand = 1;
+    if !work.left.scale_exponents.is_empty() {
+        let at = row * work.a.operand.k().div_ceil(work.block) + block_index;
+        common_exponent += work.left.scale_exponents[at];
+        common_significand = work.left.scale_significands[at];
+    }
+    let mut normal = true;
+    for exponent in &mut exponents {
+        *exponent += common_exponent;
+        // The sum is zero or at least 1 and below 2^63, so within these bounds its multiple is a normal number and the
+        // multiplication by a power of two is exact.
+        normal &= (-126..=63).contains(exponent);
+    }
+    if normal {
+        for lane in 0..lanes {
+            let sum = sums[lane].times(significands[lane].wrapping_mul(common_significand));
+            let power = f32::from_bits(((exponents[lane] + 127) as u32) << 23);
+            accumulators[lane] += sum.nearest_f32() * power;
+        }
+    } else {
+        for lane in 0..lanes {
+            let sum: i64 = sums[lane].times(significands[lane].wrapping_mul(common_significand)).into();
+            let magnitude = u128::from(sum.unsigned_abs());
+            accumulators[lane] += round(sum < 0, magnitude, exponents[lane], 24, Rounding::NearestEven);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::{Strategy, any, prop, prop_assert_eq, proptest};
+
+    use super::{FloatTile, multiply_accumulate, reference};
+    use crate::numerics::accumulate::{AccumulationOrder, Destination, Truncation};
+    use crate::numerics::formats::{
+        BF16, E8M0, ElementFormat, FP4_E2M1, FP6_E2M3, FP6_E3M2, FP8_E4M3, FP8_E5M2, FP16, INT4, INT8,
+    };
+    use crate::numerics::gemm::{BlockScales, GemmError, Operand};
+    use crate::numerics::tensor::{Elements, Tensor};
+    use crate::shape::MatrixShape;
+
+    fn operand(
+        format: &'static ElementFormat,
+        rows: usize,
+        k: usize,
+        codes: &[u16],
+        scales: Option<BlockScales<'_>>,
+    ) -> Operand {
+        let codes = &codes[..rows * k];
+        let mask = format.code_mask() as u16;
+        let elements = match format.storage_bits() {
+            16 => Elements::Code16(codes.to_vec()),
+            _ if *format == INT8 => Elements::I8(codes.iter().map(|&code| code as i8).collect()),
+            _ if *format == INT4 => Elements::I8(codes.iter().map(|&code| (code as i8) << 4 >> 4).collect()),
+            _ => Elements::Code8(codes.iter().map(|&code| (code & mask) as u8).collect()),
+        };
+        let tensor = Tensor::try_new(MatrixShape::new(rows as u64, k as u64), format, elements).unwrap();
+        Operand::try_new(tensor.view(), 0, scales).unwrap()
+    }
+
+    fn orders() -> Vec<AccumulationOrder> {
+        let rule = Truncation::try_new(NonZeroU32::new(16).unwrap(), 25).unwrap();
+        vec![
+            AccumulationOrder::Sequential,
+            AccumulationOrder::Block,
+            AccumulationOrder::Exact,
+            AccumulationOrder::Fused(NonZeroU32::new(8).unwrap()),
+            AccumulationOrder::Truncated(rule),
+        ]
+    }
+
+    fn bits(tile: &FloatTile) -> Vec<u32> {
+        tile.values().into_iter().map(f32::to_bits).collect()
+    }
+
+    const BLOCK: usize = 16;
+
+    #[derive(Debug)]
+    struct Problem {
+        m: usize,
+        n: usize,
+        k: usize,
+        left: Operand,
+        right: Operand,
+    }
+
+    fn formats() -> impl Strategy<Value = &'static ElementFormat> {
+        prop::sample::select(vec![&FP8_E4M3, &FP8_E5M2, &FP6_E3M2, &FP6_E2M3, &FP4_E2M1, &INT8, &INT4, &FP16, &BF16])
+    }
+
+    fn problem() -> impl Strategy<Value = Problem> {
+        // Ordinary scales, those at the ends of the range of f32, and all of them with NaN.
+        let scale_codes = prop::sample::select(vec![(120u8, 134u8), (0, 30), (225, 254), (0, 255)]);
+        let scales = scale_codes.prop_flat_map(|(low, high)| {
+            (prop::collection::vec(low..=high, 3 * 5), prop::collection::vec(low..=high, 70 * 5))
+        });
+        let codes = (prop::collection::vec(any::<u16>(), 3 * 80), prop::collection::vec(any::<u16>(), 70 * 80));
+        let shape = (1usize..4, 1usize..70, 1usize..80);
+        (formats(), formats(), shape, codes, scales, any::<bool>(), any::<bool>()).prop_map(
+            |(
+                left_format,
+                right_format,
+                (m, n, k),
+                (mut left, mut right),
+                (left_scales, right_scales),
+                scaled,
+                specials,
+            )| {
+                if !specials {
+                    // Clears a bit of every top exponent and of the NaN of E4M3, so that the fast paths are taken.
+                    left.iter_mut().chain(&mut right).for_each(|code| *code &= !0x0485);
+                }
+                let blocks = k.div_ceil(BLOCK);
+                let left_scales = BlockScales { format: &E8M0, codes: &left_scales[..m * blocks], block: BLOCK };
+                let right_scales = BlockScales { format: &E8M0, codes: &right_scales[..n * blocks], block: BLOCK };
+                let left = operand(left_format, m, k, &left, scaled.then_some(left_scales));
+                let right = operand(right_format, n, k, &right, scaled.then_some(right_scales));
+                Problem { m, n, k, left, right }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_paths_give_the_bits_of_the_reference(problem in problem(), bf16 in any::<bool>()) {
+            let Problem { m, n, left, right, .. } = &problem;
+            let destination = if bf16 { Destination::Bf16 } else { Destination::Fp32 };
+            for order in orders() {
+                let mut expected = FloatTile::try_new(*m, *n, BLOCK, order, destination).unwrap();
+                reference(&left.whole(), &right.whole(), &mut expected).unwrap();
+                let mut tile = FloatTile::try_new(*m, *n, BLOCK, order, destination).unwrap();
+                multiply_accumulate(&left.whole(), &right.whole(), &mut tile).unwrap();
+                prop_assert_eq!(bits(&tile), bits(&expected), "{}", order);
+            }
+        }
+
+        #[test]
+        fn any_tiling_with_k_ascending_gives_the_bits_of_the_whole(
+            problem in problem(), (row, column, cut) in (0usize..4, 0usize..70, 0usize..5)
+        ) {
+            let Problem { m, n, k, left, right } = &problem;
+            let (row, column, cut) = (row.min(*m), column.min(*n), (cut * BLOCK).min(*k));
+            for order in orders() {
+                let mut whole = FloatTile::try_new(*m, *n, BLOCK, order, Destination::Fp32).unwrap();
+                multiply_accumulate(&left.whole(), &right.whole(), &mut whole).unwrap();
+                for rows in [0..row, row..*m] {
+                    for columns in [0..column, column..*n] {
+                        let mut tile =
+                            FloatTile::try_new(rows.len(), columns.len(), BLOCK, order, Destination::Fp32).unwrap();
+                        for segment in [0..cut, cut..*k] {
+                            let a = left.part(rows.clone(), segment.clone()).unwrap();
+                            let b = right.part(columns.clone(), segment).unwrap();
+                            multiply_accumulate(&a, &b, &mut tile).unwrap();
+                        }
+                        let values = bits(&tile);
+                        let expected: Vec<u32> =
+                            rows.clone().flat_map(|i| bits(&whole)[i * n..][columns.clone()].to_vec()).collect();
+                        prop_assert_eq!(values, expected, "{}", order);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nvfp4_scales_multiply_each_block_exactly() {
+        // Elements 1.5 (code 3) and 6 (code 7); scales 1.875 (E4M3 code 0x3F) and 448 (0x7E). By hand: a block of 16 times
+        // 1.5 * 6 = 144, times 1.875 * 448 = 840, is 120960, and two such blocks are 241920.
+        let left = [3u16; 32];
+        let right = [7u16; 32];
+        let scales = |codes: &'static [u8]| Some(BlockScales { format: &FP8_E4M3, codes, block: 16 });
+        let left = operand(&FP4_E2M1, 1, 32, &left, scales(&[0x3F, 0x3F]));
+        let right = operand(&FP4_E2M1, 1, 32, &right, scales(&[0x7E, 0x7E]));
+        for order in orders() {
+            let mut tile = FloatTile::try_new(1, 1, 16, order, Destination::Fp32).unwrap();
+            multiply_accumulate(&left.whole(), &right.whole(), &mut tile).unwrap();
+            assert_eq!(tile.values(), [241_920.0], "{order}");
+        }
+    }
+
+    #[test]
+    fn operands_that_do_not_belong_together_are_refused() {
+        let codes = [0u16; 64];
+        let scales = Some(BlockScales { format: &E8M0, codes: &[127; 4], block: 16 });
+        let (a, b) = (operand(&FP4_E2M1, 2, 32, &codes, scales), operand(&FP4_E2M1, 2, 32, &codes, None));
+        let tile = |block, order| FloatTile::try_new(2, 2, block, order, Destination::Fp32).unwrap();
+        let mut wrong_block = tile(32, AccumulationOrder::Block);
+        let refused = multiply_accumulate(&a.whole(), &b.whole(), &mut wrong_block);
+        assert_eq!(refused, Err(GemmError::BlockMismatch { operand: 16, accumulator: 32 }));
+        let mut right_block = tile(16, AccumulationOrder::Block);
+        let (a_part, b_part) = (a.part(0..2, 0..8).unwrap(), b.part(0..2, 0..8).unwrap());
+        let refused = multiply_accumulate(&a_part, &b_part, &mut right_block);
+        assert_eq!(refused, Err(GemmError::SplitOperation { segment: 0..8, step: 16 }));
+        let refused = multiply_accumulate(&a_part, &b.part(0..2, 8..16).unwrap(), &mut right_block);
+        assert_eq!(refused, Err(GemmError::SegmentMismatch { a: 0..8, b: 8..16 }));
+        assert!(a.part(0..3, 0..32).is_err());
+        assert!(FloatTile::try_new(1, 1, 0, AccumulationOrder::Block, Destination::Fp32).is_err());
+    }
+}
