@@ -4,8 +4,6 @@
 //! (from 0, also written `matrix_units[0]`) or by its `name:`. The document's tree is edited before it is mapped onto
 //! its file type, so an overridden value is checked as a written one, and errors cite the flag or the study line.
 
-use std::sync::Arc;
-
 use crate::config::diagnostics::{Diagnostic, listed, nearest, quoted};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
@@ -24,18 +22,12 @@ impl Document {
     /// The path is malformed, names a list item that is not there, or leads through a single value; or the value is
     /// not valid YAML.
     pub fn apply(&mut self, path: &str, value: &str, origin: &Place) -> Result<(), Diagnostic> {
-        let node = if value.trim().is_empty() {
-            Node { place: origin.clone(), value: Value::Scalar(Scalar { text: "".into(), quoted: false }) }
-        } else {
-            let source: Arc<Source> = Source::document("value", value, "");
-            parse(&source).map_err(|problem| {
-                Diagnostic::new(
-                    origin,
-                    &DottedPath::default(),
-                    format!("the value {}: {}", quoted(value), problem.message()),
-                )
-            })?
-        };
+        let parsed = parse(&Source::document("value", value, "")).map_err(|problem| {
+            let message = format!("the value {}: {}", quoted(value), problem.message());
+            Diagnostic::new(origin, &DottedPath::default(), message)
+        })?;
+        let null = || Node { place: origin.clone(), value: Value::Scalar(Scalar { text: "".into(), quoted: false }) };
+        let node = parsed.unwrap_or_else(null);
         self.apply_node(path, node, origin)
     }
 

@@ -3,8 +3,8 @@
 //!
 //! What a field of such a struct may be:
 //! - [`crate::config::field::Field`]: a single value, converted late. It may be absent: its reader says so.
-//! - [`crate::config::field::Placed`]`<T>`: a `T` that keeps its path and place, for errors that concern it as a whole;
-//!   [`crate::config::field::List`]`<T>` likewise for lists.
+//! - [`crate::config::placed::Placed`]`<T>`: a `T` that keeps its path and place, for errors that concern it as a whole;
+//!   [`crate::config::placed::List`]`<T>` likewise for lists.
 //! - a struct, `Vec<T>` or `BTreeMap<String, T>` of these: must be there.
 //! - `Option<T>` of these: may be absent. An empty value (`key:`) is not absent.
 //! - [`Node`]: any value, as a tree; must be there.
@@ -145,7 +145,7 @@ impl<'n> NodeDeserializer<'n> {
     fn node(&self) -> Result<&'n Node, ReadError> {
         match self.target {
             Target::Present(node) => Ok(node),
-            Target::Absent { mapping } => Err(ReadError::Placed(missing(mapping, &self.path))),
+            Target::Absent { mapping } => Err(ReadError::Placed(missing(mapping, &self.path).note("in this mapping"))),
         }
     }
 
@@ -248,7 +248,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let entries = self.entries(fields)?;
-        for (key, _) in entries.iter().filter(|(key, _)| !fields.contains(&&*key.text)) {
+        for (key, _) in entries.iter().filter(|(key, _)| !fields.contains(&&*key.text)).take(MAX_DIAGNOSTICS) {
             self.problems.borrow_mut().push(unknown_key(key, fields, &self.path));
         }
         let mapping = self.place();
@@ -285,7 +285,7 @@ impl<'de, 'n, I: Iterator<Item = (usize, &'n Node)>> SeqAccess<'de> for Items<'n
     type Error = ReadError;
 
     /// A mistake in an item is noted here, so that a visitor that goes on after it (that of
-    /// [`crate::config::field::List`]) shows the mistakes of all items.
+    /// [`crate::config::placed::List`]) shows the mistakes of all items.
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         if self.problems.borrow().len() >= MAX_DIAGNOSTICS {
             return Ok(None);

@@ -42,11 +42,12 @@ impl Diagnostic {
         }))
     }
 
-    /// With what is allowed, shown beside the caret. A note that is already there is kept.
-    pub fn note(mut self, note: impl Into<String>) -> Diagnostic {
-        if self.0.note.is_empty() {
-            self.0.note = note.into();
+    /// With what is allowed, shown beside the caret; a second note follows the first.
+    pub fn note(mut self, note: impl AsRef<str>) -> Diagnostic {
+        if !self.0.note.is_empty() {
+            self.0.note.push_str("; ");
         }
+        self.0.note.push_str(note.as_ref());
         self
     }
 
@@ -97,6 +98,23 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// Something with a path and a place, which an error can cite.
+pub trait Cited {
+    /// Where it was written; for something absent, where the mapping that lacks it was written.
+    fn place(&self) -> &Place;
+
+    /// Its path in the document.
+    fn path(&self) -> &DottedPath;
+
+    /// An error about it.
+    fn problem(&self, message: impl Into<String>) -> Diagnostic
+    where
+        Self: Sized,
+    {
+        Diagnostic::new(self.place(), self.path(), message)
+    }
+}
 
 /// What can go wrong between the files of the user and the models, and when results are written.
 #[derive(Debug, thiserror::Error)]
@@ -188,13 +206,17 @@ impl Problems {
     /// Ends the gathering.
     ///
     /// # Errors
-    /// The first failure of the file system if there was one, else [`ConfigError::Invalid`] with all that was noted.
-    pub fn finish(self) -> Result<(), ConfigError> {
-        match (self.failure, self.diagnostics) {
-            (Some(failure), _) => Err(failure),
-            (None, diagnostics) if diagnostics.is_empty() => Ok(()),
-            (None, diagnostics) => Err(ConfigError::Invalid(diagnostics)),
+    /// The first failure of the file system if there was one, else [`ConfigError::Invalid`] with all that was noted,
+    /// in the order of the text.
+    pub fn finish(mut self) -> Result<(), ConfigError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
         }
+        if self.diagnostics.is_empty() {
+            return Ok(());
+        }
+        self.diagnostics.sort_by(|a, b| a.place().order().cmp(&b.place().order()));
+        Err(ConfigError::Invalid(self.diagnostics))
     }
 }
 
@@ -220,21 +242,26 @@ pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     best.map(|(_, name)| name)
 }
 
-/// `text` as shown in messages: numbers bare, everything else in quotes, control characters escaped, long text cut.
+/// `text` as shown in messages: numbers bare, everything else in quotes; see [`cut`].
 pub fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
     let is_number = text.bytes().any(|byte| byte.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-./_eE".contains(&byte));
-    let cut: String = text.chars().take(SHOWN).collect();
-    let tail = if cut.len() < text.len() { "..." } else { "" };
-    if is_number { format!("{cut}{tail}") } else { format!("\"{}{tail}\"", cut.escape_debug()) }
+    if is_number { cut(text) } else { format!("\"{}\"", cut(text)) }
 }
 
-/// Names separated by commas; at most the first 24.
+/// The first 60 characters of `text`, control characters escaped.
+pub fn cut(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let head: String = text.chars().take(SHOWN).collect();
+    let tail = if head.len() < text.len() { "..." } else { "" };
+    format!("{}{tail}", head.escape_debug())
+}
+
+/// Names separated by commas, control characters escaped; at most the first 24, each cut after 60 characters.
 pub fn listed<'k>(names: impl IntoIterator<Item = &'k str>) -> String {
     const SHOWN: usize = 24;
     let names: Vec<&str> = names.into_iter().collect();
-    let mut text: Vec<String> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| cut(name)).collect();
     if names.len() > SHOWN {
         text.push(format!("... ({} in all)", names.len()));
     }

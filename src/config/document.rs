@@ -73,7 +73,8 @@ impl Document {
             )
             .into());
         }
-        let root = parse(&source)?;
+        let empty = || Diagnostic::new(&Place::new(&source, 1, 1, 0), &DottedPath::default(), "the document is empty");
+        let root = parse(&source)?.ok_or_else(empty)?;
         Ok(Document { source, root })
     }
 

@@ -49,8 +49,8 @@ impl DottedPath {
 impl fmt::Display for DottedPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_deref() {
-            Some((parent, Step::Key(key))) if parent.is_root() => formatter.write_str(key),
-            Some((parent, Step::Key(key))) => write!(formatter, "{parent}.{key}"),
+            Some((parent, Step::Key(key))) if parent.is_root() => write!(formatter, "{}", key.escape_debug()),
+            Some((parent, Step::Key(key))) => write!(formatter, "{parent}.{}", key.escape_debug()),
             Some((parent, Step::Index(index))) => write!(formatter, "{parent}[{index}]"),
             None => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Leaves, wrappers and lists of `..File` structs, and the readers that turn them into checked values.
+//! Leaves of `..File` structs, and the readers that turn them into checked values.
 //!
 //! A [`Field`] keeps the text, path and place of what was written. Resolvers read it by one of [`Field::required`],
 //! [`Field::optional`] and [`Field::or_default`], and finish with a check: [`Reading::value`], [`Reading::in_range`],
@@ -6,34 +6,18 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Deref, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use serde::de::{self, Deserialize, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Visitor};
 
-use crate::config::deserialize::{Captured, LEAF, PLACED, given_instead, missing, take_captured};
-use crate::config::diagnostics::{Diagnostic, listed, nearest, quoted};
+use crate::config::defaults::Defaults;
+use crate::config::deserialize::{Captured, LEAF, given_instead, missing, take_captured};
+use crate::config::diagnostics::{Cited, Diagnostic, listed, nearest, quoted};
 use crate::config::dotted_path::DottedPath;
 use crate::config::node::{Node, Value};
 use crate::config::scalar::ScalarType;
 use crate::config::source::Place;
-
-/// Something with a path and a place, which an error can cite.
-pub trait Cited {
-    /// Where it was written; for something absent, where the mapping that lacks it was written.
-    fn place(&self) -> &Place;
-
-    /// Its path in the document.
-    fn path(&self) -> &DottedPath;
-
-    /// An error about it.
-    fn problem(&self, message: impl Into<String>) -> Diagnostic
-    where
-        Self: Sized,
-    {
-        Diagnostic::new(self.place(), self.path(), message)
-    }
-}
 
 /// A single value as written, to be read as a `T`; possibly absent.
 #[derive(Clone, Debug)]
@@ -235,198 +219,5 @@ impl<'de, T> Visitor<'de> for FieldVisitor<T> {
 impl<'de, T> Deserialize<'de> for Field<T> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Field<T>, D::Error> {
         deserializer.deserialize_newtype_struct(LEAF, FieldVisitor(PhantomData))
-    }
-}
-
-/// A `T` that knows its path and place.
-#[derive(Clone, Debug)]
-pub struct Placed<T> {
-    path: DottedPath,
-    place: Place,
-    value: T,
-}
-
-impl<T> Cited for Placed<T> {
-    fn place(&self) -> &Place {
-        &self.place
-    }
-
-    fn path(&self) -> &DottedPath {
-        &self.path
-    }
-}
-
-impl<T> Deref for Placed<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-struct PlacedVisitor<T>(PhantomData<fn() -> T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for PlacedVisitor<T> {
-    type Value = Placed<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value of a document")
-    }
-
-    fn visit_newtype_struct<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Placed<T>, D::Error> {
-        let Captured { path, place, .. } = take_captured()?;
-        T::deserialize(deserializer).map(|value| Placed { path, place, value })
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Placed<T>, D::Error> {
-        deserializer.deserialize_newtype_struct(PLACED, PlacedVisitor(PhantomData))
-    }
-}
-
-/// A list that knows its path and place, and whose mistakes are all shown at once.
-#[derive(Clone, Debug)]
-pub struct List<T>(Placed<Items<T>>);
-
-#[derive(Clone, Debug)]
-struct Items<T>(Vec<T>);
-
-impl<T> List<T> {
-    /// The items, of which there must be one at least.
-    ///
-    /// # Errors
-    /// The list is empty.
-    pub fn at_least_one(&self) -> Result<&[T], Diagnostic> {
-        if self.is_empty() {
-            return Err(self.problem("the list is empty; at least one item is expected"));
-        }
-        Ok(self)
-    }
-}
-
-impl<T> Cited for List<T> {
-    fn place(&self) -> &Place {
-        self.0.place()
-    }
-
-    fn path(&self) -> &DottedPath {
-        self.0.path()
-    }
-}
-
-impl<T> Deref for List<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0.value.0
-    }
-}
-
-impl<'l, T> IntoIterator for &'l List<T> {
-    type Item = &'l T;
-    type IntoIter = std::slice::Iter<'l, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<List<T>, D::Error> {
-        Placed::deserialize(deserializer).map(List)
-    }
-}
-
-struct ItemsVisitor<T>(PhantomData<fn() -> T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
-    type Value = Items<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list")
-    }
-
-    /// Goes on after a wrong item: the sequence has noted the mistake, and the document is refused in the end.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Items<T>, A::Error> {
-        let mut items = Vec::new();
-        loop {
-            match sequence.next_element() {
-                Ok(Some(item)) => items.push(item),
-                Ok(None) => return Ok(Items(items)),
-                Err(_) => {}
-            }
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Items<T>, D::Error> {
-        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
-    }
-}
-
-/// Every default that a resolver has put in for a missing key: the report lists them, because they change results.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(transparent)]
-pub struct Defaults(Vec<TakenDefault>);
-
-/// One missing key and what stands in for it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct TakenDefault {
-    /// The path of the missing key.
-    pub path: String,
-    /// What was taken instead.
-    pub value: String,
-    /// Why this value: a sentence.
-    pub reason: String,
-}
-
-impl Defaults {
-    /// Notes that `value` stands in for the missing key at `path`.
-    pub fn record(&mut self, path: &DottedPath, value: &impl fmt::Display, reason: &str) {
-        self.0.push(TakenDefault { path: path.to_string(), value: value.to_string(), reason: reason.to_string() });
-    }
-
-    /// All that were taken, in the order of resolving.
-    pub fn taken(&self) -> &[TakenDefault] {
-        &self.0
-    }
-}
-
-/// Checks that no two of `names` are equal; every later one is an error that cites the first.
-///
-/// Names that cannot be read are left to their own reader to report.
-///
-/// # Errors
-/// The second use of a name.
-pub fn unique_names<'f>(names: impl IntoIterator<Item = &'f Field<String>>) -> Result<(), Diagnostic> {
-    let mut seen = std::collections::BTreeMap::new();
-    for field in names {
-        let Ok(name) = field.required().text() else { continue };
-        if let Some(first) = seen.insert(name.clone(), field.place()) {
-            return Err(field
-                .problem(format!("the name {} is used twice", quoted(&name)))
-                .note("names must differ")
-                .help(format!("it was first used at {first}")));
-        }
-    }
-    Ok(())
-}
-
-/// The index of the one sibling that was given, for variants written as sibling optional mappings.
-///
-/// # Errors
-/// None or several of `siblings` (key and whether it was given) were; cites `parent`.
-pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, bool)]) -> Result<usize, Diagnostic> {
-    let given: Vec<usize> = (0..siblings.len()).filter(|&index| siblings[index].1).collect();
-    let names = |indices: &[usize]| listed(indices.iter().map(|&index| siblings[index].0));
-    let all: Vec<usize> = (0..siblings.len()).collect();
-    match given.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(parent.problem(format!("one of these keys is missing: {}", names(&all))).note("give exactly one")),
-        several => Err(parent
-            .problem(format!("these keys exclude one another: {}", names(several)))
-            .note(format!("give exactly one of: {}", names(&all)))),
     }
 }

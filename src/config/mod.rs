@@ -8,6 +8,8 @@
 //! The generic half of this layer knows nothing of hardware, workloads or schemes.
 
 pub mod apply;
+pub mod checks;
+pub mod defaults;
 pub mod deserialize;
 pub mod diagnostics;
 pub mod document;
@@ -15,6 +17,7 @@ pub mod dotted_path;
 pub mod field;
 pub mod node;
 mod parse;
+pub mod placed;
 pub mod scalar;
 pub mod source;
 #[cfg(test)]

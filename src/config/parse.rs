@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
+use serde_yaml::granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use crate::config::diagnostics::{Diagnostic, quoted};
 use crate::config::dotted_path::DottedPath;
@@ -18,27 +18,24 @@ use crate::config::source::{Place, Source};
 
 /// The deepest nesting of lists and mappings; our own files need six.
 const MAX_DEPTH: usize = 64;
-/// The most values in one document: a layer trace of 100,000 layers with twenty keys each.
+/// The most keys and values in one document: a layer trace of 100,000 layers with ten keys each.
 const MAX_NODES: usize = 2_000_000;
 /// The most values that aliases (`*name`) may add to a document.
 const MAX_ALIASED_NODES: usize = 100_000;
 
-/// The tree of the one document in `source`.
+/// The tree of the one document in `source`; `None` if it is empty.
 ///
 /// # Errors
-/// One diagnostic for text that is not YAML, is empty, holds several documents, a duplicate key, a tag, a merge key or
-/// a key that is not a single value, or breaks a budget.
-pub(crate) fn parse(source: &Arc<Source>) -> Result<Node, Diagnostic> {
+/// One diagnostic for text that is not YAML, holds several documents, a duplicate key, a tag, a merge key or a key that
+/// is not a single value, or breaks a budget.
+pub(crate) fn parse(source: &Arc<Source>) -> Result<Option<Node>, Diagnostic> {
     let mut builder = Builder { source, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, aliased: 0 };
     let options = serde_yaml::granit_parser::options! { emit_comments: false };
     for event in Parser::new_from_str_with_options(source.text(), options) {
         let (event, span) = event.map_err(|error| builder.rewrite(&error))?;
         builder.accept(event, &span)?;
     }
-    builder
-        .root
-        .filter(|node| node.as_scalar().is_none_or(|scalar| !scalar.is_null()))
-        .ok_or_else(|| Diagnostic::new(&Place::new(source, 1, 1, 0), &DottedPath::default(), "the document is empty"))
+    Ok(builder.root.filter(|node| node.as_scalar().is_none_or(|scalar| !scalar.is_null())))
 }
 
 /// A list or mapping that is not closed yet.
@@ -75,17 +72,19 @@ impl Builder<'_> {
                     self.refuse_tag(tag.as_deref(), span)?;
                 }
                 let quoted = style != ScalarStyle::Plain || is_text_tag;
-                let value = Value::Scalar(Scalar { text: text.into(), quoted });
+                // The reader reports a value that is not there at all as "~".
+                let text = if span.is_empty() { "".into() } else { text.into() };
+                let value = Value::Scalar(Scalar { text, quoted });
                 self.place_node(Node { place: self.place(span), value }, anchor, 1)
             }
-            Event::SequenceStart(style, anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span)?;
-                self.open(span, style, anchor, Contents::Sequence(Vec::new()))
+                self.open(span, anchor, Contents::Sequence(Vec::new()))
             }
-            Event::MappingStart(style, anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span)?;
                 let contents = Contents::Mapping { entries: Vec::new(), lines: HashMap::new(), key: None };
-                self.open(span, style, anchor, contents)
+                self.open(span, anchor, contents)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => self.copy(anchor, span),
@@ -93,23 +92,11 @@ impl Builder<'_> {
         }
     }
 
-    fn open(
-        &mut self,
-        span: &Span,
-        style: StructureStyle,
-        anchor: usize,
-        contents: Contents,
-    ) -> Result<(), Diagnostic> {
+    fn open(&mut self, span: &Span, anchor: usize, contents: Contents) -> Result<(), Diagnostic> {
         if self.frames.len() == MAX_DEPTH {
-            return Err(self.problem(span, format!("lists and mappings are nested deeper than {MAX_DEPTH} levels")));
+            return Err(Diagnostic::new(&self.place(span), &DottedPath::default(), too_deep()));
         }
-        let mut place = self.place(span);
-        if let Some(Frame { contents: Contents::Mapping { key: Some(key), .. }, .. }) = self.frames.last() {
-            // A block mapping or list is known to its reader by its key; a flow one by its bracket.
-            if style == StructureStyle::Block && place.line() == key.place.line() {
-                place = key.place.clone();
-            }
-        }
+        let place = self.place(span);
         self.frames.push(Frame { place, anchor, contents, nodes_before: self.nodes });
         Ok(())
     }
@@ -199,16 +186,62 @@ impl Builder<'_> {
         match tag {
             None => Ok(()),
             Some(tag) => Err(self
-                .problem(span, format!("the tag {} is not accepted", quoted(&tag.original())))
+                .problem(
+                    &span.tag_span().unwrap_or(*span),
+                    format!("the tag {} is not accepted", quoted(&tag.original())),
+                )
                 .help("remove the tag; put text into quotes")),
         }
     }
 
     fn rewrite(&self, error: &ScanError) -> Diagnostic {
         let marker = error.marker();
-        let place = Place::new(self.source, marker.line().max(1), marker.col() + 1, 0);
-        Diagnostic::new(&place, &self.path(), format!("this is not valid YAML: {}", error.kind()))
+        let lines = self.source.text().lines().count();
+        let (line, column) = if marker.line() > lines {
+            // The end of the text: shown behind its last character.
+            (lines, self.source.text().lines().next_back().unwrap_or_default().chars().count() + 1)
+        } else {
+            (marker.line(), marker.col() + 1)
+        };
+        let place = Place::new(self.source, line.max(1), column, 0);
+        let (message, help) = words(error.kind());
+        let problem = Diagnostic::new(&place, &DottedPath::default(), message);
+        help.into_iter().fold(problem, Diagnostic::help)
     }
+}
+
+fn too_deep() -> String {
+    format!("lists and mappings are nested deeper than {MAX_DEPTH} levels")
+}
+
+/// Our words for the mistakes that people make, and the reader's for the rest.
+fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
+    let (message, help) = match kind {
+        ErrorKind::RecursionLimitExceeded => return (too_deep(), None),
+        ErrorKind::TabInBlockIndentation | ErrorKind::TabInIndentation | ErrorKind::TabNotAllowed => {
+            ("a tab stands in the indentation", "indent with spaces")
+        }
+        ErrorKind::UnknownAnchor => (
+            "this alias refers to no anchor above it",
+            "define &name before *name, or put text that begins with * into quotes",
+        ),
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
+            ("no key of the mapping above begins here", "check the indentation of this line")
+        }
+        ErrorKind::SimpleKeyExpected => ("the colon after a key is missing here", "write \"key: value\""),
+        ErrorKind::MappingValueNotAllowed => (
+            "a colon is not expected here",
+            "check the colon and the indentation of the line above, or put text that holds \": \" into quotes",
+        ),
+        ErrorKind::InvalidColonPlacement => {
+            ("a colon is not expected here", "check that every bracket above is closed")
+        }
+        ErrorKind::InvalidQuotedScalarIndent | ErrorKind::UnclosedQuotedScalar => {
+            ("a quote is not closed", "close the quote at the end of the text")
+        }
+        other => return (format!("this is not valid YAML: {other}"), None),
+    };
+    (message.to_string(), Some(help))
 }
 
 fn checked_key(node: Node, lines: &mut HashMap<Box<str>, usize>) -> Result<Key, Diagnostic> {

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::diagnostics::quoted;
+use crate::config::diagnostics::{cut, quoted};
 use crate::config::node::Scalar;
 use crate::units::{Bytes, Rate};
 
@@ -219,11 +219,6 @@ fn refuse_quoted(scalar: &Scalar, expected: &str) -> Result<(), Mismatch> {
             .help("write it without quotes"));
     }
     Ok(())
-}
-
-fn cut(text: &str) -> String {
-    let shown = quoted(text);
-    shown.trim_matches('"').to_string()
 }
 
 /// `digits` if they are a plain whole number.

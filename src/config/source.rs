@@ -76,6 +76,11 @@ impl Place {
         self.length as usize
     }
 
+    /// A key that sorts places by source, then by position.
+    pub(crate) fn order(&self) -> (&str, u32, u32) {
+        (&self.source.name, self.line, self.column)
+    }
+
     /// The source line with a caret line below it that ends in `note`; empty for a flag.
     ///
     /// Long lines are cropped around the caret and control characters are replaced, so that a hostile file
@@ -94,7 +99,8 @@ impl Place {
         let width = (head.len() + shown.chars().count()).saturating_sub(caret);
         let marks = "^".repeat(self.length().min(width).max(1));
         let note = if note.is_empty() { String::new() } else { format!(" {note}") };
-        format!("{:>5} | {head}{shown}{tail}\n      | {:caret$}{marks}{note}", self.line, "")
+        let line = format!("{:>5}", self.line);
+        format!("{line} | {head}{shown}{tail}\n{:margin$} | {:caret$}{marks}{note}", "", "", margin = line.len())
     }
 }
 

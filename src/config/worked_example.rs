@@ -2,9 +2,12 @@
 
 use serde::Deserialize;
 
+use crate::config::checks::{exactly_one, unique_names};
+use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
-use crate::config::field::{Defaults, Field, List, Placed, exactly_one, unique_names};
+use crate::config::field::Field;
+use crate::config::placed::{List, Placed};
 use crate::config::scalar::Hertz;
 use crate::config::source::Place;
 use crate::units::{Bytes, Rate};
@@ -179,7 +182,7 @@ fn a_missing_key_cites_the_mapping_that_lacks_it() {
         "\
 hw/edge.yaml:7:7: matrix_units[0].systolic_array: the key \"rows\" is missing
     7 |       dataflow: weight_stationary
-      |       ^ a whole number is expected in this mapping"
+      |       ^ a whole number is expected in this mapping; allowed: 1 to 65536"
     );
 }
 
