@@ -97,3 +97,61 @@ impl Document {
         deserialize::from_node(&self.root)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop};
+
+    #[test]
+    fn an_empty_document_is_refused_by_name() {
+        let error = Document::from_bytes("f.yaml", b"", "").unwrap_err();
+        assert_eq!(error.to_string(), "f.yaml:1:1: the document is empty");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_refused_at_their_place() {
+        let error = Document::from_bytes("f.yaml", b"a: 1\nb: x\xff\n", "").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\
+f.yaml:2:5: the byte that follows here is not UTF-8 text
+    2 | b: x
+      |     ^"
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let missing = folder.path().join("missing.yaml");
+        let error = Document::open(&missing).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}: cannot read the file: ", missing.display())), "{error}");
+        assert!(matches!(Document::open(folder.path()), Err(ConfigError::Read { .. })));
+    }
+
+    #[test]
+    fn paths_in_a_file_start_at_its_folder_and_its_name_is_as_given() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "a: 1\n").unwrap();
+        let document = Document::open(&path).unwrap();
+        assert_eq!(document.source().name(), path.display().to_string());
+        assert_eq!(document.source().resolve_path("x.npy"), folder.path().join("x.npy"));
+    }
+
+    #[test]
+    fn a_built_in_document_is_cited_as_such() {
+        let error = Document::built_in("edge", "a: [").unwrap_err();
+        assert!(error.to_string().starts_with("<built-in edge>:1:"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(error) = Document::from_bytes("f.yaml", &bytes, "") {
+                proptest::prop_assert!(error.to_string().starts_with("f.yaml:"));
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub mod diagnostics;
 pub mod document;
 pub mod dotted_path;
 pub mod field;
+pub mod files;
 pub mod node;
 mod parse;
 pub mod placed;
