@@ -1,1 +1,3 @@
 //! The one integration test binary; each subject is a module.
+
+mod architecture;
