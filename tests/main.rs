@@ -1,1 +1,4 @@
 //! The one integration test binary; each subject is a module.
+
+mod architecture;
+mod witness;
