@@ -8,7 +8,7 @@ use crate::config::diagnostics::{Diagnostic, listed, nearest, quoted};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::node::{Key, Node, Scalar, Value};
-use crate::config::parse::parse;
+use crate::config::parse::{MAX_DEPTH, parse};
 use crate::config::source::{Place, Source};
 
 impl Document {
@@ -40,6 +40,10 @@ impl Document {
             Diagnostic::new(origin, &DottedPath::default(), format!("{} is not a path", quoted(path)))
                 .help("a path is keys and indices joined by dots, such as matrix_units.0.systolic_array.rows")
         })?;
+        if steps.len() > MAX_DEPTH {
+            let message = format!("the path has more than {MAX_DEPTH} steps");
+            return Err(Diagnostic::new(origin, &DottedPath::default(), message));
+        }
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         set(&mut self.root, &steps, node.placed_at(origin), origin, &DottedPath::default())
     }
@@ -129,5 +133,151 @@ fn no_such_item(items: &[Node], step: &str, problem: impl Fn(String) -> Diagnost
     match nearest(step, names.iter().copied()) {
         Some(name) if !is_index => problem.help(format!("did you mean \"{name}\"?")),
         _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+clock: 1 GHz
+matrix_units:
+  - name: main
+    systolic_array: {rows: 32}
+  - name: block.0.aux
+    systolic_array: {rows: 8}
+dram:
+";
+
+    fn document() -> Document {
+        Document::from_bytes("f.yaml", TEXT.as_bytes(), "").unwrap()
+    }
+
+    fn applied(path: &str, value: &str) -> Result<Document, Diagnostic> {
+        let mut document = document();
+        document.apply(path, value, &Place::flag("--set"))?;
+        Ok(document)
+    }
+
+    /// The rows of both matrix units.
+    #[track_caller]
+    fn rows(document: &Document) -> [String; 2] {
+        let units = document.root().get("matrix_units").unwrap().as_sequence().unwrap();
+        [0, 1].map(|unit: usize| {
+            units[unit].get("systolic_array").unwrap().get("rows").unwrap().as_scalar().unwrap().text.to_string()
+        })
+    }
+
+    #[track_caller]
+    fn check_error(path: &str, value: &str, expected: &str) {
+        assert_eq!(applied(path, value).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn an_item_is_found_by_index_and_by_name() {
+        for path in ["matrix_units.0.systolic_array.rows", "matrix_units[0].systolic_array.rows"] {
+            assert_eq!(rows(&applied(path, "64").unwrap()), ["64", "8"]);
+        }
+        assert_eq!(rows(&applied("matrix_units.main.systolic_array.rows", "64").unwrap()), ["64", "8"]);
+        assert_eq!(rows(&applied(" matrix_units[1].systolic_array.rows ", " 64 ").unwrap()), ["32", "64"]);
+    }
+
+    #[test]
+    fn a_name_may_hold_dots_and_digits() {
+        assert_eq!(rows(&applied("matrix_units.block.0.aux.systolic_array.rows", "64").unwrap()), ["32", "64"]);
+    }
+
+    #[test]
+    fn an_overridden_value_is_placed_at_the_flag_and_the_rest_stays() {
+        let document = applied("clock", "800 MHz").unwrap();
+        let clock = document.root().get("clock").unwrap();
+        assert_eq!((clock.place.to_string(), &*clock.as_scalar().unwrap().text), ("--set".to_string(), "800 MHz"));
+        assert_eq!(document.root().get("matrix_units").unwrap().place.to_string(), "f.yaml:3:3");
+    }
+
+    #[test]
+    fn lists_mappings_text_and_nothing_can_be_set() {
+        let list = applied("clock", "[1, {a: 2}]").unwrap();
+        let items = list.root().get("clock").unwrap().as_sequence().unwrap();
+        assert_eq!(items[1].get("a").unwrap().place.to_string(), "--set");
+        let text = applied("clock", "'12'").unwrap();
+        assert!(text.root().get("clock").unwrap().as_scalar().unwrap().quoted);
+        for nothing in ["", "~", "null"] {
+            let document = applied("clock", nothing).unwrap();
+            assert!(document.root().get("clock").unwrap().as_scalar().unwrap().is_null());
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_added_with_the_mappings_on_the_way() {
+        let document = applied("energy.mac.pj", "0.2").unwrap();
+        let mac = document.root().get("energy").unwrap().get("mac").unwrap();
+        assert_eq!(mac.place.to_string(), "--set");
+        assert_eq!(&*mac.get("pj").unwrap().as_scalar().unwrap().text, "0.2");
+        let below_nothing = applied("dram.channels", "2").unwrap();
+        assert!(below_nothing.root().get("dram").unwrap().get("channels").is_some());
+    }
+
+    #[test]
+    fn an_item_that_is_not_there_is_refused_with_those_that_are() {
+        check_error(
+            "matrix_units.2.systolic_array.rows",
+            "1",
+            "--set: matrix_units: there is no item 2\n   indices are 0 to 1; names: main, block.0.aux",
+        );
+        check_error(
+            "matrix_units.mian.systolic_array.rows",
+            "1",
+            "--set: matrix_units: there is no item \"mian\"\n   indices are 0 to 1; names: main, block.0.aux\n   help: did you mean \"main\"?",
+        );
+    }
+
+    #[test]
+    fn a_path_through_a_single_value_is_refused() {
+        check_error(
+            "clock.speed",
+            "1",
+            "--set: clock: there is no \"speed\" here: the value is \"1 GHz\", not a mapping",
+        );
+    }
+
+    #[test]
+    fn a_malformed_path_or_value_cites_the_flag() {
+        const HELP: &str =
+            "help: a path is keys and indices joined by dots, such as matrix_units.0.systolic_array.rows";
+        check_error("clock..x", "1", &format!("--set: \"clock..x\" is not a path\n   {HELP}"));
+        check_error("", "1", &format!("--set: \"\" is not a path\n   {HELP}"));
+        let message = applied("clock", "[1, 2").unwrap_err().to_string();
+        assert!(message.starts_with("--set: the value \"[1, 2\": "), "{message}");
+        let deep = "a.".repeat(100_000) + "a";
+        assert_eq!(applied(&deep, "1").unwrap_err().message(), "the path has more than 64 steps");
+    }
+
+    #[test]
+    fn a_value_of_a_study_cites_the_place_in_the_study() {
+        let study = Document::from_bytes("s.yaml", b"axes:\n  - [1, 2]\n", "").unwrap();
+        let value = study.root().get("axes").unwrap().as_sequence().unwrap()[0].as_sequence().unwrap()[1].clone();
+        let mut document = document();
+        let place = value.place.clone();
+        document.apply_node("clock", value, &place).unwrap();
+        assert_eq!(document.root().get("clock").unwrap().place.to_string(), "s.yaml:2:9");
+    }
+
+    #[test]
+    fn an_assignment_is_split_at_its_first_equals_sign() {
+        let flag = Place::flag("--set");
+        assert_eq!(split_assignment("a.b = x=y", &flag), Ok(("a.b", "x=y")));
+        assert_eq!(split_assignment("a=", &flag), Ok(("a", "")));
+        for malformed in ["a.b", "=1", ""] {
+            assert_eq!(split_assignment(malformed, &flag).unwrap_err().message(), "PATH=VALUE is expected");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_or_value_makes_the_override_panic(path in "[a-z0-9.\\[\\]]{0,20}|matrix_units[.\\[]\\PC{0,9}", value in "\\PC{0,20}") {
+            let _ = applied(&path, &value);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::diagnostics::{Cited, Diagnostic, listed, quoted};
 use crate::config::field::Field;
+use crate::config::source::Place;
 
 /// Checks that no two of `names` are equal; every later one is an error that cites the first.
 ///
@@ -27,17 +28,26 @@ pub fn unique_names<'f>(names: impl IntoIterator<Item = &'f Field<String>>) -> R
 
 /// The index of the one sibling that was given, for variants written as sibling optional mappings.
 ///
+/// Each of `siblings` is a key and where its value was written, if it was ([`place_of`]).
+///
 /// # Errors
-/// None or several of `siblings` (key and whether it was given) were; cites `parent`.
-pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, bool)]) -> Result<usize, Diagnostic> {
-    let given: Vec<usize> = (0..siblings.len()).filter(|&index| siblings[index].1).collect();
-    let names = |indices: &[usize]| listed(indices.iter().map(|&index| siblings[index].0));
-    let all: Vec<usize> = (0..siblings.len()).collect();
+/// None or several were given: cites `parent`, or the second of those given, which may be a flag.
+pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, Option<&Place>)]) -> Result<usize, Diagnostic> {
+    let given: Vec<(usize, &Place)> =
+        siblings.iter().enumerate().filter_map(|(index, (_, place))| place.map(|place| (index, place))).collect();
+    let all = listed(siblings.iter().map(|(key, _)| *key));
     match given.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(parent.problem(format!("one of these keys is missing: {}", names(&all))).note("give exactly one")),
-        several => Err(parent
-            .problem(format!("these keys exclude one another: {}", names(several)))
-            .note(format!("give exactly one of: {}", names(&all)))),
+        [(one, _)] => Ok(*one),
+        [] => Err(parent.problem(format!("one of these keys is missing: {all}")).note("give exactly one")),
+        several => {
+            let keys = listed(several.iter().map(|(index, _)| siblings[*index].0));
+            let message = format!("these keys exclude one another: {keys}");
+            Err(Diagnostic::new(several[1].1, parent.path(), message).note(format!("give exactly one of: {all}")))
+        }
     }
+}
+
+/// Where an optional value was written, if it was given.
+pub fn place_of<C: Cited>(value: &Option<C>) -> Option<&Place> {
+    value.as_ref().map(Cited::place)
 }

@@ -17,7 +17,7 @@ use crate::config::node::{Key, Node, Scalar, Value};
 use crate::config::source::{Place, Source};
 
 /// The deepest nesting of lists and mappings; our own files need six.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 /// The most keys and values in one document: a layer trace of 100,000 layers with ten keys each.
 const MAX_NODES: usize = 2_000_000;
 /// The most values that anchors (`&name`) may keep and aliases (`*name`) may add, together.
