@@ -7,10 +7,12 @@
 
 pub mod config;
 pub mod dataflow;
+pub mod execute;
 pub mod hardware;
 pub mod memory;
 pub mod numerics;
 pub mod program;
+pub mod reference;
 pub mod schedule;
 pub mod scheme;
 pub mod shape;
