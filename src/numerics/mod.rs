@@ -4,6 +4,7 @@
 //! bits and powers of two are built from bits, rounding and overflow are named at every step, so the same codes come
 //! out on every machine.
 
+pub mod block;
 pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;
