@@ -1,4 +1,6 @@
 //! The one integration test binary; each subject is a module.
 
 mod architecture;
+mod consistency;
+mod fixture;
 mod witness;
