@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use proc_macro2::{TokenStream, TokenTree};
 
-use super::syntax::{Reading, written_paths};
+use super::syntax::{Reading, Reference, written_paths};
 
 /// One thing wrong: the line (zero for the file as a whole) and a sentence with the remedy.
 pub(crate) type Finding = (usize, String);
@@ -16,7 +16,8 @@ pub(crate) type Finding = (usize, String);
 pub(crate) struct Fence {
     /// A path (`std::fs`, a crate), a macro with its mark (`println!`) or a method with its dot (`.read_dir`).
     pub(crate) name: &'static str,
-    /// Modules that may use it, each with all below it; `*` for every module, nothing for tests only.
+    /// Modules that may use it, each with all below it: `*` for every module, `tests` for the unit tests of every
+    /// module, nothing for the integration tests only.
     pub(crate) modules: &'static [&'static str],
 }
 
@@ -96,7 +97,10 @@ pub(crate) fn fence_findings(source: &Source, fences: &[Fence]) -> Vec<Finding> 
             Some(name) => places(&source.reading.macros, name),
             None => match fence.name.strip_prefix('.') {
                 Some(name) => places(&source.reading.methods, name),
-                None => references_to(source, fence.name).collect(),
+                None => references_to(source, fence.name)
+                    .filter(|reference| !(reference.in_tests && fence.modules.contains(&"tests")))
+                    .map(|reference| reference.line)
+                    .collect(),
             },
         };
         let allowed = if fence.modules.is_empty() { "tests/".to_owned() } else { fence.modules.join(", ") };
@@ -110,14 +114,14 @@ fn places(places: &[(usize, String)], name: &str) -> BTreeSet<usize> {
     places.iter().filter(|(_, found)| found == name).map(|(line, _)| *line).collect()
 }
 
-/// Lines on which `source` names `name` or what lies below it, or imports it with a glob.
-fn references_to<'a>(source: &'a Source, name: &str) -> impl Iterator<Item = usize> + 'a {
+/// Where `source` names `name` or what lies below it, or imports it with a glob.
+fn references_to<'a>(source: &'a Source, name: &str) -> impl Iterator<Item = &'a Reference> + 'a {
     let name: Vec<String> = name.split("::").map(str::to_owned).collect();
     let hits = move |path: &[String]| match path.strip_suffix(&["*".to_owned()]) {
         Some(prefix) if name.starts_with(prefix) => true,
         _ => path.starts_with(&name),
     };
-    source.reading.references.iter().filter(move |reference| hits(&reference.path)).map(|reference| reference.line)
+    source.reading.references.iter().filter(move |reference| hits(&reference.path))
 }
 
 /// Whether `source` uses the crate `name` anywhere.
@@ -145,6 +149,18 @@ pub(crate) fn declared_crates(manifest: &str) -> (BTreeSet<String>, BTreeSet<Str
         crates.extend(name.filter(|name| !name.starts_with('#')).map(|name| name.replace('-', "_")));
     }
     (program, tests)
+}
+
+/// Files (by module path) that no `mod` declares, so that they are never compiled.
+pub(crate) fn undeclared_modules(sources: &[Source]) -> Vec<String> {
+    let is_declared = |source: &Source| {
+        let Some((name, parent)) = source.module.split_last() else { return true };
+        let roots = [vec!["lib".to_owned()], vec!["main".to_owned()]];
+        let parents = if parent.is_empty() { &roots[..] } else { &[parent.to_vec()] };
+        roots.contains(&source.module)
+            || sources.iter().any(|source| parents.contains(&source.module) && source.reading.binds(name))
+    };
+    sources.iter().filter(|source| !is_declared(source)).map(|source| source.module.join("::")).collect()
 }
 
 /// What the text of any Rust file must not hold, whatever its place.
@@ -340,6 +356,7 @@ mod tests {
         Fence { name: ".read_dir", modules: &["config"] },
         Fence { name: "insta", modules: &[] },
         Fence { name: "serde", modules: &["*"] },
+        Fence { name: "serde_json", modules: &["report", "tests"] },
     ];
 
     fn fenced(path: &str, text: &str) -> Vec<Finding> {
@@ -381,6 +398,29 @@ mod tests {
         assert_eq!(fenced("numerics/error_metrics.rs", "use statrs::statistics::Data;"), []);
         assert_eq!(fenced("numerics/error_metrics/mod.rs", "use statrs::statistics::Data;"), []);
         assert_eq!(fenced("cli/mod.rs", "use std::io; fn f() { println!(); io::stdout() }"), []);
+    }
+
+    #[test]
+    fn a_fence_may_be_open_to_unit_tests_alone() {
+        let test = "#[cfg(test)] mod tests { #[test] fn f() { serde_json::to_string(&1); } }";
+        assert_eq!(fenced("numerics/block.rs", test), []);
+        assert_eq!(fenced("numerics/block.rs", "fn f() { serde_json::to_string(&1); }").len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_no_module_declares_is_found() {
+        let files = [
+            ("lib.rs", "pub mod units; mod report;"),
+            ("main.rs", "mod cli;"),
+            ("units.rs", ""),
+            ("cli/mod.rs", ""),
+            ("report/mod.rs", "#[cfg(test)] mod tests; pub mod csv { pub mod inner; }"),
+            ("report/csv.rs", ""),
+            ("report/json.rs", ""),
+            ("energy.rs", ""),
+        ];
+        let sources: Vec<Source> = files.iter().map(|(path, text)| Source::read(path, text)).collect();
+        assert_eq!(undeclared_modules(&sources), ["report::json", "energy"]);
     }
 
     #[test]

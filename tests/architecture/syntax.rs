@@ -20,6 +20,8 @@ pub(crate) struct Reference {
     pub(crate) line: usize,
     /// `["crate", "numerics", ..]` inside this crate, `["serde", ..]` outside; a glob ends in `*`.
     pub(crate) path: Vec<String>,
+    /// Whether it stands in a module `tests` of the file.
+    pub(crate) in_tests: bool,
 }
 
 /// A name with the line it stands on.
@@ -52,12 +54,17 @@ impl Reading {
         let mut walker = Walker { reading: Reading::default(), module: module.to_vec(), paths: Vec::new() };
         walker.walk(tokens);
         let Walker { mut reading, paths, .. } = walker;
-        for Reference { line, path } in paths {
+        for Reference { line, path, in_tests } in paths {
             for path in reading.follow(&path, 0) {
-                reading.references.push(Reference { line, path });
+                reading.references.push(Reference { line, path, in_tests });
             }
         }
         Ok(reading)
+    }
+
+    /// Whether the file declares or imports `name`.
+    pub(crate) fn binds(&self, name: &str) -> bool {
+        self.bindings.contains_key(name)
     }
 
     /// What a path written in this file stands for, through the names that the file binds.
@@ -151,7 +158,7 @@ impl Walker {
         match (tokens.get(position + 1), tokens.get(position + 2)) {
             (Some(TokenTree::Ident(word)), Some(TokenTree::Ident(name))) if *word == "crate" => {
                 let line = name.span().start().line;
-                self.paths.push(Reference { line, path: vec![name.to_string()] });
+                self.refer(line, vec![name.to_string()]);
                 position + 3
             }
             _ => position + 1,
@@ -193,7 +200,7 @@ impl Walker {
         if name != "*" && name != "_" && absolute.first() != Some(&name) {
             self.bind(name, absolute.clone());
         }
-        self.paths.push(Reference { line, path: absolute });
+        self.refer(line, absolute);
     }
 
     fn take_path(&mut self, tokens: &[TokenTree], position: usize) -> usize {
@@ -219,11 +226,11 @@ impl Walker {
                 // `use crate::{a, b}` in a macro body, where it is not parsed as an item.
                 Some(TokenTree::Group(group)) if opens_group => {
                     for inner in written_paths(group.stream()) {
-                        self.paths.push(Reference { line, path: [path.as_slice(), &inner].concat() });
+                        self.refer(line, [path.as_slice(), &inner].concat());
                     }
                     return next + 3;
                 }
-                _ => self.paths.push(Reference { line, path }),
+                _ => self.refer(line, path),
             }
         }
         next
@@ -293,6 +300,11 @@ impl Walker {
             }
             _ => path,
         }
+    }
+
+    fn refer(&mut self, line: usize, path: Vec<String>) {
+        let in_tests = self.module.last().is_some_and(|module| module == "tests");
+        self.paths.push(Reference { line, path, in_tests });
     }
 
     fn bind(&mut self, name: String, path: Vec<String>) {
