@@ -3,4 +3,5 @@
 mod architecture;
 mod consistency;
 mod fixture;
+mod phases;
 mod witness;

@@ -27,27 +27,28 @@ impl Dataflow for WeightStationary {
     }
 
     fn issue(&self, array: &SystolicArray, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
-        let folds = self.folds(array, tile);
+        let depth_folds = tile.k.div_ceil(array.rows * tile.macs_per_element_per_cycle);
+        let column_folds = tile.n.div_ceil(array.columns);
         let load = array.rows * tile.load_interval;
         let stream = tile.m * tile.row_interval;
-        // A ragged last column fold drains earlier: only used columns carry results.
-        let used_columns = (tile.n - 1) % array.columns + 1;
-        let drain = array.rows + used_columns - 2;
+        let skew = array.rows + array.columns - 2;
+        let period = if array.double_buffered { stream.max(load) } else { load + stream + skew };
+
         let start = ready.max(state.load_free);
-        let first_stream = Cycles(start.get() + load).max(state.stream_free);
-        let (last_stream, stream_end) = if array.double_buffered {
-            let last = first_stream + Cycles((folds - 1) * stream.max(load));
-            (last, last + Cycles(stream))
-        } else {
-            // A full fold drains before the next one loads; only the last fold can be ragged in n.
-            let last = first_stream + Cycles((folds - 1) * (serial_fold(array, stream) + load - array.rows));
-            (last, last + Cycles(stream))
-        };
-        let complete = stream_end + Cycles(drain);
+        let first_stream = (start + Cycles(load)).max(state.stream_free);
+        let last_stream = first_stream + Cycles((depth_folds * column_folds - 1) * period);
+        let stream_end = last_stream + Cycles(stream);
+        // Only used columns carry results. Where the last column fold is narrow, the full one before it, which ended
+        // `depth_folds` periods earlier, may still be draining.
+        let used_columns = (tile.n - 1) % array.columns + 1;
+        let narrow = (stream_end + Cycles(array.rows + used_columns)).get() - 2;
+        let full = if column_folds > 1 { (stream_end + Cycles(skew)).get() - depth_folds * period } else { 0 };
+        let complete = Cycles(narrow.max(full));
         *state = if array.double_buffered {
             ArrayState { load_free: last_stream, stream_free: stream_end }
         } else {
-            ArrayState { load_free: complete, stream_free: complete }
+            // Without a second register set the whole array drains before anything else enters.
+            ArrayState { load_free: stream_end + Cycles(skew), stream_free: stream_end + Cycles(skew) }
         };
         TilePhases { start, next_issue: state.load_free, operands_released: stream_end, complete }
     }

@@ -406,7 +406,10 @@ impl<'a> Engine<'a> {
                         queue.quiet_since
                     }
                     Queue::Matrix(_) | Queue::Vector(_) => {
-                        statistics.busy += queue.last_complete - queue.free_at;
+                        // The last results may be there before the unit could have accepted another command.
+                        let beyond = queue.free_at.saturating_sub(queue.last_complete);
+                        statistics.busy =
+                            statistics.busy - beyond + queue.last_complete.saturating_sub(queue.free_at);
                         queue.last_complete
                     }
                 };
