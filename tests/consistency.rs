@@ -3,25 +3,20 @@
 //! A scheduler that loses a tile keeps timing and execution in agreement; so each is held against the workload, the
 //! un-tiled reference, closed forms of bytes, and bounds.
 
-use npusim::energy;
-use npusim::execute;
+use npusim::hardware::memory::Partitions;
 use npusim::hardware::npu::{Npu, NpuParts};
-use npusim::program::Program;
-use npusim::program::op::OpKind;
-use npusim::reference::{real, untiled};
-use npusim::report::build::attributed_cycles;
-use npusim::report::numerics::layer_numerics;
-use npusim::report::{bounds, data::Configuration, json};
-use npusim::schedule::{self, Schedule, token_run, verify};
-use npusim::scheme::{self, Scheme};
+use npusim::report::{data::Configuration, json};
+use npusim::schedule::commands::Queue;
+use npusim::schedule::{token_run, verify};
+use npusim::scheme;
 use npusim::shape::GemmShape;
 use npusim::simulation::{Setup, simulate};
+use npusim::timing;
 use npusim::timing::observer::{CommandRecord, Observer, Unobserved};
-use npusim::timing::{self, statistics::RunStatistics};
-use npusim::units::Cycles;
-use npusim::workload::bindings::Bindings;
-use npusim::workload::graph::Workload;
+use npusim::units::{Bytes, Cycles, Rate};
 
+use crate::anchors::{self, Finding, Run, run};
+use crate::closed_form;
 use crate::fixture::{self, chain, dram_of, partitions_of};
 
 /// Shapes with ragged edges on every axis, single rows and columns, and a chain.
@@ -41,18 +36,18 @@ fn cases() -> Vec<Vec<GemmShape>> {
 fn machines() -> Vec<(&'static str, NpuParts)> {
     let base = fixture::parts();
     let mut roomy = base.clone();
-    *partitions_of(&mut roomy) = npusim::hardware::memory::Partitions {
-        activations: npusim::units::Bytes(6 << 10),
-        weights: npusim::units::Bytes(6 << 10),
-        outputs: npusim::units::Bytes(6 << 10),
-        resident: npusim::units::Bytes(14 << 10),
+    *partitions_of(&mut roomy) = Partitions {
+        activations: Bytes(6 << 10),
+        weights: Bytes(6 << 10),
+        outputs: Bytes(6 << 10),
+        resident: Bytes(14 << 10),
     };
     let mut nothing_stays = base.clone();
-    partitions_of(&mut nothing_stays).resident = npusim::units::Bytes(0);
+    partitions_of(&mut nothing_stays).resident = Bytes(0);
     let mut slow = base.clone();
-    dram_of(&mut slow).bytes_per_cycle = npusim::units::Rate::try_new(3, 2).unwrap();
+    dram_of(&mut slow).bytes_per_cycle = Rate::try_new(3, 2).unwrap();
     let mut fast = base.clone();
-    dram_of(&mut fast).bytes_per_cycle = npusim::units::Rate::whole(512).unwrap();
+    dram_of(&mut fast).bytes_per_cycle = Rate::whole(512).unwrap();
     dram_of(&mut fast).latency = Cycles(0);
     let mut serial = base.clone();
     serial.matrix_units[0].array.double_buffered = false;
@@ -68,31 +63,12 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     ]
 }
 
-struct Run {
-    npu: Npu,
-    workload: Workload,
-    bindings: Bindings,
-    program: Program,
-    schedule: Schedule,
-    statistics: RunStatistics,
-}
-
-fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) -> Run {
-    let npu = Npu::try_new(parts).unwrap();
-    let (workload, bindings) = chain(shapes, 7);
-    let program = scheme::lower(&workload, scheme);
-    npusim::program::verify::verify(&program).unwrap();
-    let schedule = schedule::schedule(&program, &npu).unwrap();
-    let statistics = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap();
-    Run { npu, workload, bindings, program, schedule, statistics }
-}
-
-fn for_each_run(mut check: impl FnMut(&str, &Run)) {
+fn for_each_run(mut check: impl FnMut(&Run) -> Finding) {
     for shapes in cases() {
         for (machine, parts) in machines() {
             for scheme in scheme::ALL {
-                let name = format!("{} on {machine} with {shapes:?}", scheme.name());
-                check(&name, &run(parts.clone(), &shapes, *scheme));
+                let found = check(&run(parts.clone(), &shapes, *scheme));
+                found.unwrap_or_else(|wrong| panic!("{} on {machine} with {shapes:?}: {wrong}", scheme.name()));
             }
         }
     }
@@ -100,115 +76,36 @@ fn for_each_run(mut check: impl FnMut(&str, &Run)) {
 
 #[test]
 fn each_scheme_does_the_products_of_the_workload_and_stays_within_its_error_bound() {
-    for_each_run(|name, run| {
-        let expected: u64 = run.workload.macs();
-        let program: u64 = run.program.ops.iter().map(|op| gemm_macs(&op.kind)).sum();
-        assert_eq!(program, expected, "{name}");
-        let execution = execute::run(&run.program, &run.schedule, &run.bindings).unwrap();
-        let real = real::evaluate(&run.workload, &run.bindings).unwrap();
-        let errors = layer_numerics(&run.program, &execution, &real);
-        check_error_bounds(name, run, &execution, &real);
-        // A layer that was forgotten would not be within a few percent of the real workload.
-        for (layer, numerics) in run.program.layers.iter().zip(errors) {
-            assert!(numerics.error.relative_error < 0.2, "{name}, {}: {numerics:?}", layer.name);
-        }
-    });
-}
-
-/// For a layer whose input comes from outside, |error| <= sum over k of (|x| s_w + |w| s_x) / 2 + s_x s_w / 4: rounding
-/// moves each factor by at most half a step. Scales are those of the abs-max rule, recomputed here from the values.
-fn check_error_bounds(name: &str, run: &Run, execution: &execute::Execution, real: &[real::RealLayer]) {
-    use npusim::workload::layer::{LayerOperation, ValueRef};
-    for (index, layer) in run.workload.layers().iter().enumerate() {
-        let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
-        let ValueRef::Source(input) = gemm.input else { continue };
-        let x = run.bindings.get(input).unwrap().to_f64();
-        let w = run.bindings.get(gemm.weight).unwrap().to_f64();
-        let (m, k, n) = (gemm.shape.m as usize, gemm.shape.k as usize, gemm.shape.n as usize);
-        // The coarsest of the schemes' scales: one per tensor.
-        let step = |values: &[f64]| values.iter().fold(0.0f64, |a, b| a.max(b.abs())) / 127.0;
-        let (x_step, w_step) = (step(&x), step(&w));
-        let y = execution.computed(run.program.layers[index].output).unwrap().to_f64();
-        for i in 0..m {
-            for j in 0..n {
-                let bound: f64 = (0..k)
-                    .map(|p| {
-                        (x[i * k + p].abs() * w_step + w[p * n + j].abs() * x_step) / 2.0 + x_step * w_step / 4.0
-                    })
-                    .sum();
-                let error = (y[i * n + j] - real[index].output[i * n + j]).abs();
-                // The remainder covers f32 rounding of scales, sums and bias.
-                assert!(error <= bound * 1.0001 + 1e-5, "{name}, {} [{i}, {j}]: {error} > {bound}", layer.name);
-            }
-        }
-    }
+    for_each_run(anchors::workload_is_done);
 }
 
 #[test]
 fn executed_timed_and_programmed_products_are_the_same_number() {
-    for_each_run(|name, run| {
-        let execution = execute::run(&run.program, &run.schedule, &run.bindings).unwrap();
-        for (index, op) in run.program.ops.iter().enumerate() {
-            let expected = gemm_macs(&op.kind);
-            assert_eq!(execution.macs()[index], expected, "executed, {name}");
-            assert_eq!(run.statistics.ops[index].macs, expected, "timed, {name}");
-        }
-    });
-}
-
-fn gemm_macs(kind: &OpKind) -> u64 {
-    match kind {
-        OpKind::Gemm(gemm) => gemm.shape.macs(),
-        OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => 0,
-    }
+    for_each_run(anchors::products_agree);
 }
 
 #[test]
 fn tiled_execution_equals_the_untiled_reference_bit_for_bit() {
-    for_each_run(|name, run| {
-        let execution = execute::run(&run.program, &run.schedule, &run.bindings).unwrap();
-        let reference = untiled::evaluate(&run.program, &run.bindings);
-        for (index, tensor) in run.program.tensors.iter().enumerate() {
-            let id = npusim::program::tensor::TensorId(index);
-            assert_eq!(execution.tensor(id), reference[index].as_ref(), "{name}: {}", tensor.name);
-        }
-    });
+    for_each_run(anchors::tiles_change_no_bit);
+}
+
+#[test]
+fn bytes_counted_are_the_bytes_of_the_operands_that_cross_each_level() {
+    for_each_run(closed_form::bytes_match);
+}
+
+#[test]
+fn no_run_is_faster_than_its_bounds_and_all_cycles_and_joules_are_accounted_for() {
+    for_each_run(anchors::time_and_energy_add_up);
 }
 
 #[test]
 fn schedules_verify_and_their_tokens_run_to_the_end() {
-    for_each_run(|name, run| {
-        verify::verify(&run.schedule).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let commands = token_run::token_run(&run.schedule).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(commands, run.statistics.commands, "{name}");
-    });
-}
-
-#[test]
-fn no_run_is_faster_than_its_bounds_and_each_queue_accounts_for_the_makespan() {
-    for_each_run(|name, run| {
-        let makespan = run.statistics.makespan;
-        let bounds = bounds::bounds(&run.program, &run.npu, &run.statistics);
-        assert!(bounds.moved_bandwidth_cycles >= bounds.compulsory_bandwidth_cycles, "{name}: {bounds:?}");
-        assert!(makespan.get() >= bounds.compute_cycles, "{name}: {makespan} < {bounds:?}");
-        assert!(makespan.get() >= bounds.moved_bandwidth_cycles, "{name}: {makespan} < {bounds:?}");
-        for queue in &run.statistics.queues {
-            assert_eq!(queue.busy + queue.stalls.total() + queue.idle, makespan, "{name}: {queue:?}");
-        }
-        let attributed: Cycles = attributed_cycles(&run.statistics).into_iter().sum();
-        assert_eq!(attributed, makespan, "{name}");
-    });
-}
-
-#[test]
-fn energy_is_counts_times_cost() {
-    for_each_run(|name, run| {
-        let energy = energy::cost(&run.program, &run.npu, &run.statistics).unwrap();
-        // Every action costs 1 pJ in the test table.
-        let actions: u64 = energy.counts.iter().map(|(_, times)| times).sum();
-        assert_eq!(energy.total.total_pj(), actions as f64, "{name}");
-        let by_op: f64 = energy.ops.iter().map(|op| op.total_pj()).sum();
-        assert_eq!(by_op, actions as f64, "{name}");
+    for_each_run(|run| {
+        verify::verify(&run.schedule).map_err(|error| error.to_string())?;
+        let commands = token_run::token_run(&run.schedule).map_err(|error| error.to_string())?;
+        assert_eq!(commands, run.statistics.commands);
+        Ok(())
     });
 }
 
@@ -220,7 +117,7 @@ fn with_a_fixed_schedule_a_faster_memory_is_never_slower() {
             let mut last = Cycles(u64::MAX);
             for bytes_per_cycle in [1, 2, 5, 8, 64, 4096] {
                 let mut parts = fixture::parts();
-                dram_of(&mut parts).bytes_per_cycle = npusim::units::Rate::whole(bytes_per_cycle).unwrap();
+                dram_of(&mut parts).bytes_per_cycle = Rate::whole(bytes_per_cycle).unwrap();
                 let npu = Npu::try_new(parts).unwrap();
                 let timed = timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap();
                 assert!(timed.makespan <= last, "{} {shapes:?} at {bytes_per_cycle} B/cycle", scheme.name());
@@ -257,7 +154,7 @@ fn two_runs_give_the_same_report_byte_for_byte() {
 /// Watches that commands of a queue end in order and that every record is whole.
 #[derive(Default)]
 struct InOrder {
-    last: std::collections::BTreeMap<npusim::schedule::commands::Queue, Cycles>,
+    last: std::collections::BTreeMap<Queue, Cycles>,
     records: u64,
 }
 

@@ -35,12 +35,8 @@ pub(crate) fn parts() -> NpuParts {
             partitions,
         }),
     };
-    let partitions = Partitions {
-        activations: Bytes(4096),
-        weights: Bytes(4096),
-        outputs: Bytes(4096),
-        resident: Bytes(8192),
-    };
+    let partitions =
+        Partitions { activations: Bytes(4096), weights: Bytes(4096), outputs: Bytes(4096), resident: Bytes(8192) };
     let dram = Dram { model: "ideal", latency: Cycles(50), bytes_per_cycle: rate(8) };
     NpuParts {
         name: "test".to_owned(),
@@ -149,8 +145,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
             input = ValueRef::Layer(LayerId(layers.len() - 1));
         }
     }
-    let workload =
-        Workload::try_new("chain".to_owned(), &FP32, tensors, layers).expect("the chain's shapes agree");
+    let workload = Workload::try_new("chain".to_owned(), &FP32, tensors, layers).expect("the chain's shapes agree");
     (workload, Bindings::new(values))
 }
 

@@ -1,6 +1,9 @@
 //! The one integration test binary; each subject is a module.
 
+mod anchors;
 mod architecture;
+mod bites;
+mod closed_form;
 mod consistency;
 mod fixture;
 mod phases;

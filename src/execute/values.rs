@@ -52,9 +52,8 @@ impl Values {
         let mut tensors = Vec::with_capacity(program.tensors.len());
         let mut computed = BTreeMap::new();
         for (position, tensor) in program.tensors.iter().enumerate() {
-            let given = |id| {
-                bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() })
-            };
+            let given =
+                |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
                 (Origin::Source(id), _) => given(id)?,
                 (Origin::Produced, Some(record)) => {

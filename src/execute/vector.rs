@@ -99,8 +99,7 @@ impl VectorExecutor {
     }
 
     fn quantize(&mut self, values: &mut Values, input: TensorId, scale: &Scale, output: TensorId, tile: &Tile) {
-        let quantizer =
-            SymmetricQuantizer::try_new(values.format(output)).expect("codes have a signed integer format");
+        let quantizer = SymmetricQuantizer::try_new(values.format(output)).expect("codes have a signed integer format");
         for row in tile.m.start..tile.m.end {
             self.input.clear();
             values.read_row(input, row, tile.n, &mut self.input);

@@ -178,10 +178,8 @@ impl Context<'_> {
     fn path(&self, path: Path, ops: &[usize]) -> PathReport {
         let of = |index: &usize| -> &OpStatistics { &self.statistics.ops[*index] };
         let dram = self.npu.dram_id().0;
-        let traffic = ops
-            .iter()
-            .filter_map(|index| of(index).traffic.get(dram))
-            .fold(MemoryReport::default(), add_traffic);
+        let traffic =
+            ops.iter().filter_map(|index| of(index).traffic.get(dram)).fold(MemoryReport::default(), add_traffic);
         PathReport {
             path: path.name(),
             busy_cycles: ops.iter().map(|index| of(index).busy.get()).sum(),

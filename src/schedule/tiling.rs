@@ -1,7 +1,7 @@
 //! The tiling search: the best grid of a nest by the closed-form estimate.
 //!
 //! Candidates form a fixed lattice (whole axes and powers of two of the array's dimensions), so the search is bounded by
-//! their number, never by time. Ties are broken by fewer off-chip bytes, then by loop order and block sizes.
+//! their number, never by time. Ties are broken by fewer off-chip bytes, fewer steps, then by loop order and block sizes.
 
 use crate::hardware::npu::Npu;
 use crate::schedule::estimate::estimate;
@@ -41,17 +41,24 @@ pub struct TooSmall {
 /// # Errors
 /// [`TooSmall`] where no candidate fits: the buffer that even the smallest one exceeds.
 pub fn search(npu: &Npu, nest: &Nest, buffers: &Buffers) -> Result<Grid, TooSmall> {
+    let candidates = candidates(npu, nest);
+    // Double buffering where any candidate has room for it; otherwise load and compute take turns.
+    best_with(npu, nest, buffers, &candidates, 2).or_else(|_| best_with(npu, nest, buffers, &candidates, 1))
+}
+
+/// The best candidate that has room for `copies` of each tile that is fetched more than once.
+fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], copies: u64) -> Result<Grid, TooSmall> {
     let mut best = None;
     let mut smallest: Option<(u64, TooSmall)> = None;
-    for grid in candidates(npu, nest) {
-        if let Some(too_small) = exceeds(nest, &grid, buffers) {
+    for grid in candidates.iter().copied() {
+        if let Some(too_small) = exceeds(nest, &grid, buffers, copies) {
             let excess = too_small.needed - too_small.available;
             if smallest.is_none_or(|(least, _)| excess < least) {
                 smallest = Some((excess, too_small));
             }
             continue;
         }
-        let key = (estimate(npu, nest, &grid), grid.order, grid.m.block, grid.k.block, grid.n.block);
+        let key = (estimate(npu, nest, &grid), grid.steps(), grid.order, grid.m.block, grid.k.block);
         if best.as_ref().is_none_or(|(best_key, _)| key < *best_key) {
             best = Some((key, grid));
         }
@@ -91,18 +98,18 @@ fn blocks(extent: u64, unit: u64) -> Vec<Blocking> {
     blocks
 }
 
-/// The first buffer that `grid` exceeds. Each operand is double-buffered unless it is fetched only once.
-fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers) -> Option<TooSmall> {
+/// The first buffer that `grid` exceeds with `copies` of each operand's tile, or one where it is fetched only once.
+fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<TooSmall> {
     let full = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
-    let copies = |axes: AxisSet| if grid.fetches(axes) > 1 { 2 } else { 1 };
+    let copies_of = |axes: AxisSet| if grid.fetches(axes) > 1 { copies } else { 1 };
     let loaded = |queue: DmaQueue| -> u64 {
         nest.loads
             .iter()
             .filter(|load| load.queue == queue && load.destination != Destination::Resident)
-            .map(|load| copies(load.map.axes()) * load.storage.tile_bytes(load.map, &full).get())
+            .map(|load| copies_of(load.map.axes()) * load.storage.tile_bytes(load.map, &full).get())
             .sum()
     };
-    let tiles = if grid.output_tiles() > 1 { 2 } else { 1 };
+    let tiles = if grid.output_tiles() > 1 { copies } else { 1 };
     let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
     let leaving: u64 = nest
         .outputs

@@ -408,8 +408,7 @@ impl<'a> Engine<'a> {
                     Queue::Matrix(_) | Queue::Vector(_) => {
                         // The last results may be there before the unit could have accepted another command.
                         let beyond = queue.free_at.saturating_sub(queue.last_complete);
-                        statistics.busy =
-                            statistics.busy - beyond + queue.last_complete.saturating_sub(queue.free_at);
+                        statistics.busy = statistics.busy - beyond + queue.last_complete.saturating_sub(queue.free_at);
                         queue.last_complete
                     }
                 };
