@@ -5,6 +5,7 @@
 //! out on every machine.
 
 pub mod accumulate;
+pub mod block;
 pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;

@@ -1,0 +1,357 @@
+//! Rows of f32 to codes and block scales.
+
+use crate::numerics::block::encoder::ElementEncoder;
+use crate::numerics::block::scale_rule::{LARGEST_EXPONENT, ScaleExponent, ScaleRule};
+use crate::numerics::block::{BlockError, BlockFormat, BlockOptions, BlockTensor, Scaling, TinyBlocks};
+use crate::numerics::float_bits::power_of_two_f32;
+use crate::numerics::formats::{FP8_E4M3, Overflow, Rounding};
+use crate::numerics::quantize::{IntegerRange, abs_max};
+use crate::numerics::tensor::{Elements, Tensor};
+use crate::shape::MatrixShape;
+
+/// Quantizes to one block format with one set of options.
+///
+/// A block of power-of-two scale `2^s` holds `round(value * 2^-s)`; the product is exact. NVFP4 follows torchao bit for
+/// bit, each operation rounded to f32: the scale is `E4M3(clamp(abs_max / 6 / tensor_scale, 2^-6, 448))`, an element is
+/// `E2M1(value * (1 / tensor_scale / scale))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BlockQuantizer {
+    format: &'static BlockFormat,
+    options: BlockOptions,
+    block: usize,
+    scale_exponent: ScaleExponent,
+    encoder: ElementEncoder,
+    tensor_scale: f32,
+}
+
+/// The scale of one block: its code, and what brings values to element units; no factor where the block is NaN.
+struct BlockScale {
+    code: u8,
+    factor: Option<f32>,
+}
+
+/// E8M0 and E4M3 codes of NaN.
+const POWER_OF_TWO_NAN: u8 = 0xFF;
+const FP8_NAN: u8 = 0x7F;
+
+impl BlockQuantizer {
+    pub(crate) fn try_new(format: &'static BlockFormat, options: BlockOptions) -> Result<BlockQuantizer, BlockError> {
+        let block = options.block.unwrap_or(format.block());
+        if block == 0 {
+            return Err(BlockError::EmptyBlock { format });
+        }
+        if options.integer_range != IntegerRange::Symmetric && !format.element().is_integer() {
+            return Err(BlockError::NotAnInteger { format, element: format.element() });
+        }
+        let plain_scale = options.scale_rule == ScaleRule::Floor && options.tiny_blocks == TinyBlocks::Keep;
+        if !plain_scale && format.scaling() != Scaling::PowerOfTwo {
+            return Err(BlockError::NotAPowerOfTwo { format, scale: format.scale() });
+        }
+        Ok(BlockQuantizer {
+            format,
+            options,
+            // A block larger than memory can hold is as good as any larger than the row.
+            block: usize::try_from(block).unwrap_or(usize::MAX),
+            scale_exponent: ScaleExponent::new(options.scale_rule, format),
+            encoder: ElementEncoder::new(format, options.rounding, options.integer_range),
+            tensor_scale: 1.0,
+        })
+    }
+
+    /// The format.
+    pub const fn format(&self) -> &'static BlockFormat {
+        self.format
+    }
+
+    /// The options.
+    pub const fn options(&self) -> BlockOptions {
+        self.options
+    }
+
+    /// Elements in a block.
+    pub const fn block(&self) -> u64 {
+        self.block as u64
+    }
+
+    /// Block scales of a row of `columns` elements.
+    pub const fn blocks_of(&self, columns: usize) -> usize {
+        columns.div_ceil(self.block)
+    }
+
+    /// The tensor scale that suits an abs-max over the tensor: `abs_max / (448 * 6)` for NVFP4, and 1 for zero and for
+    /// formats without one.
+    pub fn tensor_scale_of(&self, abs_max: f32) -> f32 {
+        if !self.format.has_tensor_scale() || abs_max == 0.0 {
+            return 1.0;
+        }
+        abs_max / (FP8_E4M3.max_finite() * self.format.largest_element()) as f32
+    }
+
+    /// The same quantizer under a tensor scale; formats without one ignore it.
+    pub const fn with_tensor_scale(mut self, tensor_scale: f32) -> BlockQuantizer {
+        if self.format.has_tensor_scale() {
+            self.tensor_scale = tensor_scale;
+        }
+        self
+    }
+
+    /// Codes and scales of one row (or of whole blocks of it) for formats of integer elements. Panics for others, and
+    /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
+    pub fn quantize_row_i8(&self, values: &[f32], codes: &mut [i8], scales: &mut [u8]) {
+        assert!(self.format.element().is_integer(), "{} codes are not integers", self.format);
+        self.quantize_row(values, codes, scales, |code| code as i8);
+    }
+
+    /// Codes and scales of one row (or of whole blocks of it) for formats of float elements. Panics for others, and
+    /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
+    pub fn quantize_row_code8(&self, values: &[f32], codes: &mut [u8], scales: &mut [u8]) {
+        assert!(!self.format.element().is_integer(), "{} codes are integers", self.format);
+        self.quantize_row(values, codes, scales, |code| code as u8);
+    }
+
+    /// Quantizes a row-major matrix, blocks along its rows. A format with a tensor scale takes it from the whole matrix.
+    /// Panics if `values` does not fill `shape`.
+    pub fn quantize(&self, values: &[f32], shape: MatrixShape) -> BlockTensor {
+        assert_eq!(values.len() as u64, shape.elements(), "the values fill the shape");
+        let quantizer = if self.format.has_tensor_scale() {
+            self.with_tensor_scale(self.tensor_scale_of(abs_max(values)))
+        } else {
+            *self
+        };
+        let columns = shape.columns as usize;
+        let scales_shape = MatrixShape::new(shape.rows, self.blocks_of(columns) as u64);
+        let mut scales = vec![0; scales_shape.elements() as usize];
+        let elements = if self.format.element().is_integer() {
+            Elements::I8(quantizer.quantize_rows(values, columns, &mut scales, |code| code as i8))
+        } else {
+            Elements::Code8(quantizer.quantize_rows(values, columns, &mut scales, |code| code as u8))
+        };
+        let codes = Tensor::try_new(shape, self.format.element(), elements);
+        let scales = Tensor::try_new(scales_shape, self.format.scale(), Elements::Code8(scales));
+        let (codes, scales) = codes.and_then(|codes| Ok((codes, scales?))).expect("codes are within their formats");
+        BlockTensor::try_new(self.format, self.block(), codes, scales, quantizer.tensor_scale)
+            .expect("a quantizer writes the shapes it promises")
+    }
+
+    fn quantize_rows<T: Copy + Default>(
+        &self,
+        values: &[f32],
+        columns: usize,
+        scales: &mut [u8],
+        narrow: impl Fn(i32) -> T + Copy,
+    ) -> Vec<T> {
+        let mut codes = vec![T::default(); values.len()];
+        if columns == 0 {
+            return codes;
+        }
+        let rows = values.chunks_exact(columns).zip(codes.chunks_exact_mut(columns));
+        for ((values, codes), scales) in rows.zip(scales.chunks_exact_mut(self.blocks_of(columns))) {
+            self.quantize_row(values, codes, scales, narrow);
+        }
+        codes
+    }
+
+    fn quantize_row<T: Copy + Default>(
+        &self,
+        values: &[f32],
+        codes: &mut [T],
+        scales: &mut [u8],
+        narrow: impl Fn(i32) -> T + Copy,
+    ) {
+        assert_eq!(values.len(), codes.len(), "each value has a code");
+        assert_eq!(self.blocks_of(values.len()), scales.len(), "each block has a scale");
+        let blocks = values.chunks(self.block).zip(codes.chunks_mut(self.block));
+        for ((values, codes), scale) in blocks.zip(scales) {
+            let abs_max = abs_max(values);
+            let found = match self.format.scaling() {
+                Scaling::PowerOfTwo => self.power_of_two_scale(abs_max),
+                Scaling::Fp8 { .. } => self.fp8_scale(abs_max),
+            };
+            *scale = found.code;
+            match found.factor {
+                Some(factor) => self.encoder.encode(values, factor, codes, narrow),
+                None => codes.fill(T::default()),
+            }
+        }
+    }
+
+    fn power_of_two_scale(&self, abs_max: f32) -> BlockScale {
+        if !abs_max.is_finite() {
+            return BlockScale { code: POWER_OF_TWO_NAN, factor: None };
+        }
+        let exponent = self.scale_exponent.of(abs_max);
+        let is_flushed = self.options.tiny_blocks == TinyBlocks::Flush && abs_max < f32::MIN_POSITIVE;
+        let factor = if is_flushed { 0.0 } else { power_of_two_f32(-exponent) };
+        BlockScale { code: (exponent + LARGEST_EXPONENT) as u8, factor: Some(factor) }
+    }
+
+    fn fp8_scale(&self, abs_max: f32) -> BlockScale {
+        /// The smallest normal E4M3 value: torchao keeps scales out of the subnormals.
+        const SMALLEST: f32 = 0.015625;
+        let largest = FP8_E4M3.max_finite() as f32;
+        let wanted = abs_max / self.format.largest_element() as f32 / self.tensor_scale;
+        let code = FP8_E4M3.encode_f32(wanted.clamp(SMALLEST, largest), Rounding::NearestEven, Overflow::Saturate);
+        let factor = 1.0 / self.tensor_scale / FP8_E4M3.decode(code) as f32;
+        if abs_max.is_finite() && factor.is_finite() {
+            BlockScale { code: code as u8, factor: Some(factor) }
+        } else {
+            BlockScale { code: FP8_NAN, factor: None }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numerics::block::{ALL, MXFP4, MXFP8_E4M3, MXFP8_E5M2, MXINT4, MXINT8, NVFP4, plain};
+    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    fn dequantized(format: &'static BlockFormat, options: BlockOptions, values: &[f32]) -> Vec<f32> {
+        let shape = MatrixShape::new(1, values.len() as u64);
+        format.quantizer(options).unwrap().quantize(values, shape).dequantize()
+    }
+
+    #[test]
+    fn a_block_without_outliers_becomes_the_published_example() {
+        // Computed with Microsoft's microxcaling (round "even"); the tail of the block is empty.
+        let values = [0.1, -0.3, 0.7, 1.2, -2.4, 3.3, 5.0, -7.1];
+        let expected: [(&'static BlockFormat, [f32; 8]); 4] = [
+            (&MXFP4, [0.0, -0.5, 0.5, 1.0, -2.0, 3.0, 4.0, -6.0]),
+            (&MXINT4, [0.0, 0.0, 1.0, 1.0, -2.0, 3.0, 5.0, -7.0]),
+            (&MXINT8, [0.125, -0.3125, 0.6875, 1.1875, -2.375, 3.3125, 5.0, -7.125]),
+            (&MXFP8_E4M3, [0.1015625, -0.3125, 0.6875, 1.25, -2.5, 3.25, 5.0, -7.0]),
+        ];
+        for (format, expected) in expected {
+            assert_eq!(dequantized(format, BlockOptions::default(), &values), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn ties_round_to_even_by_default_and_away_or_down_if_asked() {
+        // The 5 fixes the scale at 1; each other value is halfway between two E2M1 values.
+        let ties = [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, -0.25, -5.0];
+        let with = |rounding| dequantized(&MXFP4, BlockOptions { rounding, ..BlockOptions::default() }, &ties);
+        assert_eq!(with(Rounding::NearestEven), [0.0, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, -0.0, -4.0]);
+        assert_eq!(with(Rounding::NearestAway), [0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.5, -6.0]);
+        assert_eq!(with(Rounding::TowardZero), [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, -0.0, -4.0]);
+    }
+
+    #[test]
+    fn the_largest_element_saturates_under_the_floor_rule_and_never_under_round_up() {
+        let values = [7.9, 1.0];
+        assert_eq!(dequantized(&MXFP4, BlockOptions::default(), &values), [6.0, 1.0]);
+        let round_up = BlockOptions { scale_rule: ScaleRule::RoundUp, ..BlockOptions::default() };
+        assert_eq!(dequantized(&MXFP4, round_up, &values), [8.0, 1.0]);
+        // 1.995 rounds to 128 / 64, one more than the symmetric range; the full range has it for negative values only.
+        let full = BlockOptions { integer_range: IntegerRange::Full, ..BlockOptions::default() };
+        assert_eq!(dequantized(&MXINT8, BlockOptions::default(), &[-1.995, 1.995]), [-1.984375, 1.984375]);
+        assert_eq!(dequantized(&MXINT8, full, &[-1.995, 1.995]), [-2.0, 1.984375]);
+    }
+
+    #[test]
+    fn a_nan_or_infinity_makes_its_block_nan_and_leaves_the_others_alone() {
+        for format in ALL.iter().filter(|format| !format.has_tensor_scale()) {
+            for spoiled in [f32::NAN, f32::NEG_INFINITY] {
+                let options = BlockOptions { block: Some(2), ..BlockOptions::default() };
+                let found = dequantized(format, options, &[6.0, spoiled, 6.0, -6.0]);
+                assert!(found[0].is_nan() && found[1].is_nan(), "{format}");
+                assert_eq!(found[2..], [6.0, -6.0], "{format}");
+            }
+        }
+        // The scale of the tensor covers all blocks, so there all are NaN.
+        assert!(dequantized(&NVFP4, BlockOptions::default(), &[1.0, f32::NAN]).iter().all(|value| value.is_nan()));
+    }
+
+    #[test]
+    fn a_block_of_zeros_has_the_scale_code_0_and_gives_zeros() {
+        let quantizer = MXFP8_E5M2.quantizer(BlockOptions::default()).unwrap();
+        let (mut codes, mut scales) = ([1; 40], [1; 2]);
+        quantizer.quantize_row_code8(&[0.0; 40], &mut codes, &mut scales);
+        assert_eq!((codes, scales), ([0; 40], [0; 2]));
+        for format in ALL {
+            assert_eq!(dequantized(format, BlockOptions::default(), &[0.0, -0.0]), [0.0, 0.0], "{format}");
+        }
+    }
+
+    #[test]
+    fn blocks_below_the_normal_range_are_kept_or_flushed() {
+        let tiny = 1.5 * power_of_two_f32(-127);
+        let flush = BlockOptions { tiny_blocks: TinyBlocks::Flush, ..BlockOptions::default() };
+        assert_eq!(dequantized(&MXINT8, BlockOptions::default(), &[tiny, -tiny]), [tiny, -tiny]);
+        assert_eq!(dequantized(&MXINT8, flush, &[tiny, -tiny]), [0.0, 0.0]);
+        assert_eq!(dequantized(&MXINT8, flush, &[f32::MIN_POSITIVE]), [f32::MIN_POSITIVE]);
+    }
+
+    #[test]
+    fn the_scales_of_nvfp4_follow_from_the_largest_magnitudes() {
+        // 6 * 448 = 2688: the tensor scale is 1, the first block has the largest scale 448, the second 1 (6 / 6).
+        let mut values = [0.0f32; 32];
+        (values[0], values[16], values[17]) = (2688.0, 6.0, -0.75);
+        let quantized = NVFP4.quantizer(BlockOptions::default()).unwrap().quantize(&values, MatrixShape::new(1, 32));
+        assert_eq!(quantized.tensor_scale(), 1.0);
+        assert_eq!(quantized.scales().to_f32(), [448.0, 1.0]);
+        assert_eq!(quantized.dequantize()[16..18], [6.0, -1.0]);
+        // Without the tensor scale, one block of 1e6 saturates at 448 * 6.
+        let one_level = crate::numerics::block::NVFP4_ONE_LEVEL.quantizer(BlockOptions::default()).unwrap();
+        assert_eq!(one_level.quantize(&[1e6], MatrixShape::new(1, 1)).dequantize(), [2688.0]);
+    }
+
+    /// Values of the same magnitude, of any, and special ones.
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            8 => -8.0f32..8.0,
+            4 => any::<u32>().prop_map(f32::from_bits),
+            2 => (-64i32..64).prop_map(|quarters| quarters as f32 * 0.25),
+            1 => (0u32..0x0100_0000).prop_map(f32::from_bits),
+            1 => Just(0.0f32),
+        ]
+    }
+
+    fn options() -> impl Strategy<Value = BlockOptions> {
+        let rounding =
+            prop_oneof![Just(Rounding::NearestEven), Just(Rounding::NearestAway), Just(Rounding::TowardZero)];
+        let rule =
+            prop_oneof![Just(ScaleRule::Floor), Just(ScaleRule::Ceil), Just(ScaleRule::Even), Just(ScaleRule::RoundUp)];
+        let tiny = prop_oneof![Just(TinyBlocks::Keep), Just(TinyBlocks::Flush)];
+        let range = prop_oneof![Just(IntegerRange::Symmetric), Just(IntegerRange::Full)];
+        (rounding, rule, tiny, range, 1u64..40).prop_map(|(rounding, scale_rule, tiny_blocks, integer_range, block)| {
+            BlockOptions { rounding, scale_rule, tiny_blocks, integer_range, block: Some(block) }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_quantizer_equals_its_plain_definition(
+            values in proptest::collection::vec(value(), 1..100),
+            options in options(),
+        ) {
+            for format in ALL.iter().copied() {
+                let options = plain::applicable(format, options);
+                let quantizer = format.quantizer(options).unwrap();
+                let quantized = quantizer.quantize(&values, MatrixShape::new(1, values.len() as u64));
+                let expected = plain::quantize_row(format, options, &values);
+                let codes: Vec<u32> = match quantized.codes().elements() {
+                    Elements::I8(codes) => {
+                        codes.iter().map(|code| *code as u32 & format.element().code_mask()).collect()
+                    }
+                    Elements::Code8(codes) => codes.iter().map(|code| u32::from(*code)).collect(),
+                    other => panic!("{other:?} are no codes of a block format"),
+                };
+                prop_assert_eq!(codes, expected.codes, "{} {:?}", format, options);
+                prop_assert_eq!(quantized.scales().as_code8().unwrap(), &expected.scales[..], "{} {:?}", format, options);
+                let found: Vec<u32> = quantized.dequantize().iter().map(|value| plain::comparable(*value)).collect();
+                let wanted: Vec<u32> = expected.values.iter().map(|value| plain::comparable(*value)).collect();
+                prop_assert_eq!(found, wanted, "{} {:?}", format, options);
+            }
+        }
+
+        #[test]
+        fn quantizing_what_was_quantized_changes_nothing(values in proptest::collection::vec(-1e3f32..1e3, 1..70)) {
+            // Under the floor rule the abs-max keeps its binade, so the scale stays and every value is a code.
+            for format in ALL.iter().filter(|format| format.scaling() == Scaling::PowerOfTwo) {
+                let once = dequantized(format, BlockOptions::default(), &values);
+                prop_assert_eq!(&dequantized(format, BlockOptions::default(), &once), &once, "{}", format);
+            }
+        }
+    }
+}
