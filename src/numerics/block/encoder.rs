@@ -74,7 +74,8 @@ impl ElementEncoder {
     /// The codes of `values * multiplier`; `narrow` takes the low bits (an integer code is sign-extended).
     #[inline(always)]
     pub(crate) fn encode<T>(&self, values: &[f32], multiplier: f32, codes: &mut [T], narrow: impl Fn(i32) -> T) {
-        // All choices are made here, so that each loop is straight-line code.
+        // All choices are made here, and the loops use wrapping arithmetic: a branch in them, be it the check of an
+        // overflow that cannot happen, would keep the compiler from using vectors.
         match (self.layout, self.rounding) {
             (Layout::Float(layout), Rounding::NearestEven) => {
                 encode_float::<NearestEven, T>(layout, values, multiplier, codes, narrow);
@@ -106,15 +107,17 @@ fn encode_float<R: Correction, T>(
     codes: &mut [T],
     narrow: impl Fn(i32) -> T,
 ) {
+    // Masked, so that no check of the shift distance is left in the loop.
+    let (shift, sign_shift) = (layout.binade_shift & 31, layout.sign_shift & 31);
     for (code, value) in codes.iter_mut().zip(values) {
         let bits = (value * multiplier).to_bits();
         let magnitude = (bits & 0x7FFF_FFFF) as i32;
         let magnitude = magnitude.min(layout.largest);
         let binade = (magnitude & 0x7F80_0000).max(layout.smallest_normal);
-        let multiple = multiples::<R>(f32::from_bits(magnitude as u32), binade + layout.to_addend);
-        let below = (binade - layout.smallest_normal) >> layout.binade_shift;
-        let sign = (bits & 0x8000_0000) >> layout.sign_shift;
-        *code = narrow(below + multiple | sign as i32);
+        let multiple = multiples::<R>(f32::from_bits(magnitude as u32), binade.wrapping_add(layout.to_addend));
+        let below = binade.wrapping_sub(layout.smallest_normal) >> shift;
+        let sign = (bits & 0x8000_0000) >> sign_shift;
+        *code = narrow(below.wrapping_add(multiple) | sign as i32);
     }
 }
 
@@ -136,7 +139,7 @@ fn encode_integer<R: Correction, T>(
         let multiple = multiples::<R>(f32::from_bits(magnitude as u32), ADDEND);
         let negative = (bits as i32) >> 31;
         // Two's complement negation where `negative` is all ones.
-        *code = narrow(((multiple ^ negative) - negative).min(layout.largest));
+        *code = narrow((multiple ^ negative).wrapping_sub(negative).min(layout.largest));
     }
 }
 
@@ -148,8 +151,8 @@ fn multiples<R: Correction>(magnitude: f32, addend: i32) -> i32 {
     // Both differences are exact: the rounded value is a multiple of the quantum, the error at most half of it.
     let error = magnitude - (sum - base);
     // The quantum is 2^-23 of the addend.
-    let half_quantum = f32::from_bits((addend - (24 << 23)) as u32);
-    sum.to_bits() as i32 - addend + R::correction(error, half_quantum)
+    let half_quantum = f32::from_bits(addend.wrapping_sub(24 << 23) as u32);
+    (sum.to_bits() as i32).wrapping_sub(addend).wrapping_add(R::correction(error, half_quantum))
 }
 
 /// From the nearest multiple, ties to even, to that of another rounding: what to add, given `error` = value - multiple.
@@ -180,7 +183,7 @@ impl Correction for TowardZero {
     /// What went up goes down.
     #[inline(always)]
     fn correction(error: f32, _: f32) -> i32 {
-        -i32::from(error < 0.0)
+        i32::from(error < 0.0).wrapping_neg()
     }
 }
 

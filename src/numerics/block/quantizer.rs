@@ -2,9 +2,9 @@
 
 use crate::numerics::block::encoder::ElementEncoder;
 use crate::numerics::block::scale_rule::{LARGEST_EXPONENT, ScaleExponent, ScaleRule};
-use crate::numerics::block::{BlockError, BlockFormat, BlockOptions, BlockTensor, Scaling, TinyBlocks};
+use crate::numerics::block::{BlockError, BlockFormat, BlockOptions, BlockTensor, MXFP8_E4M3, Scaling, TinyBlocks};
 use crate::numerics::float_bits::power_of_two_f32;
-use crate::numerics::formats::{FP8_E4M3, Overflow, Rounding};
+use crate::numerics::formats::{FP8_E4M3, Rounding};
 use crate::numerics::quantize::{IntegerRange, abs_max};
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
@@ -21,6 +21,8 @@ pub struct BlockQuantizer {
     block: usize,
     scale_exponent: ScaleExponent,
     encoder: ElementEncoder,
+    /// Rounds E4M3 scales.
+    scale_encoder: ElementEncoder,
     tensor_scale: f32,
 }
 
@@ -54,6 +56,7 @@ impl BlockQuantizer {
             block: usize::try_from(block).unwrap_or(usize::MAX),
             scale_exponent: ScaleExponent::new(options.scale_rule, format),
             encoder: ElementEncoder::new(format, options.rounding, options.integer_range),
+            scale_encoder: ElementEncoder::new(&MXFP8_E4M3, Rounding::NearestEven, IntegerRange::Symmetric),
             tensor_scale: 1.0,
         })
     }
@@ -190,10 +193,11 @@ impl BlockQuantizer {
         const SMALLEST: f32 = 0.015625;
         let largest = FP8_E4M3.max_finite() as f32;
         let wanted = abs_max / self.format.largest_element() as f32 / self.tensor_scale;
-        let code = FP8_E4M3.encode_f32(wanted.clamp(SMALLEST, largest), Rounding::NearestEven, Overflow::Saturate);
-        let factor = 1.0 / self.tensor_scale / FP8_E4M3.decode(code) as f32;
+        let mut code = [0];
+        self.scale_encoder.encode(&[wanted.clamp(SMALLEST, largest)], 1.0, &mut code, |code| code as u8);
+        let factor = 1.0 / self.tensor_scale / FP8_E4M3.decode(code[0].into()) as f32;
         if abs_max.is_finite() && factor.is_finite() {
-            BlockScale { code: code as u8, factor: Some(factor) }
+            BlockScale { code: code[0], factor: Some(factor) }
         } else {
             BlockScale { code: FP8_NAN, factor: None }
         }
@@ -203,7 +207,7 @@ impl BlockQuantizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numerics::block::{ALL, MXFP4, MXFP8_E4M3, MXFP8_E5M2, MXINT4, MXINT8, NVFP4, plain};
+    use crate::numerics::block::{ALL, MXFP4, MXFP8_E5M2, MXINT4, MXINT8, NVFP4, plain};
     use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
     fn dequantized(format: &'static BlockFormat, options: BlockOptions, values: &[f32]) -> Vec<f32> {
