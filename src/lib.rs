@@ -9,3 +9,4 @@ pub mod config;
 pub mod numerics;
 pub mod shape;
 pub mod units;
+pub mod validate;
