@@ -220,6 +220,12 @@ impl<'a> Case<'a> {
         pack_arrays.get(self.id).ok_or_else(|| self.error(format!("pack `{pack}` has no arrays of this case")))
     }
 
+    /// Fails unless every array that the manifest lists for this case is there.
+    pub(super) fn expect_listed_arrays(&self) -> Result<(), ValidateError> {
+        let listed = self.field("arrays").and_then(Value::as_object);
+        listed.into_iter().flat_map(Map::keys).try_for_each(|name| self.array(name).map(|_| ()))
+    }
+
     /// The names of all arrays.
     pub(super) fn array_names(&self) -> Result<impl Iterator<Item = &'a str>, ValidateError> {
         Ok(self.arrays()?.keys().map(String::as_str))
@@ -309,5 +315,117 @@ impl<'a> Case<'a> {
             return Ok(());
         }
         Err(self.error(format!("array `{name}` has {given} elements, {expected} are needed")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::{Folder, hex_digest};
+    use crate::validate::mx_rtl::MxRtl;
+    use crate::validate::numerics::Numerics;
+    use crate::validate::{ValidateError, ValidationRow, ValidationSet};
+
+    /// A folder of one case in one pack of u8 arrays `[rows, columns]`, in the form of `numerics`.
+    fn write_case(folder: &Path, id: &str, fields: &str, arrays: &[(&str, Vec<u8>, Dtype)], shape: [usize; 2]) {
+        let views = arrays.iter().map(|(name, bytes, dtype)| {
+            (format!("{id}/{name}"), TensorView::new(*dtype, shape.to_vec(), bytes).unwrap())
+        });
+        let pack = safetensors::serialize(views, None).unwrap();
+        let digest = hex_digest(&pack);
+        std::fs::write(folder.join("gemm_int.safetensors"), pack).unwrap();
+        let manifest = format!(
+            r#"{{"sha256": {{"gemm_int.safetensors": "{digest}"}},
+                "cases": [{{"id": "{id}", "pack": "gemm_int.safetensors", {fields}}}]}}"#
+        );
+        std::fs::write(folder.join("manifest.json"), manifest).unwrap();
+    }
+
+    /// `[[1, 2], [3, 4]]` squared, once with its true result `[[7, 10], [15, 22]]` and once with one wrong element.
+    fn square(folder: &Path, id: &str, corner: u8) {
+        let matrix = |elements: [u8; 4]| elements.to_vec();
+        let product = [7, 10, 15, corner].iter().flat_map(|&sum| i32::from(sum).to_le_bytes()).collect();
+        let arrays = [
+            ("a", matrix([1, 2, 3, 4]), Dtype::I8),
+            ("b", matrix([1, 2, 3, 4]), Dtype::I8),
+            ("y", product, Dtype::I32),
+        ];
+        write_case(folder, id, r#""rule": "exact""#, &arrays, [2, 2]);
+    }
+
+    fn run(folder: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
+        Numerics.run(folder)
+    }
+
+    #[test]
+    fn any_folder_of_the_form_runs_whatever_its_cases_are_called() {
+        let folder = tempfile::tempdir().unwrap();
+        square(folder.path(), "anything at all", 22);
+        let rows = run(folder.path()).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].rows, rows[0].compared, rows[0].differing, rows[0].pass), (4, 4, 0, Some(true)));
+    }
+
+    #[test]
+    fn a_wrong_element_is_counted_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        square(folder.path(), "squared", 23);
+        let rows = run(folder.path()).unwrap();
+        assert_eq!((rows[0].differing, rows[0].pass), (1, Some(false)));
+        assert_eq!(rows[0].note, "first difference: squared y 3 is 22, not 23");
+    }
+
+    #[test]
+    fn a_pack_that_is_not_the_described_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        square(folder.path(), "squared", 22);
+        let pack = folder.path().join("gemm_int.safetensors");
+        let mut bytes = std::fs::read(&pack).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&pack, bytes).unwrap();
+        assert!(matches!(run(folder.path()), Err(ValidateError::Checksum { .. })));
+    }
+
+    #[test]
+    fn a_case_that_cannot_be_run_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let arrays = [("a", vec![1, 2], Dtype::I8), ("b", vec![1, 2], Dtype::I8)];
+        write_case(folder.path(), "no result", r#""rule": "exact""#, &arrays, [1, 2]);
+        let refused = run(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("case `no result`") && refused.contains("not a product"), "{refused}");
+        write_case(folder.path(), "no result", r#""arrays": {"y": "int32[1]"}"#, &arrays, [1, 2]);
+        let refused = run(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("there is no array `y`"), "{refused}");
+        let arrays = [("code", vec![], Dtype::U8), ("value", vec![], Dtype::F64)];
+        write_case(folder.path(), "decode-int8", r#""rule": "exact""#, &arrays, [0, 0]);
+        let manifest = folder.path().join("manifest.json");
+        let text = std::fs::read_to_string(&manifest).unwrap().replace("gemm_int", "element_tables");
+        std::fs::write(&manifest, text).unwrap();
+        std::fs::rename(folder.path().join("gemm_int.safetensors"), folder.path().join("element_tables.safetensors"))
+            .unwrap();
+        let refused = run(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("no array to compare with"), "{refused}");
+        write_case(folder.path(), "no result", r#""rule": "exact""#, &arrays[..0], [1, 2]);
+        let refused = MxRtl.run(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("pack `gemm_int` with rule `exact` is not known"), "{refused}");
+    }
+
+    #[test]
+    fn a_missing_or_malformed_manifest_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Folder::open(folder.path()), Err(ValidateError::Read { .. })));
+        let write = |text: &str| std::fs::write(folder.path().join("manifest.json"), text).unwrap();
+        write("{");
+        assert!(matches!(Folder::open(folder.path()), Err(ValidateError::Json { .. })));
+        write(r#"{"cases": []}"#);
+        assert!(matches!(Folder::open(folder.path()), Err(ValidateError::Manifest { .. })));
+        write(r#"{"cases": [{"name": "x"}], "sha256": {}}"#);
+        assert!(matches!(Folder::open(folder.path()), Err(ValidateError::Manifest { .. })));
+        write(r#"{"cases": {}, "packs": {"absent": {"sha256": ""}}}"#);
+        assert!(matches!(Folder::open(folder.path()), Err(ValidateError::Read { .. })));
     }
 }

@@ -78,8 +78,13 @@ impl ValidationSet for Numerics {
             })?;
             let (cases, found) = &mut findings[index];
             *cases += 1;
+            case.expect_listed_arrays()?;
             if let Some(run) = PACKS[index].1 {
+                let before = found.equality.compared() + found.equality.excluded();
                 run(&case, found)?;
+                if found.equality.compared() + found.equality.excluded() == before {
+                    return Err(case.error("has no array to compare with"));
+                }
             }
         }
         let mut report = Vec::new();
