@@ -15,7 +15,7 @@ const LANES: usize = 16;
 const PANEL_DEPTH: usize = 64;
 
 /// `values[i][j] = values[i][j] + left[i][p] * right[p][j]` for `p` ascending, each step rounded to f32.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub(super) fn sequential_order(
     a: &OperandPart<'_>,
     b: &OperandPart<'_>,
@@ -90,12 +90,12 @@ struct BlockWork<'a> {
     block: usize,
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn block_order_32(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
     block_order_in::<i32, i32, i32>(work, left, right, values);
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 fn block_order_64(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
     block_order_in::<i32, i32, i64>(work, left, right, values);
 }
