@@ -21,4 +21,5 @@ pub mod shape;
 pub mod simulation;
 pub mod timing;
 pub mod units;
+pub mod validate;
 pub mod workload;
