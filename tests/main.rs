@@ -4,6 +4,7 @@ mod anchors;
 mod architecture;
 mod bites;
 mod closed_form;
+mod config_files;
 mod consistency;
 mod fixture;
 mod phases;

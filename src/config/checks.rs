@@ -51,3 +51,18 @@ pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, Option<&Place>)]) -> 
 pub fn place_of<C: Cited>(value: &Option<C>) -> Option<&Place> {
     value.as_ref().map(Cited::place)
 }
+
+/// The longest name of a part, tensor or layer.
+const LONGEST_NAME: usize = 100;
+
+/// The name in `field`, which must be there and show as it is in reports and tables.
+///
+/// # Errors
+/// It is missing, longer than 100 characters, or holds other characters than letters, digits and `. _ - / :`.
+pub fn plain_name(field: &Field<String>) -> Result<String, Diagnostic> {
+    let is_plain = |name: &String| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+        name.len() <= LONGEST_NAME && name.bytes().all(is_allowed)
+    };
+    field.required().must("a name of at most 100 letters, digits, or . _ - / :", is_plain)
+}

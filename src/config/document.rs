@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::config::deserialize;
 use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::dotted_path::DottedPath;
-use crate::config::node::Node;
+use crate::config::node::{Node, Value};
 use crate::config::parse::parse;
 use crate::config::source::{Place, Source};
 
@@ -48,7 +48,7 @@ impl Document {
     /// # Errors
     /// [`ConfigError::Invalid`], as [`Document::open`].
     pub fn built_in(name: &str, text: &str) -> Result<Document, ConfigError> {
-        Document::from_bytes(format!("<built-in {name}>"), text.as_bytes(), PathBuf::new())
+        Document::from_source(Source::built_in(name, text))
     }
 
     /// Parses `bytes`, cited under `name`; relative paths written in it start at `folder`.
@@ -73,6 +73,10 @@ impl Document {
             )
             .into());
         }
+        Document::from_source(source)
+    }
+
+    fn from_source(source: Arc<Source>) -> Result<Document, ConfigError> {
         let empty = || Diagnostic::new(&Place::new(&source, 1, 1, 0), &DottedPath::default(), "the document is empty");
         let root = parse(&source)?.ok_or_else(empty)?;
         Ok(Document { source, root })
@@ -86,6 +90,17 @@ impl Document {
     /// The tree, overrides included.
     pub fn root(&self) -> &Node {
         &self.root
+    }
+
+    /// The value of a key of the outermost mapping, to be replaced.
+    pub(crate) fn value_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let Value::Mapping(entries) = &mut self.root.value else { return None };
+        entries.iter_mut().find(|(known, _)| &*known.text == key).map(|(_, node)| node)
+    }
+
+    /// The tree without its document; its places know their text still.
+    pub(crate) fn into_root(self) -> Node {
+        self.root
     }
 
     /// Maps the tree onto the file type `T`; see [`crate::config::deserialize`] for what its fields may be.

@@ -14,12 +14,17 @@ pub mod deserialize;
 pub mod diagnostics;
 pub mod document;
 pub mod dotted_path;
+pub mod energy;
 pub mod field;
 pub mod files;
+pub mod hardware;
 pub mod node;
 mod parse;
 pub mod placed;
+pub mod presets;
 pub mod scalar;
 pub mod source;
+pub mod tensors;
 #[cfg(test)]
 mod worked_example;
+pub mod workload;

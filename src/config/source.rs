@@ -10,12 +10,24 @@ pub struct Source {
     name: String,
     text: Option<String>,
     folder: PathBuf,
+    is_built_in: bool,
 }
 
 impl Source {
     /// A whole document, cited as `name:line:column`; relative paths written in it start at `folder`.
     pub fn document(name: impl Into<String>, text: impl Into<String>, folder: impl Into<PathBuf>) -> Arc<Source> {
-        Arc::new(Source { name: name.into(), text: Some(text.into()), folder: folder.into() })
+        Arc::new(Source { name: name.into(), text: Some(text.into()), folder: folder.into(), is_built_in: false })
+    }
+
+    /// A preset that is embedded in the program, cited as `<built-in NAME>`; it stands in no folder.
+    pub fn built_in(name: &str, text: impl Into<String>) -> Arc<Source> {
+        let name = format!("<built-in {name}>");
+        Arc::new(Source { name, text: Some(text.into()), folder: PathBuf::new(), is_built_in: true })
+    }
+
+    /// Whether it is embedded in the program, so that the files that it names need not be there.
+    pub fn is_built_in(&self) -> bool {
+        self.is_built_in
     }
 
     /// How the user knows it: the path as given, `<built-in NAME>`, or the flag as typed.
@@ -52,7 +64,7 @@ impl Place {
 
     /// A flag as typed, such as `--set matrix_units.0.rows=16`; cited as it stands, without line and column.
     pub fn flag(text: impl Into<String>) -> Place {
-        let source = Arc::new(Source { name: text.into(), text: None, folder: PathBuf::new() });
+        let source = Arc::new(Source { name: text.into(), text: None, folder: PathBuf::new(), is_built_in: false });
         Place { source, line: 1, column: 1, length: 0 }
     }
 

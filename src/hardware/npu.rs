@@ -1,5 +1,7 @@
 //! A whole accelerator, checked for consistency when it is built.
 
+use std::fmt;
+
 use crate::hardware::energy_table::EnergyTable;
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Sram};
@@ -49,16 +51,30 @@ pub enum HardwareError {
         name: String,
     },
     /// A part refers to a memory of the wrong kind.
-    #[error("`{part}` needs {needed}, but `{memory}` is {given}")]
+    #[error("`{part}` needs {needed} as its {role}, but `{memory}` is {given}")]
     WrongMemory {
         /// The part that refers.
         part: String,
+        /// What the memory is to that part.
+        role: MemoryRole,
         /// What it needs.
         needed: &'static str,
         /// The memory that it names.
         memory: String,
         /// What that is.
         given: &'static str,
+    },
+    /// A unit reads operands from a memory that the DMA engine does not fill.
+    #[error("`{part}` has `{memory}` as its {role}, but the DMA engine fills `{filled}`")]
+    NotFilled {
+        /// The unit.
+        part: String,
+        /// What the memory is to that unit.
+        role: MemoryRole,
+        /// The memory that it names.
+        memory: String,
+        /// The memory that the engine fills.
+        filled: String,
     },
     /// The partitions of a memory exceed it.
     #[error("the partitions of `{memory}` take {partitions} bytes, but it holds {capacity}")]
@@ -72,12 +88,40 @@ pub enum HardwareError {
     },
 }
 
+/// What a memory is to the part that refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryRole {
+    /// Operands of a matrix unit.
+    MatrixOperands,
+    /// Partial sums of a matrix unit.
+    Accumulators,
+    /// Inputs and results of a vector unit.
+    VectorOperands,
+    /// Off-chip side of the DMA engine.
+    DmaSource,
+    /// On-chip side of the DMA engine.
+    DmaTarget,
+}
+
+impl fmt::Display for MemoryRole {
+    /// The key that names the memory in hardware files.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            MemoryRole::MatrixOperands => "operand_memory",
+            MemoryRole::Accumulators => "accumulator_memory",
+            MemoryRole::VectorOperands => "memory",
+            MemoryRole::DmaSource => "from",
+            MemoryRole::DmaTarget => "to",
+        })
+    }
+}
+
 impl Npu {
     /// Checks the parts against one another.
     ///
     /// # Errors
-    /// [`HardwareError`] where a unit is missing, a name is used twice, a unit refers to a memory of the wrong kind,
-    /// or partitions exceed their memory.
+    /// [`HardwareError`] where a unit is missing, a name is used twice, a unit refers to a memory of the wrong kind or
+    /// to one that the DMA engine does not fill, or partitions exceed their memory.
     pub fn try_new(parts: NpuParts) -> Result<Npu, HardwareError> {
         if parts.matrix_units.is_empty() {
             return Err(HardwareError::Missing { what: "matrix unit" });
@@ -99,16 +143,25 @@ impl Npu {
                 });
             }
         }
-        let expect = |part: &str, id: MemoryId, needed: Needed| needed.check(part, &parts.memories[id.0]);
+        let dma = &parts.dma;
+        let expect = |part: &str, role: MemoryRole, id: MemoryId| check_role(part, role, &parts.memories[id.0]);
+        let expect_filled = |part: &str, role: MemoryRole, id: MemoryId| {
+            expect(part, role, id)?;
+            if id == dma.to {
+                return Ok(());
+            }
+            let name = |id: MemoryId| parts.memories[id.0].name.clone();
+            Err(HardwareError::NotFilled { part: part.to_owned(), role, memory: name(id), filled: name(dma.to) })
+        };
+        expect(&dma.name, MemoryRole::DmaSource, dma.from)?;
+        expect(&dma.name, MemoryRole::DmaTarget, dma.to)?;
         for unit in &parts.matrix_units {
-            expect(&unit.name, unit.operand_memory, Needed::PartitionedSram)?;
-            expect(&unit.name, unit.accumulator_memory, Needed::PlainSram)?;
+            expect_filled(&unit.name, MemoryRole::MatrixOperands, unit.operand_memory)?;
+            expect(&unit.name, MemoryRole::Accumulators, unit.accumulator_memory)?;
         }
         for unit in &parts.vector_units {
-            expect(&unit.name, unit.memory, Needed::PartitionedSram)?;
+            expect_filled(&unit.name, MemoryRole::VectorOperands, unit.memory)?;
         }
-        expect(&parts.dma.name, parts.dma.from, Needed::Dram)?;
-        expect(&parts.dma.name, parts.dma.to, Needed::PartitionedSram)?;
         let dram = parts.dma.from;
         Ok(Npu { parts, dram })
     }
@@ -188,36 +241,24 @@ impl Npu {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Needed {
-    Dram,
-    PartitionedSram,
-    PlainSram,
-}
-
-impl Needed {
-    fn check(self, part: &str, memory: &Memory) -> Result<(), HardwareError> {
-        let (needed, fits) = match (self, &memory.kind) {
-            (Needed::Dram, kind) => ("an off-chip memory", matches!(kind, MemoryKind::Dram(_))),
-            (Needed::PartitionedSram, kind) => (
-                "an on-chip memory with partitions",
-                matches!(kind, MemoryKind::Sram(Sram { partitions: Some(_), .. })),
-            ),
-            (Needed::PlainSram, kind) => (
-                "an on-chip memory without partitions",
-                matches!(kind, MemoryKind::Sram(Sram { partitions: None, .. })),
-            ),
-        };
-        if fits {
-            return Ok(());
-        }
-        let given = match &memory.kind {
-            MemoryKind::Dram(_) => "an off-chip memory",
-            MemoryKind::Sram(Sram { partitions: Some(_), .. }) => "an on-chip memory with partitions",
-            MemoryKind::Sram(Sram { partitions: None, .. }) => "an on-chip memory without partitions",
-        };
-        Err(HardwareError::WrongMemory { part: part.to_owned(), needed, memory: memory.name.clone(), given })
+fn check_role(part: &str, role: MemoryRole, memory: &Memory) -> Result<(), HardwareError> {
+    const DRAM: &str = "an off-chip memory";
+    const PARTITIONED: &str = "an on-chip memory with partitions";
+    const PLAIN: &str = "an on-chip memory without partitions";
+    let needed = match role {
+        MemoryRole::DmaSource => DRAM,
+        MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget => PARTITIONED,
+        MemoryRole::Accumulators => PLAIN,
+    };
+    let given = match &memory.kind {
+        MemoryKind::Dram(_) => DRAM,
+        MemoryKind::Sram(Sram { partitions: Some(_), .. }) => PARTITIONED,
+        MemoryKind::Sram(Sram { partitions: None, .. }) => PLAIN,
+    };
+    if needed == given {
+        return Ok(());
     }
+    Err(HardwareError::WrongMemory { part: part.to_owned(), role, needed, memory: memory.name.clone(), given })
 }
 
 fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), HardwareError> {
