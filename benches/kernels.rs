@@ -7,9 +7,13 @@
 
 use std::time::Instant;
 
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
+use npusim::numerics::accumulate::{AccumulationOrder, Destination};
+use npusim::numerics::block::{self, BlockOptions};
+use npusim::numerics::gemm::float::{self, FloatTile};
 use npusim::numerics::gemm::int8::{self, InstructionSet};
-use npusim::numerics::gemm::{Matrix, MatrixMut};
+use npusim::numerics::gemm::{Matrix, MatrixMut, Operand};
+use npusim::shape::MatrixShape;
 
 fn main() {
     print_ratios();
@@ -90,4 +94,60 @@ fn int8_256x2048x2048(bencher: divan::Bencher<'_, '_>) {
 fn packing_2048x2048(bencher: divan::Bencher<'_, '_>) {
     let problem = Problem::new(1, 2048, 2048);
     bencher.counter(ItemsCount::new(problem.b.len())).bench_local(|| int8::prepare(problem.b()));
+}
+
+/// Values of both signs over a few binades.
+fn values(count: usize) -> Vec<f32> {
+    Problem::new(1, count, 0).a.iter().map(|&byte| f32::from(byte) / 16.0).collect()
+}
+
+fn operand(format: &str, rows: usize, k: usize) -> Operand {
+    let format = block::by_name(format).expect("the format is registered");
+    let quantizer = format.quantizer(BlockOptions::default()).expect("defaults fit every format");
+    let tensor = quantizer.quantize(&values(rows * k), MatrixShape::new(rows as u64, k as u64));
+    Operand::from_blocks(&tensor).expect("blocks of eight bits are operands")
+}
+
+fn block_scaled(bencher: divan::Bencher<'_, '_>, format: &str, order: AccumulationOrder) {
+    let (m, k, n) = (64, 2048, 1024);
+    let (a, b) = (operand(format, m, k), operand(format, n, k));
+    bencher.counter(ItemsCount::new(m * k * n)).bench_local(|| {
+        let mut tile = FloatTile::try_new(m, n, 32, order, Destination::Fp32).expect("a block has elements");
+        float::multiply_accumulate(&a.whole(), &b.whole(), &mut tile).expect("shapes agree");
+        tile.values()
+    });
+}
+
+#[divan::bench(args = ["mxfp4", "mxint8", "mxfp8_e4m3"])]
+fn block_order_64x2048x1024(bencher: divan::Bencher<'_, '_>, format: &str) {
+    block_scaled(bencher, format, AccumulationOrder::Block);
+}
+
+#[divan::bench(args = ["mxfp4", "mxfp8_e4m3"])]
+fn sequential_order_64x2048x1024(bencher: divan::Bencher<'_, '_>, format: &str) {
+    block_scaled(bencher, format, AccumulationOrder::Sequential);
+}
+
+/// One output at a time: what the orders without a fast path cost.
+#[divan::bench(sample_count = 10, args = ["mxfp8_e4m3"])]
+fn exact_order_8x2048x64(bencher: divan::Bencher<'_, '_>, format: &str) {
+    let (m, k, n) = (8, 2048, 64);
+    let (a, b) = (operand(format, m, k), operand(format, n, k));
+    bencher.counter(ItemsCount::new(m * k * n)).bench_local(|| {
+        let order = AccumulationOrder::Exact;
+        let mut tile = FloatTile::try_new(m, n, 32, order, Destination::Fp32).expect("a block has elements");
+        float::multiply_accumulate(&a.whole(), &b.whole(), &mut tile).expect("shapes agree");
+        tile.values()
+    });
+}
+
+/// Bytes are those of the f32 input.
+#[divan::bench(args = ["mxfp4", "mxint8", "mxfp8_e4m3", "nvfp4"])]
+fn quantize_1024x2048(bencher: divan::Bencher<'_, '_>, format: &str) {
+    let values = values(1024 * 2048);
+    let format = block::by_name(format).expect("the format is registered");
+    let quantizer = format.quantizer(BlockOptions::default()).expect("defaults fit every format");
+    bencher
+        .counter(BytesCount::of_slice(&values))
+        .bench_local(|| quantizer.quantize(&values, MatrixShape::new(1024, 2048)));
 }

@@ -61,8 +61,8 @@ fn the_unchanged_run_passes_every_anchor() {
 #[test]
 fn a_scheduler_that_drops_the_last_k_block_is_caught() {
     let run = with_grid(|grid| {
-        let kept = (grid.k.count() - 1) * grid.k.block;
-        grid.k = Blocking { extent: kept, block: grid.k.block };
+        let kept = (grid.k.count() - 1) * grid.k.block();
+        grid.k = Blocking::new(kept, grid.k.block());
     });
     assert_caught("products", anchors::products_agree(&run), "executed instead of");
     assert_caught("reference", anchors::tiles_change_no_bit(&run), "differs");
@@ -71,7 +71,7 @@ fn a_scheduler_that_drops_the_last_k_block_is_caught() {
 #[test]
 fn a_timing_that_charges_work_twice_is_caught() {
     // Only the timed run sees the longer axis; the executed one stays sound.
-    let longer = with_grid(|grid| grid.n = Blocking { extent: 2 * grid.n.extent, block: grid.n.block });
+    let longer = with_grid(|grid| grid.n = Blocking::new(2 * grid.n.extent(), grid.n.block()));
     let mut run = sound();
     run.statistics = longer.statistics;
     assert_caught("products", anchors::products_agree(&run), "timed instead of");

@@ -145,10 +145,10 @@ fn operands(kind: &OpKind) -> Vec<(TensorId, Follows)> {
 }
 
 fn spans(blocking: npusim::shape::Blocking) -> Vec<u64> {
-    let mut left = blocking.extent;
+    let mut left = blocking.extent();
     let mut lengths = Vec::new();
     while left > 0 {
-        lengths.push(left.min(blocking.block));
+        lengths.push(left.min(blocking.block()));
         left -= lengths[lengths.len() - 1];
     }
     lengths

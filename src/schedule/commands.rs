@@ -3,6 +3,8 @@
 //! A command is one local-buffer tile: a transfer, a tile of a matrix product, or a tile of a vector chain. Thresholds
 //! are closed-form functions of the step, so a stream holds a few counters whatever the number of its commands.
 
+use std::ops::Range;
+
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::memory::{Direction, Transfer};
@@ -13,6 +15,7 @@ use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
     Access, CreditPool, Destination, DmaQueue, Load, Nest, NestId, Output, Read, Reader, Storage, TileMap,
 };
+use crate::shape::Span;
 
 /// An in-order queue of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,9 +78,17 @@ pub struct CommandStream<'a> {
 
 #[derive(Debug)]
 struct Segment<'a> {
+    of: NestRef<'a>,
+    walks: Walks<'a>,
+}
+
+/// A nest with what its commands need again and again.
+#[derive(Clone, Debug)]
+struct NestRef<'a> {
     id: NestId,
     nest: &'a Nest,
-    walks: Walks<'a>,
+    /// Steps for which each load's tile serves.
+    periods: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -109,22 +120,43 @@ impl<'a> CommandStream<'a> {
     }
 }
 
-impl Iterator for CommandStream<'_> {
-    type Item = Command;
-
+impl CommandStream<'_> {
+    /// Writes the next command into `command`; false at the end, with `command` left as it was or half overwritten.
+    ///
+    /// A command is some hundred bytes, so the event loop reuses a few of them in place instead of moving each around.
     #[inline]
-    fn next(&mut self) -> Option<Command> {
+    pub fn next_into(&mut self, command: &mut Command) -> bool {
         loop {
             if let Some(segment) = &mut self.segment {
-                if let Some(command) = segment.next(&mut self.claimed) {
-                    return Some(command);
+                command.waits.clear();
+                command.signals.clear();
+                if segment.next_into(&mut self.claimed, command) {
+                    return true;
                 }
                 self.segment = None;
             }
-            let nest = self.schedule.nests.get(self.next_nest)?;
+            let Some(nest) = self.schedule.nests.get(self.next_nest) else { return false };
             self.segment = Segment::new(nest, NestId(self.next_nest), self.queue);
             self.next_nest += 1;
         }
+    }
+}
+
+impl Iterator for CommandStream<'_> {
+    type Item = Command;
+
+    fn next(&mut self) -> Option<Command> {
+        let mut command = Command::blank();
+        self.next_into(&mut command).then_some(command)
+    }
+}
+
+impl Command {
+    /// A command that does nothing, to be overwritten.
+    pub fn blank() -> Command {
+        let nothing = Span::new(0, 0);
+        let work = Work::Matrix(Tile { m: nothing, k: nothing, n: nothing });
+        Command { nest: NestId(0), op: OpId(0), work, waits: Waits::new(), signals: Signals::new() }
     }
 }
 
@@ -157,35 +189,48 @@ impl<'a> Segment<'a> {
                 Walks::Vector(nest.grid.walk(AxisSet::MN))
             }
         };
-        Some(Segment { id, nest, walks })
+        let periods = nest.loads.iter().map(|load| nest.grid.period(load.map.axes())).collect();
+        Some(Segment { of: NestRef { id, nest, periods }, walks })
     }
 
     #[inline]
-    fn next(&mut self, claimed: &mut u64) -> Option<Command> {
-        let (id, nest) = (self.id, self.nest);
+    fn next_into(&mut self, claimed: &mut u64, command: &mut Command) -> bool {
+        let of = &self.of;
+        command.nest = of.id;
         match &mut self.walks {
             Walks::Loads(walks) => {
                 // The load that is needed first goes first: then every step's operands stand before any later step's,
                 // which is what makes the queue free of deadlock.
-                let first = walks
-                    .iter_mut()
-                    .filter(|walk| walk.next.is_some())
-                    .min_by_key(|walk| walk.next.map(|step| step.first_step))?;
-                let step = first.next?;
-                first.next = first.walk.next();
-                Some(load_command(id, nest, first.load, &step, claimed))
+                let needed = walks.iter_mut().filter(|walk| walk.next.is_some());
+                let Some(first) = needed.min_by_key(|walk| walk.next.map(|step| step.first_step)) else {
+                    return false;
+                };
+                let Some(step) = std::mem::replace(&mut first.next, first.walk.next()) else { return false };
+                load_command(of, first.load, &step, claimed, command);
+                true
             }
-            Walks::Matrix(walk) => walk.next().map(|step| matrix_command(id, nest, &step, claimed)),
-            Walks::Vector(walk) => walk.next().map(|step| vector_command(id, nest, &step, claimed)),
+            Walks::Matrix(walk) => {
+                let Some(step) = walk.next() else { return false };
+                matrix_command(of, &step, claimed, command);
+                true
+            }
+            Walks::Vector(walk) => {
+                let Some(step) = walk.next() else { return false };
+                vector_command(of, &step, claimed, command);
+                true
+            }
             Walks::Stores { walk, pending } => loop {
                 let (step, output) = match pending.take() {
                     Some(pending) => pending,
-                    None => (walk.next()?, 0),
+                    None => match walk.next() {
+                        Some(step) => (step, 0),
+                        None => return false,
+                    },
                 };
-                let Some(candidate) = nest.outputs.get(output) else { continue };
+                let Some(candidate) = of.nest.outputs.get(output) else { continue };
                 *pending = Some((step, output + 1));
-                if let Some(command) = store_command(id, nest, candidate, &step) {
-                    return Some(command);
+                if store_command(of, candidate, &step, command) {
+                    return true;
                 }
             },
         }
@@ -193,11 +238,10 @@ impl<'a> Segment<'a> {
 }
 
 #[inline]
-fn load_command(id: NestId, nest: &Nest, load: &Load, step: &GridStep, claimed: &mut u64) -> Command {
+fn load_command(of: &NestRef<'_>, load: &Load, step: &GridStep, claimed: &mut u64, command: &mut Command) {
     let (rows, columns) = load.map.spans(&step.tile, load.storage.shape);
     let transfer = transfer(&load.storage, load.map, &step.tile, Direction::Read);
-    let mut waits = Waits::new();
-    let mut signals = Signals::new();
+    let Command { waits, signals, .. } = command;
     if let Some(counter) = load.produced {
         waits.push(Wait { counter, at_least: rows.end });
     }
@@ -208,23 +252,22 @@ fn load_command(id: NestId, nest: &Nest, load: &Load, step: &GridStep, claimed: 
         }
         Destination::Resident => {
             if step.index == 0 {
-                waits.extend(nest.fill_waits.iter().copied());
+                waits.extend(of.nest.fill_waits.iter().copied());
             }
             debug_assert_eq!(columns.len(), load.storage.shape.columns, "a resident tensor is filled by whole rows");
             signals.push(Signal { counter: load.arrived, amount: rows.len(), moment: Moment::Completed });
         }
     }
-    Command { nest: id, op: load.op, work: Work::Transfer(transfer), waits, signals }
+    (command.op, command.work) = (load.op, Work::Transfer(transfer));
 }
 
 #[inline]
-fn matrix_command(id: NestId, nest: &Nest, step: &GridStep, claimed: &mut u64) -> Command {
+fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+    let nest = of.nest;
     let matrix = nest.matrix.as_ref().expect("a matrix walk belongs to a nest with a product");
-    let mut waits = Waits::new();
-    let mut signals = Signals::new();
+    let Command { waits, signals, .. } = command;
     for read in &matrix.operands {
-        wait_for(nest, read, step.index, &step.tile, &mut waits);
-        release(nest, read, Reader::Matrix, step.index + 1, &step.tile, Moment::Released, &mut signals);
+        use_operand(of, read, Reader::Matrix, step.index..step.index + 1, &step.tile, waits, signals);
     }
     if step.is_first_k {
         let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
@@ -236,18 +279,17 @@ fn matrix_command(id: NestId, nest: &Nest, step: &GridStep, claimed: &mut u64) -
     if step.is_last && nest.vector.is_none() {
         signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
     }
-    Command { nest: id, op: matrix.op, work: Work::Matrix(step.tile), waits, signals }
+    (command.op, command.work) = (matrix.op, Work::Matrix(step.tile));
 }
 
 #[inline]
-fn vector_command(id: NestId, nest: &Nest, step: &GridStep, claimed: &mut u64) -> Command {
+fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+    let nest = of.nest;
     let vector = nest.vector.as_ref().expect("a vector walk belongs to a nest with a chain");
-    let mut waits = Waits::new();
-    let mut signals = Signals::new();
-    let next_step = step.first_step + nest.grid.k.count();
+    let Command { waits, signals, .. } = command;
+    let steps = step.first_step..step.first_step + nest.grid.k.count();
     for read in &vector.reads {
-        wait_for(nest, read, step.first_step, &step.tile, &mut waits);
-        release(nest, read, Reader::Vector, next_step, &step.tile, Moment::Released, &mut signals);
+        use_operand(of, read, Reader::Vector, steps.clone(), &step.tile, waits, signals);
     }
     if let Some(matrix) = &nest.matrix {
         waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
@@ -276,24 +318,25 @@ fn vector_command(id: NestId, nest: &Nest, step: &GridStep, claimed: &mut u64) -
         signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
     }
     let work = VectorTile { tile: step.tile, is_last_n: step.is_last_n, is_last: step.is_last };
-    Command { nest: id, op: vector.steps[0].op, work: Work::Vector(work), waits, signals }
+    (command.op, command.work) = (vector.steps[0].op, Work::Vector(work));
 }
 
 #[inline]
-fn store_command(id: NestId, nest: &Nest, output: &Output, step: &GridStep) -> Option<Command> {
-    let Destination::Partition(pool) = output.destination else { return None };
+fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &mut Command) -> bool {
+    let nest = of.nest;
+    let Destination::Partition(pool) = output.destination else { return false };
     if !nest.completes(output, step.is_last_n, step.is_last) {
-        return None;
+        return false;
     }
     let counter = if nest.vector.is_some() { nest.tiles_finished } else { nest.tiles_computed };
     let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
-    let mut waits = Waits::new();
+    let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
-    let mut signals = Signals::new();
     let bytes = transfer.bytes().get();
     signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
     signals.extend(rows_final(output, step));
-    Some(Command { nest: id, op: output.op, work: Work::Transfer(transfer), waits, signals })
+    (command.op, command.work) = (output.op, Work::Transfer(transfer));
+    true
 }
 
 /// Rows of `output` that become final with this step: those of the tile, at the last block along n.
@@ -315,41 +358,35 @@ fn claim(pool: CreditPool, bytes: u64, claimed: &mut u64) -> Option<Wait> {
     (at_least > 0).then_some(Wait { counter: pool.returned, at_least })
 }
 
+/// Waits for an operand of the given steps, and returns its space with the last step that uses its current tile.
 #[inline]
-fn wait_for(nest: &Nest, read: &Read, step: u64, tile: &Tile, waits: &mut Waits) {
+fn use_operand(
+    of: &NestRef<'_>,
+    read: &Read,
+    reader: Reader,
+    steps: Range<u64>,
+    tile: &Tile,
+    waits: &mut Waits,
+    signals: &mut Signals,
+) {
     match read.access {
         Access::Loaded(index) => {
-            let load = &nest.loads[index];
-            let fetch = step / nest.grid.period(load.map.axes());
-            waits.push(Wait { counter: load.arrived, at_least: fetch + 1 });
+            let (load, period) = (&of.nest.loads[index], of.periods[index]);
+            debug_assert_eq!(load.reader, reader, "a loaded operand has one reader");
+            let fetches = steps.start / period + 1;
+            waits.push(Wait { counter: load.arrived, at_least: fetches });
+            if let Destination::Partition(pool) = load.destination
+                && steps.end == fetches * period
+            {
+                let amount = load.storage.tile_bytes(load.map, tile).get();
+                signals.push(Signal { counter: pool.returned, amount, moment: Moment::Released });
+            }
         }
         Access::Resident(counter) => {
             let (rows, _) = read.map.spans(tile, read.storage.shape);
             waits.push(Wait { counter, at_least: rows.end });
         }
         Access::Accumulators | Access::Internal => {}
-    }
-}
-
-/// Returns the space of a loaded operand with the last step that uses its current tile.
-#[inline]
-fn release(
-    nest: &Nest,
-    read: &Read,
-    reader: Reader,
-    next_step: u64,
-    tile: &Tile,
-    moment: Moment,
-    signals: &mut Signals,
-) {
-    let Access::Loaded(index) = read.access else { return };
-    let load = &nest.loads[index];
-    debug_assert_eq!(load.reader, reader, "a loaded operand has one reader");
-    if let Destination::Partition(pool) = load.destination
-        && next_step.is_multiple_of(nest.grid.period(load.map.axes()))
-    {
-        let amount = load.storage.tile_bytes(load.map, tile).get();
-        signals.push(Signal { counter: pool.returned, amount, moment });
     }
 }
 

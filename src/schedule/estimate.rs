@@ -52,7 +52,7 @@ pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
 
 /// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes.
 pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
-    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent);
+    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent());
     let row_bytes = match map.columns {
         None => storage.row_bytes(storage.shape.columns),
         Some(axis) => {
@@ -81,12 +81,12 @@ pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
 pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(vector) = &nest.vector else { return Cycles::ZERO };
     let unit = npu.vector_unit(vector.unit);
-    let elements = grid.m.extent * grid.n.extent;
+    let elements = grid.m.extent() * grid.n.extent();
     let busy: Cycles = vector.steps.iter().map(|step| unit.rate(step.function).cycles_for(elements)).sum();
     busy + unit.latency * grid.output_tiles()
 }
 
 fn sum_over_blocks(blocking: Blocking, of: impl Fn(u64) -> u64) -> u64 {
     let count = blocking.count();
-    (count - 1) * of(blocking.block) + of(blocking.span(count - 1).len())
+    (count - 1) * of(blocking.block()) + of(blocking.span(count - 1).len())
 }

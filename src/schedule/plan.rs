@@ -113,8 +113,7 @@ impl<'a> Planner<'a> {
                 (shape.rows, 1, shape.columns)
             }
         };
-        let whole = |extent| Blocking::new(extent, extent);
-        Grid { m: whole(m), k: whole(k), n: whole(n), order: LoopOrder::MNK }
+        Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
     }
 
     fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {

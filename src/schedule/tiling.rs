@@ -58,7 +58,7 @@ fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], cop
             }
             continue;
         }
-        let key = (estimate(npu, nest, &grid), grid.steps(), grid.order, grid.m.block, grid.k.block);
+        let key = (estimate(npu, nest, &grid), grid.steps(), grid.order, grid.m.block(), grid.k.block());
         if best.as_ref().is_none_or(|(best_key, _)| key < *best_key) {
             best = Some((key, grid));
         }
@@ -74,15 +74,15 @@ fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], cop
 fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     let Grid { m, k, n, order } = nest.grid;
     let Some(matrix) = &nest.matrix else {
-        return blocks(m.extent, 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
+        return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
     };
     let array = &npu.matrix_unit(matrix.unit).array;
     let depth = array.rows * matrix.macs_per_element_per_cycle;
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
-        for m in blocks(m.extent, 1) {
-            for k in blocks(k.extent, depth) {
-                grids.extend(blocks(n.extent, array.columns).into_iter().map(|n| Grid { m, k, n, order }));
+        for m in blocks(m.extent(), 1) {
+            for k in blocks(k.extent(), depth) {
+                grids.extend(blocks(n.extent(), array.columns).into_iter().map(|n| Grid { m, k, n, order }));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::memory::{self, MemorySystem, Ticket};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, Queue, Work};
-use crate::schedule::counter::{Counter, Moment};
+use crate::schedule::counter::{Counter, Moment, Wait};
 use crate::timing::TimingError;
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
@@ -44,6 +44,7 @@ struct Engine<'a> {
     first_ticket: u64,
     under_way: u64,
     queues: Vec<QueueState<'a>>,
+    arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
     ops: Vec<OpStatistics>,
     makespan: Cycles,
@@ -68,13 +69,13 @@ struct Submitted {
 struct QueueState<'a> {
     queue: Queue,
     stream: CommandStream<'a>,
-    head: Option<Command>,
+    head: Option<Slot>,
     /// From when on the queue may issue.
     free_at: Cycles,
     /// From when on it has been standing with a head that cannot start, for compute queues.
     waiting_since: Cycles,
     /// What the head was last seen to wait for.
-    cause: Option<usize>,
+    blocking: Option<Wait>,
     in_flight: VecDeque<InFlight>,
     /// For DMA queues: since when no transfer has been under way.
     quiet_since: Cycles,
@@ -82,8 +83,34 @@ struct QueueState<'a> {
     statistics: QueueStatistics,
 }
 
+/// Index of a command in the arena.
+type Slot = usize;
+
+/// Commands that wait or are under way, reused in place.
+#[derive(Default)]
+struct Arena {
+    commands: Vec<Command>,
+    free: Vec<Slot>,
+}
+
+impl Arena {
+    /// The next command of a stream.
+    #[inline]
+    fn next_of(&mut self, stream: &mut CommandStream<'_>) -> Option<Slot> {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.commands.push(Command::blank());
+            self.commands.len() - 1
+        });
+        if stream.next_into(&mut self.commands[slot]) {
+            return Some(slot);
+        }
+        self.free.push(slot);
+        None
+    }
+}
+
 struct InFlight {
-    command: Command,
+    command: Slot,
     issued: Cycles,
     completed: Option<Cycles>,
     /// For transfers.
@@ -95,19 +122,20 @@ struct InFlight {
 impl<'a> Engine<'a> {
     fn new(program: &Program, schedule: &'a Schedule, npu: &'a Npu) -> Engine<'a> {
         let model = memory::by_name(npu.dram().model).expect("configuration resolves memory models by their name");
+        let mut arena = Arena::default();
         let queues = schedule
             .queues
             .iter()
             .map(|queue| {
                 let mut stream = CommandStream::new(schedule, *queue);
-                let head = stream.next();
+                let head = arena.next_of(&mut stream);
                 QueueState {
                     queue: *queue,
                     stream,
                     head,
                     free_at: Cycles::ZERO,
                     waiting_since: Cycles::ZERO,
-                    cause: None,
+                    blocking: None,
                     in_flight: VecDeque::new(),
                     quiet_since: Cycles::ZERO,
                     last_complete: Cycles::ZERO,
@@ -142,6 +170,7 @@ impl<'a> Engine<'a> {
             first_ticket: 0,
             under_way: 0,
             queues,
+            arena,
             matrix_engines,
             ops: vec![OpStatistics::default(); program.ops.len()],
             makespan: Cycles::ZERO,
@@ -176,28 +205,29 @@ impl<'a> Engine<'a> {
         Ok(self.finish())
     }
 
-    /// Issues whatever can start now, until nothing more can.
+    /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues is enough.
     fn issue_all(&mut self) {
-        let mut progressed = true;
-        while progressed {
-            progressed = false;
-            for index in 0..self.queues.len() {
-                while self.can_issue(index) {
-                    self.issue(index);
-                    progressed = true;
-                }
+        for index in 0..self.queues.len() {
+            while self.can_issue(index) {
+                self.issue(index);
             }
         }
     }
 
+    #[inline]
     fn can_issue(&mut self, index: usize) -> bool {
         let queue = &mut self.queues[index];
-        let Some(head) = &queue.head else { return false };
         if queue.free_at > self.now {
             return false;
         }
-        if let Some(wait) = head.waits.iter().find(|wait| self.counters[wait.counter.0 as usize] < wait.at_least) {
-            queue.cause = Some(wait.counter.0 as usize);
+        let misses = |wait: &Wait| self.counters[wait.counter.0 as usize] < wait.at_least;
+        // The wait that failed last is asked first: most of the time it still fails.
+        if queue.blocking.is_some_and(|wait| misses(&wait)) {
+            return false;
+        }
+        let Some(head) = queue.head else { return false };
+        if let Some(wait) = self.arena.commands[head].waits.iter().find(|wait| misses(wait)) {
+            queue.blocking = Some(*wait);
             return false;
         }
         match queue.queue {
@@ -210,9 +240,10 @@ impl<'a> Engine<'a> {
         let now = self.now;
         let (cause, waited) = self.stall(index);
         let queue = &mut self.queues[index];
-        let command = queue.head.take().expect("can_issue saw the head");
+        let slot = queue.head.take().expect("can_issue saw the head");
+        let command = &self.arena.commands[slot];
         queue.statistics.commands += 1;
-        queue.cause = None;
+        queue.blocking = None;
         let nest = &self.schedule.nests[command.nest.0];
         queue.statistics.stalls.add(cause, waited);
         match command.work {
@@ -230,7 +261,7 @@ impl<'a> Engine<'a> {
                     self.events.push(Reverse((queue.free_at, self.sequence, index, EventKind::Free)));
                 }
                 queue.in_flight.push_back(InFlight {
-                    command,
+                    command: slot,
                     issued: now,
                     completed: None,
                     ticket: Some(ticket),
@@ -246,7 +277,7 @@ impl<'a> Engine<'a> {
                 let phases = engine.issue(self.npu, matrix, &tile, now, statistics);
                 let busy = phases.next_issue - now;
                 statistics.busy += busy;
-                self.compute_issued(index, command, phases.next_issue, phases.operands_released, phases.complete);
+                self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
             }
             Work::Vector(work) => {
                 let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
@@ -257,22 +288,23 @@ impl<'a> Engine<'a> {
                 let occupancy = vector_occupancy(self.npu, nest, &work, &mut self.ops).max(Cycles(1));
                 let free = now + occupancy;
                 let complete = free + self.npu.vector_unit(vector.unit).latency;
-                self.compute_issued(index, command, free, free, complete);
+                self.compute_issued(index, slot, free, free, complete);
             }
         }
         let queue = &mut self.queues[index];
-        queue.head = queue.stream.next();
+        queue.head = self.arena.next_of(&mut queue.stream);
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    fn compute_issued(&mut self, index: usize, command: Command, free: Cycles, released: Cycles, complete: Cycles) {
+    fn compute_issued(&mut self, index: usize, command: Slot, free: Cycles, released: Cycles, complete: Cycles) {
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
         queue.statistics.busy += free - self.now;
         queue.free_at = free;
         queue.waiting_since = free;
-        let releases = command.signals.iter().any(|signal| signal.moment == Moment::Released);
+        let signals = &self.arena.commands[command].signals;
+        let releases = signals.iter().any(|signal| signal.moment == Moment::Released);
         queue.in_flight.push_back(InFlight {
             command,
             issued: self.now,
@@ -301,11 +333,11 @@ impl<'a> Engine<'a> {
             Queue::Dma(_) => Cycles::ZERO,
             Queue::Matrix(_) | Queue::Vector(_) => self.now - queue.waiting_since,
         };
-        let cause = match queue.cause {
+        let cause = match queue.blocking {
             None => StallCause::Outstanding,
-            Some(counter) => match self.schedule.counters[counter] {
+            Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
                 Counter::Credit(_) => StallCause::Credit,
-                Counter::Loaded { .. } if self.raised_by_lone_transfer[counter] => StallCause::DramLatency,
+                Counter::Loaded { .. } if self.raised_by_lone_transfer[counter.0 as usize] => StallCause::DramLatency,
                 Counter::Loaded { .. } => StallCause::DramBandwidth,
                 Counter::TilesComputed(_) | Counter::TilesFinished(_) | Counter::Rows(_) | Counter::NestDone(_) => {
                     StallCause::Dependency
@@ -343,13 +375,16 @@ impl<'a> Engine<'a> {
             EventKind::Free => {}
             EventKind::Released => {
                 // Releases happen in order of issue, one for each command that has any.
-                let queue = &mut self.queues[index];
-                let flight = queue
+                let commands = &mut self.arena.commands;
+                let releases = |slot: Slot, commands: &[Command]| {
+                    commands[slot].signals.iter().any(|signal| signal.moment == Moment::Released)
+                };
+                let flight = self.queues[index]
                     .in_flight
-                    .iter_mut()
-                    .find(|flight| flight.command.signals.iter().any(|signal| signal.moment == Moment::Released))
+                    .iter()
+                    .find(|flight| releases(flight.command, commands))
                     .expect("a release belongs to a command in flight");
-                flight.command.signals.retain(|signal| {
+                commands[flight.command].signals.retain(|signal| {
                     let is_release = signal.moment == Moment::Released;
                     if is_release {
                         self.counters[signal.counter.0 as usize] += signal.amount;
@@ -366,13 +401,14 @@ impl<'a> Engine<'a> {
         let queue = &mut self.queues[index];
         let flight = queue.in_flight.pop_front().expect("a command that completes is in flight");
         let completed = flight.completed.expect("only completed commands retire").max(self.now);
-        for signal in &flight.command.signals {
+        let command = &self.arena.commands[flight.command];
+        for signal in &command.signals {
             let counter = signal.counter.0 as usize;
             self.counters[counter] += signal.amount;
             self.raised_by_lone_transfer[counter] = flight.was_alone;
         }
-        let nest = &self.schedule.nests[flight.command.nest.0];
-        match (&flight.command.work, &nest.vector) {
+        let nest = &self.schedule.nests[command.nest.0];
+        match (&command.work, &nest.vector) {
             (Work::Vector(_), Some(vector)) => {
                 for step in &vector.steps {
                     let statistics = &mut self.ops[step.op.0];
@@ -380,17 +416,13 @@ impl<'a> Engine<'a> {
                 }
             }
             (Work::Transfer(_) | Work::Matrix(_) | Work::Vector(_), _) => {
-                let statistics = &mut self.ops[flight.command.op.0];
+                let statistics = &mut self.ops[command.op.0];
                 statistics.end = statistics.end.max(completed);
             }
         }
         self.makespan = self.makespan.max(completed);
-        observer.command(&CommandRecord {
-            queue: queue.queue,
-            command: &flight.command,
-            issued: flight.issued,
-            completed,
-        });
+        observer.command(&CommandRecord { queue: queue.queue, command, issued: flight.issued, completed });
+        self.arena.free.push(flight.command);
     }
 
     fn finish(self) -> RunStatistics {
@@ -422,7 +454,7 @@ impl<'a> Engine<'a> {
 
     fn stuck(&self) -> TimingError {
         let heads = self.queues.iter().filter_map(|queue| {
-            let head = queue.head.as_ref()?;
+            let head = &self.arena.commands[queue.head?];
             let wait = head.waits.iter().find(|wait| self.counters[wait.counter.0 as usize] < wait.at_least)?;
             let counter = self.schedule.counters[wait.counter.0 as usize];
             Some(format!("{:?} of nest {} waits for {counter:?} >= {}", queue.queue, head.nest.0, wait.at_least))

@@ -68,6 +68,11 @@ impl ExactSum {
         self.add_term(Term::from_f32(value));
     }
 
+    /// Whether the sum is exactly zero.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::ZERO
+    }
+
     /// The sum, rounded once to `significand_bits` in the exponent range of binary32; see [`round`].
     pub fn rounded(&self, significand_bits: u32, rounding: Rounding) -> f32 {
         match (self.not_a_number, self.positive_infinity, self.negative_infinity) {

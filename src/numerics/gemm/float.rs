@@ -7,15 +7,10 @@
 //!
 //! Scales of whole tensors, rows or columns are not applied here.
 
-use multiversion::multiversion;
-
-use crate::numerics::accumulate::{AccumulationOrder, Destination, FloatAccumulator, Term, round};
-use crate::numerics::formats::Rounding;
-use crate::numerics::gemm::operand::{IntegerElements, Integers, OperandPart};
+use crate::numerics::accumulate::{AccumulationOrder, Destination, FloatAccumulator, Term};
+use crate::numerics::gemm::OperandPart;
+use crate::numerics::gemm::panels::{block_order, sequential_order};
 use crate::numerics::gemm::{GemmError, check_shapes};
-
-/// Columns of C that are computed together.
-const LANES: usize = 16;
 
 /// The accumulators of a block of C, in a stated order.
 #[derive(Debug, Clone)]
@@ -121,16 +116,12 @@ impl FloatTile {
 /// [`GemmError::UnsupportedFormat`] when an order sums groups of elements of more than eight bits.
 pub fn multiply_accumulate(a: &OperandPart<'_>, b: &OperandPart<'_>, tile: &mut FloatTile) -> Result<(), GemmError> {
     tile.check(a, b)?;
-    let (columns, block, destination) = (tile.columns, tile.block, tile.destination);
+    let (block, destination) = (tile.block, tile.destination);
     if let (State::Rounded(values), Destination::Fp32) = (&mut tile.state, destination) {
         match tile.order {
             AccumulationOrder::Sequential => {
                 if let (Some(left), Some(right)) = (a.operand.values_by_row(), b.operand.values_by_k()) {
-                    for (row, sums) in a.rows.clone().zip(values.chunks_mut(columns.max(1))) {
-                        let left = &left[row * a.operand.k()..][a.k.clone()];
-                        let right = right.get(a.k.start * b.operand.rows()..).unwrap_or(&[]);
-                        sequential_row(left, right, b.operand.rows(), b.rows.start, sums);
-                    }
+                    sequential_order(a, b, left, right, values);
                     return Ok(());
                 }
             }
@@ -166,212 +157,6 @@ fn plain(a: &OperandPart<'_>, b: &OperandPart<'_>, tile: &mut FloatTile) {
             let term = |p| a.operand.term(a.rows.start + i, p).times(b.operand.term(b.rows.start + j, p));
             products.extend(a.k.clone().map(term));
             tile.accumulate(i * tile.columns + j, &products);
-        }
-    }
-}
-
-/// `sums[j] = sums[j] + left[p] * right[p][first + j]` for `p` ascending, each step rounded to f32.
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn sequential_row(left: &[f32], right: &[f32], stride: usize, first: usize, sums: &mut [f32]) {
-    for (group, sums) in sums.chunks_mut(4 * LANES).enumerate() {
-        let first = first + group * 4 * LANES;
-        if sums.len() == 4 * LANES {
-            let mut lanes = [0f32; 4 * LANES];
-            lanes.copy_from_slice(sums);
-            for (p, &x) in left.iter().enumerate() {
-                let row = &right[p * stride + first..][..4 * LANES];
-                for (lane, &y) in lanes.iter_mut().zip(row) {
-                    *lane += x * y;
-                }
-            }
-            sums.copy_from_slice(&lanes);
-        } else {
-            for (p, &x) in left.iter().enumerate() {
-                for (sum, &y) in sums.iter_mut().zip(&right[p * stride + first..]) {
-                    *sum += x * y;
-                }
-            }
-        }
-    }
-}
-
-/// The `block` order in integers; `false`, with nothing done, when a block may not fit in 64 bits.
-fn block_order(
-    a: &OperandPart<'_>,
-    b: &OperandPart<'_>,
-    left: &Integers,
-    right: &Integers,
-    block: usize,
-    values: &mut [f32],
-) -> bool {
-    let scales = left.largest_scale_significand.checked_mul(right.largest_scale_significand);
-    let largest = left.largest.checked_mul(right.largest).and_then(|product| product.checked_mul(scales?));
-    // The last bound keeps i64 sums, and the f32 that they become, far from overflow.
-    let Some(bound) = largest.and_then(|product| product.checked_mul(i64::try_from(block).ok()?)) else {
-        return false;
-    };
-    let work = BlockWork { a, b, left, right, block };
-    match (&left.elements, &right.elements) {
-        (IntegerElements::I32(x), IntegerElements::I32(y)) if bound <= i64::from(i32::MAX) => {
-            block_order_32(&work, x, y, values);
-        }
-        (IntegerElements::I32(x), IntegerElements::I32(y)) => block_order_64(&work, x, y, values),
-        (IntegerElements::I64(x), IntegerElements::I32(y)) => block_order_64_left(&work, x, y, values),
-        (IntegerElements::I32(x), IntegerElements::I64(y)) => block_order_64_right(&work, x, y, values),
-        (IntegerElements::I64(x), IntegerElements::I64(y)) => block_order_64_both(&work, x, y, values),
-    }
-    true
-}
-
-struct BlockWork<'a> {
-    a: &'a OperandPart<'a>,
-    b: &'a OperandPart<'a>,
-    left: &'a Integers,
-    right: &'a Integers,
-    block: usize,
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
-fn block_order_32(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
-    block_order_in::<i32, i32, i32>(work, left, right, values);
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
-fn block_order_64(work: &BlockWork<'_>, left: &[i32], right: &[i32], values: &mut [f32]) {
-    block_order_in::<i32, i32, i64>(work, left, right, values);
-}
-
-fn block_order_64_left(work: &BlockWork<'_>, left: &[i64], right: &[i32], values: &mut [f32]) {
-    block_order_in::<i64, i32, i64>(work, left, right, values);
-}
-
-fn block_order_64_right(work: &BlockWork<'_>, left: &[i32], right: &[i64], values: &mut [f32]) {
-    block_order_in::<i32, i64, i64>(work, left, right, values);
-}
-
-fn block_order_64_both(work: &BlockWork<'_>, left: &[i64], right: &[i64], values: &mut [f32]) {
-    block_order_in::<i64, i64, i64>(work, left, right, values);
-}
-
-/// An integer that the products of one block fit in.
-trait BlockSum: Copy + Into<i64> {
-    const ZERO: Self;
-    fn add_product(self, x: Self, y: Self) -> Self;
-    fn times(self, scale: i32) -> Self;
-    fn nearest_f32(self) -> f32;
-}
-
-impl BlockSum for i32 {
-    const ZERO: Self = 0;
-    #[inline(always)]
-    fn add_product(self, x: Self, y: Self) -> Self {
-        self.wrapping_add(x.wrapping_mul(y))
-    }
-    #[inline(always)]
-    fn times(self, scale: i32) -> Self {
-        self.wrapping_mul(scale)
-    }
-    #[inline(always)]
-    fn nearest_f32(self) -> f32 {
-        self as f32
-    }
-}
-
-impl BlockSum for i64 {
-    const ZERO: Self = 0;
-    #[inline(always)]
-    fn add_product(self, x: Self, y: Self) -> Self {
-        self.wrapping_add(x.wrapping_mul(y))
-    }
-    #[inline(always)]
-    fn times(self, scale: i32) -> Self {
-        self.wrapping_mul(Self::from(scale))
-    }
-    #[inline(always)]
-    fn nearest_f32(self) -> f32 {
-        self as f32
-    }
-}
-
-/// Must be inlined into its callers: that is how it is compiled for their instruction sets.
-#[inline(always)]
-fn block_order_in<X, Y, S>(work: &BlockWork<'_>, left: &[X], right: &[Y], values: &mut [f32])
-where
-    X: Copy + Into<S>,
-    Y: Copy + Into<S>,
-    S: BlockSum,
-{
-    let BlockWork { a, b, block, .. } = *work;
-    let (columns, stride) = (b.rows.len(), b.operand.rows());
-    for (i, row) in a.rows.clone().enumerate() {
-        let left_row = &left[row * a.operand.k()..][..a.operand.k()];
-        for start in (a.k.start..a.k.end).step_by(block) {
-            let segment = start..a.k.end.min(start + block);
-            for j in (0..columns).step_by(LANES) {
-                let lanes = LANES.min(columns - j);
-                let mut sums = [S::ZERO; LANES];
-                for p in segment.clone() {
-                    let x: S = left_row[p].into();
-                    let right_row = &right[p * stride + b.rows.start + j..][..lanes];
-                    if let Ok(right_row) = <&[Y; LANES]>::try_from(right_row) {
-                        for (sum, &y) in sums.iter_mut().zip(right_row) {
-                            *sum = sum.add_product(x, y.into());
-                        }
-                    } else {
-                        for (sum, &y) in sums.iter_mut().zip(right_row) {
-                            *sum = sum.add_product(x, y.into());
-                        }
-                    }
-                }
-                let accumulators = &mut values[i * columns + j..][..lanes];
-                add_scaled(work, row, b.rows.start + j, start / block, &sums, accumulators);
-            }
-        }
-    }
-}
-
-/// Rounds the scaled sum of each block to f32 and adds it to its accumulator.
-#[inline(always)]
-fn add_scaled<S: BlockSum>(
-    work: &BlockWork<'_>,
-    row: usize,
-    column: usize,
-    block_index: usize,
-    sums: &[S; LANES],
-    accumulators: &mut [f32],
-) {
-    let lanes = accumulators.len();
-    let (mut exponents, mut significands) = ([0i32; LANES], [1i32; LANES]);
-    if !work.right.scale_exponents.is_empty() {
-        let at = block_index * work.b.operand.rows() + column;
-        exponents[..lanes].copy_from_slice(&work.right.scale_exponents[at..][..lanes]);
-        significands[..lanes].copy_from_slice(&work.right.scale_significands[at..][..lanes]);
-    }
-    let mut common_exponent = work.left.unit_exponent + work.right.unit_exponent;
-    let mut common_significand = 1;
-    if !work.left.scale_exponents.is_empty() {
-        let at = row * work.a.operand.k().div_ceil(work.block) + block_index;
-        common_exponent += work.left.scale_exponents[at];
-        common_significand = work.left.scale_significands[at];
-    }
-    let mut normal = true;
-    for exponent in &mut exponents {
-        *exponent += common_exponent;
-        // The sum is zero or at least 1 and below 2^63, so within these bounds its multiple is a normal number and the
-        // multiplication by a power of two is exact.
-        normal &= (-126..=63).contains(exponent);
-    }
-    if normal {
-        for lane in 0..lanes {
-            let sum = sums[lane].times(significands[lane].wrapping_mul(common_significand));
-            let power = f32::from_bits(((exponents[lane] + 127) as u32) << 23);
-            accumulators[lane] += sum.nearest_f32() * power;
-        }
-    } else {
-        for lane in 0..lanes {
-            let sum: i64 = sums[lane].times(significands[lane].wrapping_mul(common_significand)).into();
-            let magnitude = u128::from(sum.unsigned_abs());
-            accumulators[lane] += round(sum < 0, magnitude, exponents[lane], 24, Rounding::NearestEven);
         }
     }
 }

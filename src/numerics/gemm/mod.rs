@@ -12,6 +12,7 @@ pub mod int8;
 pub mod integer;
 mod matrix;
 mod operand;
+mod panels;
 pub mod zero_points;
 
 use std::ops::Range;

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::numerics::accumulate::Term;
-use crate::numerics::formats::ElementFormat;
+use crate::numerics::accumulate::{Term, round};
+use crate::numerics::block::BlockTensor;
+use crate::numerics::formats::{ElementFormat, Rounding};
 use crate::numerics::gemm::GemmError;
 use crate::numerics::tensor::{ElementsView, TensorView};
 
@@ -100,6 +101,18 @@ impl Operand {
             integers_by_row: OnceLock::new(),
             integers_by_k: OnceLock::new(),
         })
+    }
+
+    /// Decodes a block-quantized matrix; its tensor scale, if it has one, is left to the caller.
+    ///
+    /// # Errors
+    /// As [`Operand::try_new`]; no block format of this crate is refused.
+    pub fn from_blocks(tensor: &BlockTensor) -> Result<Self, GemmError> {
+        let block = usize::try_from(tensor.block()).unwrap_or(usize::MAX);
+        let scales =
+            tensor.scales().as_code8().ok_or(GemmError::UnsupportedFormat { format: tensor.scales().format() })?;
+        let scales = BlockScales { format: tensor.scales().format(), codes: scales, block };
+        Self::try_new(tensor.codes().view(), tensor.format().implicit_exponent(), Some(scales))
     }
 
     /// The element format.
@@ -252,9 +265,8 @@ fn exact_f32(term: Term) -> Option<f32> {
         Term::Infinite { negative } => Some(if negative { f32::NEG_INFINITY } else { f32::INFINITY }),
         Term::Finite { significand, exponent, .. } => {
             let magnitude = u128::from(significand.unsigned_abs());
-            let nearest =
-                |rounding| crate::numerics::accumulate::round(significand < 0, magnitude, exponent, 24, rounding);
-            let cut = nearest(crate::numerics::formats::Rounding::TowardZero);
+            let nearest = |rounding| round(significand < 0, magnitude, exponent, 24, rounding);
+            let cut = nearest(Rounding::TowardZero);
             // Exact means that the bits of the f32 are those of the term, shifted.
             match Term::from_f32(cut) {
                 Term::Finite { significand: kept, exponent: kept_exponent, .. } => {
