@@ -205,6 +205,23 @@ fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_en
 }
 
 #[test]
+fn a_flag_that_makes_parts_disagree_is_cited_although_its_value_alone_would_do() {
+    for (path, value, words) in [
+        // 256 + 256 + 128 + 1024 KiB in 1 MiB, and 1 MiB in 512 KiB.
+        ("memories.sram.sram.partitions.resident", "1 MiB", "the partitions of `sram` take 1703936 bytes"),
+        ("memories.sram.sram.capacity", "512 KiB", "the partitions of `sram` take 1048576 bytes, but it holds 524288"),
+        ("matrix_units.main.operand_memory", "accumulators", "`main` needs an on-chip memory with partitions"),
+    ] {
+        let mut document = presets::open_hardware("edge-int8").unwrap();
+        let flag = format!("--set {path}={value}");
+        document.apply(path, value, &Place::flag(flag.as_str())).unwrap();
+        let error = npu(&document).unwrap_err();
+        assert_eq!(error.diagnostics()[0].place().to_string(), flag, "{error}");
+        assert!(error.diagnostics()[0].message().starts_with(words), "{error}");
+    }
+}
+
+#[test]
 fn an_energy_table_named_by_a_flag_is_looked_up_by_its_built_in_name_or_from_the_working_folder() {
     let resolved = |table: &str| {
         let mut document = presets::open_hardware("edge-int8").unwrap();

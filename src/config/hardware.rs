@@ -8,7 +8,7 @@
 
 use serde::Deserialize;
 
-use crate::config::checks::{exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{culprit, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
@@ -258,11 +258,11 @@ fn resolve_matrix_unit(
         let (rows, per_element) = (resolved.rows, format.macs_per_element_per_cycle);
         let multipliers = resolved.processing_elements() * per_element;
         if multipliers > MOST_MULTIPLIERS || rows * per_element > LONGEST_SIDE {
-            return Err(array
-                .problem(format!(
-                    "the array does {multipliers} multiply-accumulates a cycle, {} of them along K",
-                    rows * per_element
-                ))
+            let along_k = rows * per_element;
+            let cited = culprit(array, &[&array.rows, &array.columns, &file.macs_per_element_per_cycle]);
+            let message =
+                format!("the array does {multipliers} multiply-accumulates a cycle, {along_k} of them along K");
+            return Err(Diagnostic::new(cited.place(), cited.path(), message)
                 .note(format!("allowed: up to {MOST_MULTIPLIERS}, and up to {LONGEST_SIDE} along K")));
         }
         if formats.iter().any(|known| (known.activation, known.weight) == (format.activation, format.weight)) {
@@ -401,9 +401,8 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
         }
         format!("of that kind: {}", listed(names.iter().map(String::as_str)))
     };
-    let partitions = |wanted: &str| -> Option<&Placed<PartitionsFile>> {
-        let memory = file.memories.iter().find(|memory| is_called(&memory.name, wanted))?;
-        memory.sram.as_ref()?.partitions.as_ref()
+    let sram = |wanted: &str| -> Option<&Placed<SramFile>> {
+        file.memories.iter().find(|memory| is_called(&memory.name, wanted))?.sram.as_ref()
     };
     let message = error.to_string();
     let found = match error {
@@ -413,9 +412,12 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
         HardwareError::NotFilled { part, role, filled, .. } => {
             role_field(part, *role).map(|field| field.problem(&message).note(format!("write {filled}")))
         }
-        HardwareError::PartitionsTooLarge { memory, .. } => {
-            partitions(memory).map(|partitions| partitions.problem(&message))
-        }
+        HardwareError::PartitionsTooLarge { memory, .. } => sram(memory).and_then(|sram| {
+            let whole = sram.partitions.as_ref()?;
+            let PartitionsFile { activations, weights, outputs, resident } = &**whole;
+            let cited = culprit(whole, &[activations, weights, outputs, resident, &sram.capacity]);
+            Some(Diagnostic::new(cited.place(), cited.path(), &message))
+        }),
         // Both are reported from the lists themselves, before the parts are put together.
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
