@@ -7,7 +7,7 @@ use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit, SystolicArray};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorUnit;
-use npusim::numerics::formats::{FP32, INT8, INT32};
+use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::units::{Bytes, Cycles, Rate};
@@ -44,12 +44,7 @@ pub(crate) fn parts() -> NpuParts {
         matrix_units: vec![MatrixUnit {
             name: "array".to_owned(),
             array: SystolicArray { rows: 8, columns: 8, dataflow: "weight_stationary", double_buffered: true },
-            formats: vec![FormatSupport {
-                activation: &INT8,
-                weight: &INT8,
-                accumulator: &INT32,
-                macs_per_element_per_cycle: 1,
-            }],
+            formats: every_pair(),
             operand_memory: SRAM,
             accumulator_memory: ACCUMULATORS,
             launch: Cycles(0),
@@ -70,10 +65,24 @@ pub(crate) fn parts() -> NpuParts {
     }
 }
 
+/// Every element format with itself: integers into INT32, everything (block-scaled integers too) into FP32; 4-bit pairs at
+/// twice the rate.
+fn every_pair() -> Vec<FormatSupport> {
+    let support = |format: &'static ElementFormat, accumulator| FormatSupport {
+        activation: format,
+        weight: format,
+        accumulator,
+        macs_per_element_per_cycle: if format.storage_bits() == 4 { 2 } else { 1 },
+    };
+    let operands = formats::ALL.iter().copied().filter(|format| format.storage_bits() <= 16);
+    let integers = operands.clone().filter(|format| format.is_integer()).map(|format| support(format, &INT32));
+    integers.chain(operands.map(|format| support(format, &FP32))).collect()
+}
+
 /// A table in which every action of the test accelerator costs `energy_pj`.
 pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
-    let actions = [
-        "mac_int8_int8",
+    let macs = formats::ALL.iter().map(|format| format!("mac_{format}_{format}"));
+    let others = [
         "idle_mac",
         "vector_reduce",
         "vector_quantize",
@@ -88,7 +97,8 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "write_accumulators",
     ];
     let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
-    EnergyTable::new(actions.into_iter().map(|action| (action.to_owned(), record())).collect::<BTreeMap<_, _>>())
+    let actions = macs.chain(others.into_iter().map(str::to_owned));
+    EnergyTable::new(actions.map(|action| (action, record())).collect::<BTreeMap<_, _>>())
 }
 
 /// The accelerator of [`parts`].

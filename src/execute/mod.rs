@@ -73,7 +73,8 @@ pub fn run(program: &Program, schedule: &Schedule, bindings: &Bindings) -> Resul
     for (index, nest) in schedule.nests.iter().enumerate() {
         let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
         if let Some(work) = &nest.matrix {
-            let mut executor = MatrixExecutor::new(program, work.op, &values);
+            let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
+            let mut executor = MatrixExecutor::new(program, work.op, plan, &values);
             for command in commands(Queue::Matrix(work.unit)) {
                 if let Work::Matrix(tile) = command.work {
                     macs[work.op.0] += executor.run(&mut values, &tile);

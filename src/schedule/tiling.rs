@@ -77,7 +77,8 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
     };
     let array = &npu.matrix_unit(matrix.unit).array;
-    let depth = array.rows * matrix.macs_per_element_per_cycle;
+    // A block of k may not be cut: whole folds of whole blocks.
+    let depth = least_common_multiple(array.rows * matrix.macs_per_element_per_cycle, matrix.depth_unit);
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
         for m in blocks(m.extent(), 1) {
@@ -87,6 +88,10 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         }
     }
     grids
+}
+
+fn least_common_multiple(a: u64, b: u64) -> u64 {
+    (1..=b).map(|times| a * times).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }
 
 /// The whole axis, and every power of two times `unit` below it.
