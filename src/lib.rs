@@ -6,7 +6,20 @@
 //! The modules below stand in layers, lowest first; a module imports only from those above it in this list.
 
 pub mod config;
+pub mod dataflow;
+pub mod energy;
+pub mod execute;
+pub mod hardware;
+pub mod memory;
 pub mod numerics;
+pub mod program;
+pub mod reference;
+pub mod report;
+pub mod schedule;
+pub mod scheme;
 pub mod shape;
+pub mod simulation;
+pub mod timing;
 pub mod units;
 pub mod validate;
+pub mod workload;

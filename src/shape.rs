@@ -102,10 +102,9 @@ impl Span {
 /// One axis of `extent` indices cut into blocks of `block`; the last block may be ragged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Blocking {
-    /// Indices along the axis.
-    pub extent: u64,
-    /// Indices in each block but possibly the last.
-    pub block: u64,
+    extent: u64,
+    block: u64,
+    count: u64,
 }
 
 impl Blocking {
@@ -118,12 +117,32 @@ impl Blocking {
         } else {
             block
         };
-        Blocking { extent, block }
+        Blocking { extent, block, count: extent.div_ceil(block) }
+    }
+
+    /// One block that covers the whole axis.
+    pub const fn whole(extent: u64) -> Blocking {
+        Blocking::new(extent, extent)
+    }
+
+    /// Indices along the axis.
+    pub const fn extent(self) -> u64 {
+        self.extent
+    }
+
+    /// Indices in each block but possibly the last.
+    pub const fn block(self) -> u64 {
+        self.block
     }
 
     /// Number of blocks, the ragged one included.
     pub const fn count(self) -> u64 {
-        self.extent.div_ceil(self.block)
+        self.count
+    }
+
+    /// Whether block `index` is the last one.
+    pub const fn is_last(self, index: u64) -> bool {
+        index + 1 == self.count
     }
 
     /// The indices of block `index`.

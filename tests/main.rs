@@ -1,1 +1,11 @@
 //! The one integration test binary; each subject is a module.
+
+mod anchors;
+mod architecture;
+mod bites;
+mod closed_form;
+mod config_files;
+mod consistency;
+mod fixture;
+mod phases;
+mod witness;

@@ -1,1 +1,30 @@
 //! What the user wrote: documents, their spans, and the errors that cite them.
+//!
+//! A file goes through four steps. [`document`] parses the text into a tree of [`node`]s that know their line and
+//! column; [`apply`] overrides values of that tree by dotted path; [`deserialize`] maps the tree onto `..File` structs
+//! whose leaves are [`field::Field`]s; and the resolver of each file type converts those leaves late, so that every
+//! mistake is reported with its text, place, path, allowed values and remedy ([`diagnostics`]).
+//!
+//! The generic half of this layer knows nothing of hardware, workloads or schemes.
+
+pub mod apply;
+pub mod checks;
+pub mod defaults;
+pub mod deserialize;
+pub mod diagnostics;
+pub mod document;
+pub mod dotted_path;
+pub mod energy;
+pub mod field;
+pub mod files;
+pub mod hardware;
+pub mod node;
+mod parse;
+pub mod placed;
+pub mod presets;
+pub mod scalar;
+pub mod source;
+pub mod tensors;
+#[cfg(test)]
+mod worked_example;
+pub mod workload;

@@ -6,11 +6,13 @@
 
 pub mod accumulate;
 pub mod block;
+pub mod dequantize;
 pub mod error_metrics;
 pub mod float_bits;
 pub mod formats;
 pub mod functions;
 pub mod gemm;
 pub mod quantize;
+pub mod real_functions;
 pub mod requantize;
 pub mod tensor;

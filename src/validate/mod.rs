@@ -46,30 +46,31 @@ pub fn by_name(name: &str) -> Option<&'static dyn ValidationSet> {
     ALL.iter().copied().find(|set| set.name() == name)
 }
 
-/// Runs the sets, each on `rows` or else on the rows that ship with the project.
+/// Runs the sets, each on `rows` or else on the rows that ship with the project, found from the folders `near`.
 ///
 /// # Errors
 /// [`ValidateError`] when rows cannot be found or read, or when one of them cannot be run. A missed bar is no error; see
 /// [`ValidationReport::passes`].
-pub fn run(sets: &[&dyn ValidationSet], rows: Option<&Path>) -> Result<ValidationReport, ValidateError> {
+pub fn run(
+    sets: &[&dyn ValidationSet],
+    rows: Option<&Path>,
+    near: &[PathBuf],
+) -> Result<ValidationReport, ValidateError> {
     let mut report = ValidationReport::default();
     for set in sets {
         let rows = match rows {
             Some(rows) => rows.to_path_buf(),
-            None => shipped_rows(set.name())?,
+            None => shipped_rows(set.name(), near)?,
         };
         report.sets.extend(set.run(&rows)?);
     }
     Ok(report)
 }
 
-/// `tests/oracles/NAME` in the nearest directory above the working directory or above the executable that has it.
-fn shipped_rows(set: &str) -> Result<PathBuf, ValidateError> {
+/// `tests/oracles/NAME` in the nearest folder above those of `near` that has it.
+fn shipped_rows(set: &str, near: &[PathBuf]) -> Result<PathBuf, ValidateError> {
     let folder = Path::new("tests").join("oracles").join(set.replace('-', "_"));
-    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
-    starts
-        .iter()
-        .flatten()
+    near.iter()
         .flat_map(|start| start.ancestors())
         .map(|directory| directory.join(&folder))
         .find(|candidate| candidate.exists())

@@ -46,10 +46,10 @@ impl Granularity {
             Granularity::PerColumn => column,
             Granularity::PerGroup { size } => {
                 let blocking = Blocking::new(shape.columns, size);
-                row * blocking.count() + column / blocking.block
+                row * blocking.count() + column / blocking.block()
             }
             Granularity::PerColumnGroup { size } => {
-                row / Blocking::new(shape.rows, size).block * shape.columns + column
+                row / Blocking::new(shape.rows, size).block() * shape.columns + column
             }
         };
         index as usize
@@ -95,11 +95,11 @@ pub fn abs_maxima(values: &[f32], shape: MatrixShape, granularity: Granularity) 
         Granularity::PerRow => values.chunks_exact(columns).map(abs_max).collect(),
         Granularity::PerColumn => by_columns(values),
         Granularity::PerGroup { size } => {
-            let size = Blocking::new(shape.columns, size).block as usize;
+            let size = Blocking::new(shape.columns, size).block() as usize;
             values.chunks_exact(columns).flat_map(|row| row.chunks(size).map(abs_max)).collect()
         }
         Granularity::PerColumnGroup { size } => {
-            let size = Blocking::new(shape.rows, size).block as usize;
+            let size = Blocking::new(shape.rows, size).block() as usize;
             values.chunks(size * columns).flat_map(by_columns).collect()
         }
     }

@@ -191,7 +191,7 @@ impl SymmetricQuantizer {
             return codes;
         }
         let group = match granularity {
-            Granularity::PerGroup { size } => Blocking::new(shape.columns, size).block as usize,
+            Granularity::PerGroup { size } => Blocking::new(shape.columns, size).block() as usize,
             _ => columns,
         };
         for (row, (values, codes)) in values.chunks_exact(columns).zip(codes.chunks_exact_mut(columns)).enumerate() {

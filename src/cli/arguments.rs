@@ -1,0 +1,75 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Simulates integer NPUs: cycles, energy, bandwidth and the exact numbers, from one lowered program.
+#[derive(Debug, Parser)]
+#[command(name = "npusim", version, about, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Simulate one workload under one scheme on one accelerator.
+    Run(RunArguments),
+    /// Read files and report every mistake in them, without running anything.
+    Check(CheckArguments),
+    /// List what can be named: schemes, dataflows, memory models, formats, presets.
+    List(ListArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// Hardware file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) hw: String,
+    /// Workload file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) workload: String,
+    /// Quantization scheme.
+    #[arg(long, value_name = "NAME", default_value = "w8a8_per_token_per_channel")]
+    pub(super) scheme: String,
+    /// Replace a value of the hardware or workload file, such as `matrix_units.0.systolic_array.rows=64`. A path that
+    /// both files could have starts with `hardware.` or `workload.`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Folder for report.json, layers.csv and summary.md. It appears whole or not at all.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Do not compute numbers, only cycles, bytes and energy.
+    #[arg(long)]
+    pub(super) no_numerics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// Hardware and workload files; which kind each is shows from its keys.
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    /// What to list; everything where nothing is named.
+    pub(super) kind: Option<ListKind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListKind {
+    /// Quantization schemes.
+    Schemes,
+    /// Dataflows of systolic arrays.
+    Dataflows,
+    /// Timing models of off-chip memory.
+    Memories,
+    /// Number formats of elements.
+    Formats,
+    /// Built-in hardware files.
+    Hardware,
+    /// Built-in workload files.
+    Workloads,
+}

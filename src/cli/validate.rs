@@ -1,0 +1,32 @@
+//! `npusim validate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::arguments::ValidateArguments;
+use crate::cli::{CliError, print};
+use crate::config::diagnostics::nearest;
+use crate::validate;
+
+pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
+    let sets = if arguments.set.is_empty() {
+        validate::ALL.to_vec()
+    } else {
+        arguments.set.iter().map(|name| set(name)).collect::<Result<_, _>>()?
+    };
+    let near: Vec<PathBuf> = [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect();
+    let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"));
+    } else {
+        print(&report.to_string());
+    }
+    Ok(if report.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn set(name: &str) -> Result<&'static dyn validate::ValidationSet, CliError> {
+    validate::by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = validate::ALL.iter().map(|set| set.name()).collect();
+        CliError::unknown("validation set", name, nearest(name, names.iter().copied()), &names)
+    })
+}

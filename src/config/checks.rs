@@ -1,0 +1,68 @@
+//! Checks that concern several fields at once.
+
+use std::collections::BTreeMap;
+
+use crate::config::diagnostics::{Cited, Diagnostic, listed, quoted};
+use crate::config::field::Field;
+use crate::config::source::Place;
+
+/// Checks that no two of `names` are equal; every later one is an error that cites the first.
+///
+/// Names that cannot be read are left to their own reader to report.
+///
+/// # Errors
+/// The second use of a name.
+pub fn unique_names<'f>(names: impl IntoIterator<Item = &'f Field<String>>) -> Result<(), Diagnostic> {
+    let mut seen = BTreeMap::new();
+    for field in names {
+        let Ok(name) = field.required().text() else { continue };
+        if let Some(first) = seen.insert(name.clone(), field.place()) {
+            return Err(field
+                .problem(format!("the name {} is used twice", quoted(&name)))
+                .note("names must differ")
+                .help(format!("it was first used at {first}")));
+        }
+    }
+    Ok(())
+}
+
+/// The index of the one sibling that was given, for variants written as sibling optional mappings.
+///
+/// Each of `siblings` is a key and where its value was written, if it was ([`place_of`]).
+///
+/// # Errors
+/// None or several were given: cites `parent`, or the second of those given, which may be a flag.
+pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, Option<&Place>)]) -> Result<usize, Diagnostic> {
+    let given: Vec<(usize, &Place)> =
+        siblings.iter().enumerate().filter_map(|(index, (_, place))| place.map(|place| (index, place))).collect();
+    let all = listed(siblings.iter().map(|(key, _)| *key));
+    match given.as_slice() {
+        [(one, _)] => Ok(*one),
+        [] => Err(parent.problem(format!("one of these keys is missing: {all}")).note("give exactly one")),
+        several => {
+            let keys = listed(several.iter().map(|(index, _)| siblings[*index].0));
+            let message = format!("these keys exclude one another: {keys}");
+            Err(Diagnostic::new(several[1].1, parent.path(), message).note(format!("give exactly one of: {all}")))
+        }
+    }
+}
+
+/// Where an optional value was written, if it was given.
+pub fn place_of<C: Cited>(value: &Option<C>) -> Option<&Place> {
+    value.as_ref().map(Cited::place)
+}
+
+/// The longest name of a part, tensor or layer.
+const LONGEST_NAME: usize = 100;
+
+/// The name in `field`, which must be there and show as it is in reports and tables.
+///
+/// # Errors
+/// It is missing, longer than 100 characters, or holds other characters than letters, digits and `. _ - / :`.
+pub fn plain_name(field: &Field<String>) -> Result<String, Diagnostic> {
+    let is_plain = |name: &String| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+        name.len() <= LONGEST_NAME && name.bytes().all(is_allowed)
+    };
+    field.required().must("a name of at most 100 letters, digits, or . _ - / :", is_plain)
+}

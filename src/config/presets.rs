@@ -1,0 +1,111 @@
+//! The shipped hardware, energy and workload files, embedded in the program, and the way from a name or a path to a
+//! document.
+//!
+//! A preset is called by the name of its file without folder and extension, so that `--hw edge-int8` works without a
+//! checkout. A preset's name wins over a file of the same name, which is then called `./edge-int8`. Tensor values are
+//! not embedded (they are megabytes): a preset workload has shapes only, and
+//! [`tensors::load`](crate::config::tensors::load) says so.
+
+use std::path::Path;
+
+use crate::config::diagnostics::{ConfigError, Diagnostic, listed, nearest, quoted};
+use crate::config::document::Document;
+use crate::config::dotted_path::DottedPath;
+use crate::config::node::Scalar;
+use crate::config::source::Place;
+
+/// An embedded file.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// Name of the file without folder and extension.
+    pub name: &'static str,
+    text: &'static str,
+}
+
+impl Preset {
+    /// Its text.
+    pub const fn text(&self) -> &'static str {
+        self.text
+    }
+}
+
+/// Embedded hardware files, in the order of listings.
+pub static HARDWARE: &[Preset] = &[Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") }];
+
+/// Embedded energy tables.
+pub static ENERGY_TABLES: &[Preset] =
+    &[Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") }];
+
+/// Embedded workload files.
+pub static WORKLOADS: &[Preset] =
+    &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
+
+/// The hardware document of that preset name or path, its energy table included.
+///
+/// # Errors
+/// There is neither a preset nor a file of that name; or as [`Document::open`] and [`include_energy_table`].
+pub fn open_hardware(name_or_path: &str) -> Result<Document, ConfigError> {
+    let mut document = open("hardware", HARDWARE, name_or_path)?;
+    include_energy_table(&mut document)?;
+    Ok(document)
+}
+
+/// The workload document of that preset name or path.
+///
+/// # Errors
+/// There is neither a preset nor a file of that name; or as [`Document::open`].
+pub fn open_workload(name_or_path: &str) -> Result<Document, ConfigError> {
+    open("workload", WORKLOADS, name_or_path)
+}
+
+/// Puts the energy table that `document` names under `energy:` in the place of its name; does nothing where the table
+/// stands there already.
+///
+/// The name is that of an embedded table, or a path relative to the file (or, in a flag, to the working folder).
+///
+/// # Errors
+/// The table cannot be read (cites the name), or its text is not one YAML document (cites the table).
+pub fn include_energy_table(document: &mut Document) -> Result<(), ConfigError> {
+    let Some(node) = document.value_mut("energy") else { return Ok(()) };
+    let Some(name) = node.as_scalar().filter(|scalar| !scalar.is_null()).map(|scalar: &Scalar| scalar.text.to_string())
+    else {
+        return Ok(());
+    };
+    let source = node.place.source();
+    let embedded = ENERGY_TABLES
+        .iter()
+        .find(|preset| name == preset.name || (source.is_built_in() && name == format!("energy/{}.yaml", preset.name)));
+    let table = match embedded {
+        Some(preset) => Document::built_in(preset.name, preset.text)?,
+        None => Document::open(source.resolve_path(&name)).map_err(|error| match error {
+            ConfigError::Read { path, cause } => {
+                let message = format!("the energy table {} cannot be read: {cause}", path.display());
+                let names = listed(ENERGY_TABLES.iter().map(|preset| preset.name));
+                Diagnostic::new(&node.place, &DottedPath::default().key("energy"), message)
+                    .note(format!("a path from the folder of this file, or one of the built-in tables: {names}"))
+                    .into()
+            }
+            other => other,
+        })?,
+    };
+    *node = table.into_root();
+    Ok(())
+}
+
+fn open(kind: &str, presets: &[Preset], name_or_path: &str) -> Result<Document, ConfigError> {
+    if let Some(preset) = presets.iter().find(|preset| preset.name == name_or_path) {
+        return Document::built_in(preset.name, preset.text);
+    }
+    if Path::new(name_or_path).exists() {
+        return Document::open(name_or_path);
+    }
+    let names = || presets.iter().map(|preset| preset.name);
+    let message = format!("there is no such file, and no built-in {kind} called {}", quoted(name_or_path));
+    let problem = Diagnostic::new(&Place::flag(name_or_path), &DottedPath::default(), message)
+        .note(format!("built-in {kind}: {}", listed(names())));
+    Err(match nearest(name_or_path, names()) {
+        Some(name) => problem.help(format!("did you mean \"{name}\"?")),
+        None => problem,
+    }
+    .into())
+}

@@ -1,0 +1,97 @@
+//! Execution: the exact numbers that the scheduled program produces.
+//!
+//! It walks the same commands as timing, tile by tile, in program order of the nests; a tile that the schedule lost is a
+//! tile that is not computed. Integer arithmetic is exact; float arithmetic follows the stated order of the accumulation
+//! plan. Kernels vectorise across outputs, so bits do not depend on the machine. It decides nothing and knows no time.
+
+mod matrix;
+mod values;
+mod vector;
+
+use std::collections::BTreeMap;
+
+use crate::numerics::tensor::Tensor;
+use crate::program::Program;
+use crate::program::tensor::TensorId;
+use crate::schedule::Schedule;
+use crate::schedule::commands::{CommandStream, Queue, Work};
+use crate::schedule::grid::Tile;
+use crate::schedule::nest::NestId;
+use crate::shape::Span;
+use crate::workload::bindings::Bindings;
+
+use matrix::MatrixExecutor;
+use values::Values;
+use vector::VectorExecutor;
+
+/// What an execution produced.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    tensors: Vec<Option<Tensor>>,
+    computed: BTreeMap<TensorId, Tensor>,
+    macs: Vec<u64>,
+}
+
+impl Execution {
+    /// The values of a tensor as its consumers saw them.
+    pub fn tensor(&self, id: TensorId) -> Option<&Tensor> {
+        self.tensors[id.0].as_ref()
+    }
+
+    /// The values of a tensor as they were computed: they differ from [`Execution::tensor`] where a record replaced them.
+    pub fn computed(&self, id: TensorId) -> Option<&Tensor> {
+        self.computed.get(&id).or_else(|| self.tensor(id))
+    }
+
+    /// Multiply-accumulates executed, by operation.
+    pub fn macs(&self) -> &[u64] {
+        &self.macs
+    }
+}
+
+/// A tensor from outside has no values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tensor `{tensor}` has only a shape; numbers cannot be computed without its values")]
+pub struct MissingValues {
+    /// Name of the tensor.
+    pub tensor: String,
+}
+
+/// Executes `schedule`.
+///
+/// # Errors
+/// [`MissingValues`] where a tensor that the program reads has none.
+pub fn run(program: &Program, schedule: &Schedule, bindings: &Bindings) -> Result<Execution, MissingValues> {
+    let mut values = Values::bind(program, bindings)?;
+    let mut macs = vec![0; program.ops.len()];
+    let mut preparation = VectorExecutor::default();
+    for op in &program.preparation {
+        let shape = program.tensor(op.kind.reads()[0]).shape;
+        let whole = Tile { m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
+        preparation.run(&mut values, &op.kind, &whole, true, true);
+    }
+    for (index, nest) in schedule.nests.iter().enumerate() {
+        let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
+        if let Some(work) = &nest.matrix {
+            let mut executor = MatrixExecutor::new(program, work.op, &values);
+            for command in commands(Queue::Matrix(work.unit)) {
+                if let Work::Matrix(tile) = command.work {
+                    macs[work.op.0] += executor.run(&mut values, &tile);
+                }
+            }
+        }
+        if let Some(work) = &nest.vector {
+            let mut executor = VectorExecutor::default();
+            for command in commands(Queue::Vector(work.unit)) {
+                if let Work::Vector(vector) = command.work {
+                    for step in &work.steps {
+                        let kind = &program.op(step.op).kind;
+                        executor.run(&mut values, kind, &vector.tile, vector.is_last_n, vector.is_last);
+                    }
+                }
+            }
+        }
+    }
+    let (tensors, computed) = values.into_tensors();
+    Ok(Execution { tensors, computed, macs })
+}

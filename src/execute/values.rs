@@ -1,0 +1,178 @@
+//! The tensors under way: codes in the storage of their format, read and written by rows.
+
+use std::collections::BTreeMap;
+
+use crate::execute::MissingValues;
+use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
+use crate::numerics::tensor::{Elements, Tensor};
+use crate::program::Program;
+use crate::program::tensor::{Origin, TensorId};
+use crate::shape::{MatrixShape, Span};
+use crate::workload::bindings::Bindings;
+
+/// Every tensor of a program, with storage from the start.
+pub(super) struct Values {
+    tensors: Vec<Stored>,
+    /// Where the computed values of recorded tensors go instead.
+    computed: BTreeMap<TensorId, Stored>,
+}
+
+struct Stored {
+    shape: MatrixShape,
+    format: &'static ElementFormat,
+    elements: Elements,
+}
+
+impl Stored {
+    fn zeros(shape: MatrixShape, format: &'static ElementFormat) -> Stored {
+        Stored { shape, format, elements: Tensor::zeros(shape, format).into_elements() }
+    }
+
+    fn of(tensor: &Tensor) -> Stored {
+        Stored { shape: tensor.shape(), format: tensor.format(), elements: tensor.elements().clone() }
+    }
+
+    fn range(&self, row: u64, columns: Span) -> std::ops::Range<usize> {
+        let start = row * self.shape.columns;
+        index(start + columns.start)..index(start + columns.end)
+    }
+
+    fn into_tensor(self) -> Tensor {
+        Tensor::try_new(self.shape, self.format, self.elements).expect("storage is made for its format")
+    }
+}
+
+fn index(position: u64) -> usize {
+    usize::try_from(position).expect("a tensor with values fits the address space")
+}
+
+impl Values {
+    /// Binds the given tensors and makes room for the others.
+    pub(super) fn bind(program: &Program, bindings: &Bindings) -> Result<Values, MissingValues> {
+        let mut tensors = Vec::with_capacity(program.tensors.len());
+        let mut computed = BTreeMap::new();
+        for (position, tensor) in program.tensors.iter().enumerate() {
+            let given =
+                |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
+            let stored = match (tensor.origin, tensor.recorded) {
+                (Origin::Source(id), _) => given(id)?,
+                (Origin::Produced, Some(record)) => {
+                    computed.insert(TensorId(position), Stored::zeros(tensor.shape, tensor.format));
+                    let record = given(record)?;
+                    recode(record, tensor.format)
+                }
+                (Origin::Produced | Origin::Prepared, _) => Stored::zeros(tensor.shape, tensor.format),
+            };
+            tensors.push(stored);
+        }
+        Ok(Values { tensors, computed })
+    }
+
+    pub(super) fn shape(&self, id: TensorId) -> MatrixShape {
+        self.tensors[id.0].shape
+    }
+
+    pub(super) fn format(&self, id: TensorId) -> &'static ElementFormat {
+        self.tensors[id.0].format
+    }
+
+    /// All codes of a tensor.
+    pub(super) fn elements(&self, id: TensorId) -> &Elements {
+        &self.tensors[id.0].elements
+    }
+
+    /// Takes the codes of a tensor out, to write them while others are read.
+    pub(super) fn take(&mut self, id: TensorId) -> Elements {
+        std::mem::replace(&mut self.tensors[id.0].elements, Elements::I8(Vec::new()))
+    }
+
+    /// Puts codes back that were taken out.
+    pub(super) fn put(&mut self, id: TensorId, elements: Elements) {
+        self.tensors[id.0].elements = elements;
+    }
+
+    /// Appends the values of `columns` of one row to `out`.
+    pub(super) fn read_row(&self, id: TensorId, row: u64, columns: Span, out: &mut Vec<f32>) {
+        let stored = &self.tensors[id.0];
+        let range = stored.range(row, columns);
+        match &stored.elements {
+            Elements::F32(values) => out.extend_from_slice(&values[range]),
+            Elements::I8(codes) => out.extend(codes[range].iter().map(|code| f32::from(*code))),
+            Elements::I16(codes) => out.extend(codes[range].iter().map(|code| f32::from(*code))),
+            Elements::I32(codes) => out.extend(codes[range].iter().map(|code| *code as f32)),
+            Elements::Code8(codes) => {
+                out.extend(codes[range].iter().map(|code| stored.format.decode(u32::from(*code)) as f32));
+            }
+            Elements::Code16(codes) => {
+                out.extend(codes[range].iter().map(|code| stored.format.decode(u32::from(*code)) as f32));
+            }
+        }
+    }
+
+    /// The partial sums of `columns` of one row.
+    pub(super) fn sums(&self, id: TensorId, row: u64, columns: Span) -> &[i32] {
+        let stored = &self.tensors[id.0];
+        match &stored.elements {
+            Elements::I32(sums) => &sums[stored.range(row, columns)],
+            other => unreachable!("partial sums of an integer product are INT32, not {other:?}"),
+        }
+    }
+
+    /// One value.
+    pub(super) fn value(&self, id: TensorId, row: u64, column: u64) -> f32 {
+        let mut value = Vec::with_capacity(1);
+        self.read_row(id, row, Span::new(column, column + 1), &mut value);
+        value[0]
+    }
+
+    /// Writes real values to the columns from `first_column` of one row, rounded to the tensor's format (to nearest,
+    /// ties to even, saturating). A recorded tensor keeps its record; what was computed is kept beside it.
+    pub(super) fn write_row(&mut self, id: TensorId, row: u64, first_column: u64, values: &[f32]) {
+        let stored = self.computed.get_mut(&id).unwrap_or(&mut self.tensors[id.0]);
+        let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
+        let format = stored.format;
+        let encode = |value: f32| format.encode_f32(value, Rounding::NearestEven, Overflow::Saturate);
+        match &mut stored.elements {
+            Elements::F32(out) => out[range].copy_from_slice(values),
+            Elements::Code16(out) => {
+                for (out, value) in out[range].iter_mut().zip(values) {
+                    *out = encode(*value) as u16;
+                }
+            }
+            Elements::Code8(out) => {
+                for (out, value) in out[range].iter_mut().zip(values) {
+                    *out = encode(*value) as u8;
+                }
+            }
+            other => unreachable!("real values are stored in a float format, not {other:?}"),
+        }
+    }
+
+    /// Writes integer codes to the columns from `first_column` of one row.
+    pub(super) fn write_codes(&mut self, id: TensorId, row: u64, first_column: u64, codes: &[i8]) {
+        let stored = &mut self.tensors[id.0];
+        let range = stored.range(row, Span::new(first_column, first_column + codes.len() as u64));
+        match &mut stored.elements {
+            Elements::I8(out) => out[range].copy_from_slice(codes),
+            other => unreachable!("integer codes of up to 8 bits are held as i8, not {other:?}"),
+        }
+    }
+
+    /// The tensors, and the computed values of recorded ones.
+    pub(super) fn into_tensors(self) -> (Vec<Option<Tensor>>, BTreeMap<TensorId, Tensor>) {
+        let tensors = self.tensors.into_iter().map(|stored| Some(stored.into_tensor())).collect();
+        let computed = self.computed.into_iter().map(|(id, stored)| (id, stored.into_tensor())).collect();
+        (tensors, computed)
+    }
+}
+
+/// A record in the format in which the computed tensor would have been stored.
+fn recode(record: Stored, format: &'static ElementFormat) -> Stored {
+    if record.format == format {
+        return record;
+    }
+    let tensor = record.into_tensor();
+    let values = tensor.to_f32();
+    let recoded = Tensor::from_f32(tensor.shape(), format, &values, Rounding::NearestEven, Overflow::Saturate);
+    Stored::of(&recoded.expect("rounding keeps the number of elements"))
+}

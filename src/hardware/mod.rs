@@ -1,0 +1,11 @@
+//! The validated description of an accelerator: what it can do, at which rate, and what each action costs.
+//!
+//! Everything here is immutable and knows neither files (that is `config`) nor programs. A quantity that decides a
+//! cycle is an integer or an exact rational; floats appear only in energy figures.
+
+pub mod actions;
+pub mod energy_table;
+pub mod matrix_unit;
+pub mod memory;
+pub mod npu;
+pub mod vector_unit;

@@ -1,0 +1,272 @@
+//! A whole accelerator, checked for consistency when it is built.
+
+use std::fmt;
+
+use crate::hardware::energy_table::EnergyTable;
+use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
+use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Sram};
+use crate::hardware::vector_unit::{VectorUnit, VectorUnitId};
+
+/// The parts from which an [`Npu`] is built.
+#[derive(Clone, Debug)]
+pub struct NpuParts {
+    /// Name of the accelerator.
+    pub name: String,
+    /// Frequency of the one clock domain, in Hz.
+    pub clock_hz: u64,
+    /// Matrix units.
+    pub matrix_units: Vec<MatrixUnit>,
+    /// Vector units.
+    pub vector_units: Vec<VectorUnit>,
+    /// Memories.
+    pub memories: Vec<Memory>,
+    /// The DMA engine.
+    pub dma: DmaEngine,
+    /// Energy of each action.
+    pub energy: EnergyTable,
+}
+
+/// A consistent accelerator.
+#[derive(Clone, Debug)]
+pub struct Npu {
+    parts: NpuParts,
+    dram: MemoryId,
+}
+
+/// Why parts do not make an accelerator.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum HardwareError {
+    /// A kind of unit is missing.
+    #[error("an accelerator needs at least one {what}")]
+    Missing {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// Two parts share a name.
+    #[error("two {what} are named `{name}`; names must be unique")]
+    DuplicateName {
+        /// Kind of part.
+        what: &'static str,
+        /// The shared name.
+        name: String,
+    },
+    /// A part refers to a memory of the wrong kind.
+    #[error("`{part}` needs {needed} as its {role}, but `{memory}` is {given}")]
+    WrongMemory {
+        /// The part that refers.
+        part: String,
+        /// What the memory is to that part.
+        role: MemoryRole,
+        /// What it needs.
+        needed: &'static str,
+        /// The memory that it names.
+        memory: String,
+        /// What that is.
+        given: &'static str,
+    },
+    /// A unit reads operands from a memory that the DMA engine does not fill.
+    #[error("`{part}` has `{memory}` as its {role}, but the DMA engine fills `{filled}`")]
+    NotFilled {
+        /// The unit.
+        part: String,
+        /// What the memory is to that unit.
+        role: MemoryRole,
+        /// The memory that it names.
+        memory: String,
+        /// The memory that the engine fills.
+        filled: String,
+    },
+    /// The partitions of a memory exceed it.
+    #[error("the partitions of `{memory}` take {partitions} bytes, but it holds {capacity}")]
+    PartitionsTooLarge {
+        /// The memory.
+        memory: String,
+        /// Sum of its partitions.
+        partitions: u64,
+        /// Its capacity.
+        capacity: u64,
+    },
+}
+
+/// What a memory is to the part that refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryRole {
+    /// Operands of a matrix unit.
+    MatrixOperands,
+    /// Partial sums of a matrix unit.
+    Accumulators,
+    /// Inputs and results of a vector unit.
+    VectorOperands,
+    /// Off-chip side of the DMA engine.
+    DmaSource,
+    /// On-chip side of the DMA engine.
+    DmaTarget,
+}
+
+impl fmt::Display for MemoryRole {
+    /// The key that names the memory in hardware files.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            MemoryRole::MatrixOperands => "operand_memory",
+            MemoryRole::Accumulators => "accumulator_memory",
+            MemoryRole::VectorOperands => "memory",
+            MemoryRole::DmaSource => "from",
+            MemoryRole::DmaTarget => "to",
+        })
+    }
+}
+
+impl Npu {
+    /// Checks the parts against one another.
+    ///
+    /// # Errors
+    /// [`HardwareError`] where a unit is missing, a name is used twice, a unit refers to a memory of the wrong kind or
+    /// to one that the DMA engine does not fill, or partitions exceed their memory.
+    pub fn try_new(parts: NpuParts) -> Result<Npu, HardwareError> {
+        if parts.matrix_units.is_empty() {
+            return Err(HardwareError::Missing { what: "matrix unit" });
+        }
+        if parts.vector_units.is_empty() {
+            return Err(HardwareError::Missing { what: "vector unit" });
+        }
+        unique("matrix units", parts.matrix_units.iter().map(|unit| &unit.name))?;
+        unique("vector units", parts.vector_units.iter().map(|unit| &unit.name))?;
+        unique("memories", parts.memories.iter().map(|memory| &memory.name))?;
+        for memory in &parts.memories {
+            if let MemoryKind::Sram(Sram { capacity, partitions: Some(partitions), .. }) = &memory.kind
+                && partitions.total() > *capacity
+            {
+                return Err(HardwareError::PartitionsTooLarge {
+                    memory: memory.name.clone(),
+                    partitions: partitions.total().get(),
+                    capacity: capacity.get(),
+                });
+            }
+        }
+        let dma = &parts.dma;
+        let expect = |part: &str, role: MemoryRole, id: MemoryId| check_role(part, role, &parts.memories[id.0]);
+        let expect_filled = |part: &str, role: MemoryRole, id: MemoryId| {
+            expect(part, role, id)?;
+            if id == dma.to {
+                return Ok(());
+            }
+            let name = |id: MemoryId| parts.memories[id.0].name.clone();
+            Err(HardwareError::NotFilled { part: part.to_owned(), role, memory: name(id), filled: name(dma.to) })
+        };
+        expect(&dma.name, MemoryRole::DmaSource, dma.from)?;
+        expect(&dma.name, MemoryRole::DmaTarget, dma.to)?;
+        for unit in &parts.matrix_units {
+            expect_filled(&unit.name, MemoryRole::MatrixOperands, unit.operand_memory)?;
+            expect(&unit.name, MemoryRole::Accumulators, unit.accumulator_memory)?;
+        }
+        for unit in &parts.vector_units {
+            expect_filled(&unit.name, MemoryRole::VectorOperands, unit.memory)?;
+        }
+        let dram = parts.dma.from;
+        Ok(Npu { parts, dram })
+    }
+
+    /// Name of the accelerator.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Clock frequency in Hz.
+    pub fn clock_hz(&self) -> u64 {
+        self.parts.clock_hz
+    }
+
+    /// Matrix units.
+    pub fn matrix_units(&self) -> &[MatrixUnit] {
+        &self.parts.matrix_units
+    }
+
+    /// One matrix unit.
+    pub fn matrix_unit(&self, id: MatrixUnitId) -> &MatrixUnit {
+        &self.parts.matrix_units[id.0]
+    }
+
+    /// Vector units.
+    pub fn vector_units(&self) -> &[VectorUnit] {
+        &self.parts.vector_units
+    }
+
+    /// One vector unit.
+    pub fn vector_unit(&self, id: VectorUnitId) -> &VectorUnit {
+        &self.parts.vector_units[id.0]
+    }
+
+    /// Memories.
+    pub fn memories(&self) -> &[Memory] {
+        &self.parts.memories
+    }
+
+    /// One memory.
+    pub fn memory(&self, id: MemoryId) -> &Memory {
+        &self.parts.memories[id.0]
+    }
+
+    /// The DMA engine.
+    pub fn dma(&self) -> &DmaEngine {
+        &self.parts.dma
+    }
+
+    /// Which memory is off the chip.
+    pub fn dram_id(&self) -> MemoryId {
+        self.dram
+    }
+
+    /// The off-chip memory.
+    pub fn dram(&self) -> &Dram {
+        match &self.memory(self.dram).kind {
+            MemoryKind::Dram(dram) => dram,
+            MemoryKind::Sram(_) => unreachable!("try_new checked that the DMA engine reads from DRAM"),
+        }
+    }
+
+    /// An on-chip memory.
+    ///
+    /// # Panics
+    /// Where `id` is off the chip: units are checked to refer to on-chip memories.
+    pub fn sram(&self, id: MemoryId) -> &Sram {
+        match &self.memory(id).kind {
+            MemoryKind::Sram(sram) => sram,
+            MemoryKind::Dram(_) => unreachable!("try_new checked that units refer to on-chip memories"),
+        }
+    }
+
+    /// Energy of each action.
+    pub fn energy(&self) -> &EnergyTable {
+        &self.parts.energy
+    }
+}
+
+fn check_role(part: &str, role: MemoryRole, memory: &Memory) -> Result<(), HardwareError> {
+    const DRAM: &str = "an off-chip memory";
+    const PARTITIONED: &str = "an on-chip memory with partitions";
+    const PLAIN: &str = "an on-chip memory without partitions";
+    let needed = match role {
+        MemoryRole::DmaSource => DRAM,
+        MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget => PARTITIONED,
+        MemoryRole::Accumulators => PLAIN,
+    };
+    let given = match &memory.kind {
+        MemoryKind::Dram(_) => DRAM,
+        MemoryKind::Sram(Sram { partitions: Some(_), .. }) => PARTITIONED,
+        MemoryKind::Sram(Sram { partitions: None, .. }) => PLAIN,
+    };
+    if needed == given {
+        return Ok(());
+    }
+    Err(HardwareError::WrongMemory { part: part.to_owned(), role, needed, memory: memory.name.clone(), given })
+}
+
+fn unique<'a>(what: &'static str, names: impl Iterator<Item = &'a String>) -> Result<(), HardwareError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(HardwareError::DuplicateName { what, name: name.clone() });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Vector units: lanes that reduce, quantize, dequantize and apply element-wise functions.
+
+use crate::hardware::memory::MemoryId;
+use crate::units::{Cycles, Rate};
+
+/// Index of a vector unit in [`Npu::vector_units`](crate::hardware::npu::Npu::vector_units).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VectorUnitId(pub usize);
+
+/// A kind of work that a vector unit does, each with a rate and an energy of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VectorFunction {
+    /// Abs-max and its like: one result per scope.
+    Reduce,
+    /// Scale, round and clip to a narrow format.
+    Quantize,
+    /// Scale partial sums back to real values, bias included.
+    Dequantize,
+    /// Add two matrices.
+    Add,
+    /// A non-linear function of one element.
+    Activate,
+}
+
+impl VectorFunction {
+    /// Every function, in the order of the hardware files.
+    pub const ALL: [VectorFunction; 5] = [
+        VectorFunction::Reduce,
+        VectorFunction::Quantize,
+        VectorFunction::Dequantize,
+        VectorFunction::Add,
+        VectorFunction::Activate,
+    ];
+
+    /// Name in files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VectorFunction::Reduce => "reduce",
+            VectorFunction::Quantize => "quantize",
+            VectorFunction::Dequantize => "dequantize",
+            VectorFunction::Add => "add",
+            VectorFunction::Activate => "activate",
+        }
+    }
+
+    /// Position in [`VectorFunction::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A vector unit. One command runs its functions one after the other over the same tile. A row buffer holds the row
+/// under way, so whatever the number of functions, each input is read once and each result written once.
+#[derive(Clone, Debug)]
+pub struct VectorUnit {
+    /// Unique name.
+    pub name: String,
+    /// Memory that it reads and writes.
+    pub memory: MemoryId,
+    /// Elements a cycle for each function, in the order of [`VectorFunction::ALL`].
+    pub rates: [Rate; VectorFunction::ALL.len()],
+    /// Cycles from the start of a command to its first result.
+    pub latency: Cycles,
+}
+
+impl VectorUnit {
+    /// Elements a cycle for `function`.
+    pub const fn rate(&self, function: VectorFunction) -> Rate {
+        self.rates[function.index()]
+    }
+}

@@ -1,0 +1,130 @@
+//! The verifier: what must hold of every program, whoever made it.
+
+use crate::program::Program;
+use crate::program::op::{Op, OpKind, Scale, Scope};
+use crate::program::tensor::{Origin, TensorId};
+use crate::shape::MatrixShape;
+
+/// A rule of programs that is broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProgramError {
+    /// A tensor is read before anything has written it.
+    #[error("`{layer}` reads %{tensor} before anything has written it")]
+    ReadBeforeWrite {
+        /// Layer of the reader.
+        layer: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor is written twice, or a given one is written.
+    #[error("%{tensor} is written by more than one operation")]
+    WrittenTwice {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor has no writer.
+    #[error("%{tensor} is never written")]
+    NeverWritten {
+        /// The tensor.
+        tensor: String,
+    },
+    /// Shapes do not agree.
+    #[error("`{layer}`: %{tensor} is {given}, but the operation needs {expected}")]
+    Shape {
+        /// Layer of the operation.
+        layer: String,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        given: MatrixShape,
+        /// The shape that the operation needs.
+        expected: MatrixShape,
+    },
+    /// A scale cannot have that scope there.
+    #[error("`{layer}`: a scale per {scope} cannot be applied here")]
+    ScaleScope {
+        /// Layer of the operation.
+        layer: String,
+        /// The scope.
+        scope: &'static str,
+    },
+}
+
+/// Checks that every tensor is written exactly once before it is read and that all shapes and scopes agree.
+///
+/// # Errors
+/// The first broken rule.
+pub fn verify(program: &Program) -> Result<(), ProgramError> {
+    let mut written: Vec<bool> =
+        program.tensors.iter().map(|tensor| matches!(tensor.origin, Origin::Source(_))).collect();
+    for op in program.preparation.iter().chain(&program.ops) {
+        let layer = || program.layer(op.layer).name.clone();
+        for read in op.kind.reads() {
+            if !written[read.0] {
+                return Err(ProgramError::ReadBeforeWrite { layer: layer(), tensor: name(program, read) });
+            }
+        }
+        let output = op.kind.output();
+        if std::mem::replace(&mut written[output.0], true) {
+            return Err(ProgramError::WrittenTwice { tensor: name(program, output) });
+        }
+        verify_shapes(program, op)?;
+    }
+    match written.iter().position(|written| !written) {
+        Some(index) => Err(ProgramError::NeverWritten { tensor: name(program, TensorId(index)) }),
+        None => Ok(()),
+    }
+}
+
+fn name(program: &Program, id: TensorId) -> String {
+    program.tensor(id).name.clone()
+}
+
+fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
+    let shape = |id: TensorId| program.tensor(id).shape;
+    let expect = |id: TensorId, expected: MatrixShape| {
+        let given = shape(id);
+        if given == expected {
+            return Ok(());
+        }
+        let layer = program.layer(op.layer).name.clone();
+        Err(ProgramError::Shape { layer, tensor: name(program, id), given, expected })
+    };
+    let expect_scale = |scale: &Scale, of: MatrixShape| expect(scale.tensor, scope_shape(scale.scope, of));
+    match &op.kind {
+        OpKind::Gemm(gemm) => {
+            expect(gemm.left, gemm.shape.left())?;
+            expect(gemm.right, gemm.shape.right())?;
+            expect(gemm.output, gemm.shape.output())
+        }
+        OpKind::Reduce { input, output, scope, .. } => expect(*output, scope_shape(*scope, shape(*input))),
+        OpKind::Quantize { input, scale, output } => {
+            expect_scale(scale, shape(*input))?;
+            expect(*output, shape(*input))
+        }
+        OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
+            for (scale, wrong) in [(left_scale, Scope::Column), (right_scale, Scope::Row)] {
+                if scale.scope == wrong {
+                    let layer = program.layer(op.layer).name.clone();
+                    let scope = crate::program::text::scope_name(wrong);
+                    return Err(ProgramError::ScaleScope { layer, scope });
+                }
+                expect_scale(scale, shape(*input))?;
+            }
+            if let Some(bias) = bias {
+                expect(*bias, MatrixShape::new(1, shape(*input).columns))?;
+            }
+            expect(*output, shape(*input))
+        }
+        OpKind::Activate { input, output, .. } => expect(*output, shape(*input)),
+    }
+}
+
+/// Shape of the scales of a `[m, n]` tensor.
+pub const fn scope_shape(scope: Scope, of: MatrixShape) -> MatrixShape {
+    match scope {
+        Scope::Tensor => MatrixShape::new(1, 1),
+        Scope::Row => MatrixShape::new(of.rows, 1),
+        Scope::Column => MatrixShape::new(1, of.columns),
+    }
+}

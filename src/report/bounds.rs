@@ -1,0 +1,56 @@
+//! Lower bounds that no schedule of a program can beat, from the program and the hardware alone.
+
+use crate::hardware::npu::Npu;
+use crate::program::Program;
+use crate::program::op::OpKind;
+use crate::program::tensor::TensorId;
+use crate::report::data::Bounds;
+use crate::timing::statistics::RunStatistics;
+use crate::units::Bytes;
+
+/// The bounds of a run.
+pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bounds {
+    let dram = npu.dram();
+    let moved: Bytes = statistics
+        .ops
+        .iter()
+        .filter_map(|op| op.traffic.get(npu.dram_id().0))
+        .map(|traffic| traffic.read + traffic.written)
+        .sum();
+    Bounds {
+        compute_cycles: compute_cycles(program, npu),
+        compulsory_bandwidth_cycles: dram.bytes_per_cycle.cycles_for(compulsory_bytes(program).get()).get(),
+        moved_bandwidth_cycles: dram.bytes_per_cycle.cycles_for(moved.get()).get(),
+    }
+}
+
+/// Useful multiply-accumulates over all matrix units together, each at the full rate of the pair.
+pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
+    let cycles = |op: &crate::program::op::Op| match &op.kind {
+        OpKind::Gemm(gemm) => {
+            let (activation, weight) = (program.tensor(gemm.left).format, program.tensor(gemm.right).format);
+            let per_cycle: u64 = npu
+                .matrix_units()
+                .iter()
+                .filter_map(|unit| {
+                    let support = unit.support(activation, weight)?;
+                    Some(unit.array.processing_elements() * support.macs_per_element_per_cycle)
+                })
+                .sum();
+            gemm.shape.macs().div_ceil(per_cycle.max(1))
+        }
+        OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => 0,
+    };
+    program.ops.iter().map(cycles).sum()
+}
+
+/// Each given tensor that the run reads, once, and each result that nobody reads, once.
+pub fn compulsory_bytes(program: &Program) -> Bytes {
+    let is_read = |id: TensorId| program.ops.iter().any(|op| op.kind.reads().contains(&id));
+    let is_written = |id: TensorId| program.ops.iter().any(|op| op.kind.output() == id);
+    (0..program.tensors.len())
+        .map(TensorId)
+        .filter(|id| if program.tensor(*id).is_given() { is_read(*id) } else { is_written(*id) && !is_read(*id) })
+        .map(|id| program.tensor(id).bytes())
+        .sum()
+}

@@ -1,0 +1,258 @@
+//! From counters to a report: every ratio and every sum is derived here, once.
+
+use std::collections::BTreeMap;
+
+use crate::energy::RunEnergy;
+use crate::hardware::energy_table::EnergyBreakdown;
+use crate::hardware::npu::Npu;
+use crate::program::Program;
+use crate::program::op::{OpId, OpKind, Path};
+use crate::report::bounds::bounds;
+use crate::report::data::{
+    Configuration, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report, SCHEMA_VERSION,
+    TakenDefault, Totals,
+};
+use crate::schedule::commands::Queue;
+use crate::schedule::nest::DmaQueue;
+use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls, Traffic};
+use crate::units::Cycles;
+use crate::workload::layer::LayerId;
+
+/// What a report is built from.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// The program that ran.
+    pub program: &'a Program,
+    /// The hardware.
+    pub npu: &'a Npu,
+    /// The counters.
+    pub statistics: &'a RunStatistics,
+    /// The energy.
+    pub energy: &'a RunEnergy,
+    /// The numeric error of each layer, where values were given.
+    pub numerics: Option<Vec<LayerNumerics>>,
+    /// What was simulated.
+    pub configuration: Configuration,
+    /// Defaults that were taken.
+    pub defaults: Vec<TakenDefault>,
+}
+
+/// Builds the report of a run.
+pub fn build(inputs: Inputs<'_>) -> Report {
+    let Inputs { program, npu, statistics, energy, numerics, configuration, defaults } = inputs;
+    let bounds = bounds(program, npu, statistics);
+    let attributed = attributed_cycles(statistics);
+    let context = Context { program, npu, statistics, energy, attributed: &attributed };
+    let layers = (0..program.layers.len())
+        .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
+        .collect();
+    Report {
+        schema_version: SCHEMA_VERSION,
+        npusim_version: env!("CARGO_PKG_VERSION"),
+        configuration,
+        defaults,
+        totals: context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles)),
+        bounds,
+        queues: statistics.queues.iter().map(|queue| queue_report(npu, queue)).collect(),
+        layers,
+    }
+}
+
+/// By how much each operation moved the run's progress on: the part of its time after all earlier operations had ended.
+/// The parts sum to the makespan; an operation that ends behind an earlier one is hidden and gets zero.
+pub fn attributed_cycles(statistics: &RunStatistics) -> Vec<Cycles> {
+    let mut frontier = Cycles::ZERO;
+    statistics
+        .ops
+        .iter()
+        .map(|op| {
+            let part = op.end.saturating_sub(frontier);
+            frontier = frontier.max(op.end);
+            part
+        })
+        .collect()
+}
+
+struct Context<'a> {
+    program: &'a Program,
+    npu: &'a Npu,
+    statistics: &'a RunStatistics,
+    energy: &'a RunEnergy,
+    attributed: &'a [Cycles],
+}
+
+impl Context<'_> {
+    fn totals(&self, lower_bound_cycles: u64) -> Totals {
+        let makespan = self.statistics.makespan.get();
+        let mut memories = BTreeMap::new();
+        for (index, memory) in self.npu.memories().iter().enumerate() {
+            let traffic = self.statistics.ops.iter().filter_map(|op| op.traffic.get(index));
+            memories.insert(memory.name.clone(), traffic.fold(MemoryReport::default(), add_traffic));
+        }
+        let dram = memories[&self.npu.memory(self.npu.dram_id()).name];
+        let on_chip = |of: fn(&MemoryReport) -> u64| memories.values().map(of).sum::<u64>() - of(&dram);
+        let mut macs: BTreeMap<String, u64> = BTreeMap::new();
+        for (index, op) in self.statistics.ops.iter().enumerate() {
+            if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind {
+                let (left, right) = (self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format);
+                *macs.entry(format!("{left}_x_{right}")).or_default() += op.macs;
+            }
+        }
+        let mut energy_pj: BTreeMap<String, f64> =
+            self.energy.total.iter().map(|(component, energy)| (component.to_string(), energy)).collect();
+        energy_pj.insert("total".to_owned(), self.energy.total.total_pj());
+        let clock_hz = self.npu.clock_hz() as f64;
+        Totals {
+            cycles: makespan,
+            time_us: makespan as f64 / clock_hz * 1e6,
+            lower_bound_cycles,
+            energy_pj,
+            dram_read_bytes: dram.read_bytes,
+            dram_write_bytes: dram.write_bytes,
+            sram_read_bytes: on_chip(|memory| memory.read_bytes),
+            sram_write_bytes: on_chip(|memory| memory.write_bytes),
+            macs,
+            issued_macs: self.statistics.ops.iter().map(|op| op.issued_macs).sum(),
+            utilization: self.utilization(makespan),
+            commands: self.statistics.commands,
+            memories,
+        }
+    }
+
+    /// Cycles that the useful work takes at each pair's full rate, over the makespan.
+    fn utilization(&self, makespan: u64) -> BTreeMap<String, f64> {
+        let mut utilization = BTreeMap::new();
+        // All products run on the first matrix unit as long as schedules use no other.
+        for (position, unit) in self.npu.matrix_units().iter().enumerate() {
+            let mut full_rate_cycles = 0.0;
+            for (index, op) in self.statistics.ops.iter().enumerate() {
+                if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind
+                    && position == 0
+                    && let Some(support) =
+                        unit.support(self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format)
+                {
+                    let rate = unit.array.processing_elements() * support.macs_per_element_per_cycle;
+                    full_rate_cycles += op.macs as f64 / rate as f64;
+                }
+            }
+            let share = if makespan == 0 { 0.0 } else { full_rate_cycles / makespan as f64 };
+            utilization.insert(unit.name.clone(), share);
+        }
+        utilization
+    }
+
+    fn layer(&self, id: LayerId, numerics: Option<LayerNumerics>) -> LayerReport {
+        let ops: Vec<usize> =
+            (0..self.program.ops.len()).filter(|index| self.program.ops[*index].layer == id).collect();
+        let of = |index: &usize| &self.statistics.ops[*index];
+        let start = ops.iter().filter_map(|index| of(index).start).min().unwrap_or(Cycles::ZERO);
+        let end = ops.iter().map(|index| of(index).end).max().unwrap_or(Cycles::ZERO);
+        let paths: Vec<PathReport> = Path::ALL
+            .into_iter()
+            .filter_map(|path| {
+                let ops: Vec<usize> =
+                    ops.iter().copied().filter(|index| self.program.ops[*index].path == path).collect();
+                (!ops.is_empty()).then(|| self.path(path, &ops))
+            })
+            .collect();
+        let sum = |of: fn(&PathReport) -> u64| paths.iter().map(of).sum();
+        LayerReport {
+            name: self.program.layer(id).name.clone(),
+            start_cycle: start.get(),
+            end_cycle: end.get(),
+            cycles: (end - start).get(),
+            attributed_cycles: sum(|path| path.attributed_cycles),
+            compute_cycles: ops.iter().map(|index| of(index).compute.get()).sum(),
+            stall_cycles: stall_map(ops.iter().map(|index| &of(index).stalls)),
+            macs: sum(|path| path.macs),
+            issued_macs: sum(|path| path.issued_macs),
+            dram_read_bytes: sum(|path| path.dram_read_bytes),
+            dram_write_bytes: sum(|path| path.dram_write_bytes),
+            constant_bytes: self.constant_bytes(&ops),
+            energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
+            paths,
+            numerics,
+        }
+    }
+
+    fn path(&self, path: Path, ops: &[usize]) -> PathReport {
+        let of = |index: &usize| -> &OpStatistics { &self.statistics.ops[*index] };
+        let dram = self.npu.dram_id().0;
+        let traffic =
+            ops.iter().filter_map(|index| of(index).traffic.get(dram)).fold(MemoryReport::default(), add_traffic);
+        PathReport {
+            path: path.name(),
+            busy_cycles: ops.iter().map(|index| of(index).busy.get()).sum(),
+            attributed_cycles: ops.iter().map(|index| self.attributed[*index].get()).sum(),
+            stall_cycles: stall_map(ops.iter().map(|index| &of(index).stalls)),
+            macs: ops.iter().map(|index| of(index).macs).sum(),
+            issued_macs: ops.iter().map(|index| of(index).issued_macs).sum(),
+            dram_read_bytes: traffic.read_bytes,
+            dram_write_bytes: traffic.write_bytes,
+            energy_pj: ops.iter().map(|index| EnergyBreakdown::total_pj(&self.energy.ops[*index])).sum(),
+        }
+    }
+
+    /// Bytes of the constants that these operations read: whatever is given before the run, activations aside.
+    fn constant_bytes(&self, ops: &[usize]) -> u64 {
+        let mut constants = std::collections::BTreeSet::new();
+        for index in ops {
+            let kind = &self.program.ops[*index].kind;
+            let read = match kind {
+                OpKind::Gemm(gemm) => vec![gemm.right],
+                OpKind::Quantize { scale, .. } => vec![scale.tensor],
+                OpKind::Dequantize { left_scale, right_scale, bias, .. } => {
+                    let mut read = vec![left_scale.tensor, right_scale.tensor];
+                    read.extend(bias);
+                    read
+                }
+                OpKind::Reduce { .. } | OpKind::Activate { .. } => Vec::new(),
+            };
+            constants.extend(read.into_iter().filter(|tensor| self.program.tensor(*tensor).is_given()));
+        }
+        constants.into_iter().map(|tensor| self.program.tensor(tensor).bytes().get()).sum()
+    }
+}
+
+fn add_traffic(sum: MemoryReport, traffic: &Traffic) -> MemoryReport {
+    MemoryReport {
+        read_bytes: sum.read_bytes + traffic.read.get(),
+        write_bytes: sum.write_bytes + traffic.written.get(),
+    }
+}
+
+fn stall_map<'a>(stalls: impl Iterator<Item = &'a Stalls>) -> BTreeMap<String, u64> {
+    let mut map = BTreeMap::new();
+    for stalls in stalls {
+        for cause in StallCause::ALL {
+            let cycles = stalls.get(cause).get();
+            if cycles > 0 {
+                *map.entry(cause.name().to_owned()).or_default() += cycles;
+            }
+        }
+    }
+    map
+}
+
+fn queue_report(npu: &Npu, statistics: &QueueStatistics) -> QueueReport {
+    let (unit, queue) = match statistics.queue {
+        Queue::Dma(queue) => {
+            let name = match queue {
+                DmaQueue::Activations => "activations",
+                DmaQueue::Weights => "weights",
+                DmaQueue::Stores => "stores",
+            };
+            (npu.dma().name.clone(), name)
+        }
+        Queue::Matrix(unit) => (npu.matrix_unit(unit).name.clone(), "compute"),
+        Queue::Vector(unit) => (npu.vector_unit(unit).name.clone(), "compute"),
+    };
+    QueueReport {
+        unit,
+        queue: queue.to_owned(),
+        commands: statistics.commands,
+        busy_cycles: statistics.busy.get(),
+        stall_cycles: stall_map(std::iter::once(&statistics.stalls)),
+        idle_cycles: statistics.idle.get(),
+    }
+}

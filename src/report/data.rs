@@ -1,0 +1,207 @@
+//! The report. Field names are a contract; each carries its unit. `schema_version` changes when one changes meaning.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::numerics::error_metrics::ErrorMetrics;
+
+/// Version of the report's fields.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that one run produced.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of these fields.
+    pub schema_version: u32,
+    /// Version of the program that wrote them.
+    pub npusim_version: &'static str,
+    /// What was simulated, complete enough to repeat it.
+    pub configuration: Configuration,
+    /// Defaults that were taken where a file was silent.
+    pub defaults: Vec<TakenDefault>,
+    /// Sums over the run.
+    pub totals: Totals,
+    /// Cycles below which no schedule of this program could go.
+    pub bounds: Bounds,
+    /// Queues of the units, each with how it spent the run.
+    pub queues: Vec<QueueReport>,
+    /// Layers in execution order.
+    pub layers: Vec<LayerReport>,
+}
+
+/// What was simulated.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Configuration {
+    /// Hardware file.
+    pub hardware: SourceText,
+    /// Workload file.
+    pub workload: SourceText,
+    /// Scheme.
+    pub scheme: String,
+    /// Values that replaced those of the files, as `PATH=VALUE`.
+    pub overrides: Vec<String>,
+}
+
+/// A file that the run was configured by.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SourceText {
+    /// Name of what it describes.
+    pub name: String,
+    /// The file as it was given.
+    pub file: String,
+    /// Its whole text.
+    pub text: String,
+}
+
+/// A default that was taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct TakenDefault {
+    /// Path of the value in its file.
+    pub path: String,
+    /// The value.
+    pub value: String,
+    /// Why it is the default.
+    pub reason: String,
+}
+
+/// Sums over the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Totals {
+    /// Makespan in cycles.
+    pub cycles: u64,
+    /// Makespan in microseconds at the hardware's clock.
+    pub time_us: f64,
+    /// The larger of the compute and the compulsory bandwidth bound, in cycles.
+    pub lower_bound_cycles: u64,
+    /// Energy in pJ by component, and `total`.
+    pub energy_pj: BTreeMap<String, f64>,
+    /// Bytes read from off-chip memory.
+    pub dram_read_bytes: u64,
+    /// Bytes written to off-chip memory.
+    pub dram_write_bytes: u64,
+    /// Bytes read from on-chip memories, accumulators included.
+    pub sram_read_bytes: u64,
+    /// Bytes written to on-chip memories, accumulators included.
+    pub sram_write_bytes: u64,
+    /// Bytes read and written by memory.
+    pub memories: BTreeMap<String, MemoryReport>,
+    /// Useful multiply-accumulates by format pair.
+    pub macs: BTreeMap<String, u64>,
+    /// Multiply-accumulates that the arrays were occupied with, padding included.
+    pub issued_macs: u64,
+    /// Useful multiply-accumulates over what each matrix unit could have done in the makespan.
+    pub utilization: BTreeMap<String, f64>,
+    /// Commands of all queues.
+    pub commands: u64,
+}
+
+/// Traffic of one memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryReport {
+    /// Bytes read from it.
+    pub read_bytes: u64,
+    /// Bytes written to it.
+    pub write_bytes: u64,
+}
+
+/// Lower bounds in cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    /// Useful multiply-accumulates at the arrays' full rate.
+    pub compute_cycles: u64,
+    /// Each given tensor in once and each result out once, at peak bandwidth.
+    pub compulsory_bandwidth_cycles: u64,
+    /// The bytes that this schedule moves, at peak bandwidth.
+    pub moved_bandwidth_cycles: u64,
+}
+
+/// How a queue spent the run: `busy + stalls + idle` is the makespan.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueReport {
+    /// Unit.
+    pub unit: String,
+    /// Queue of the unit.
+    pub queue: String,
+    /// Commands issued.
+    pub commands: u64,
+    /// Cycles at work.
+    pub busy_cycles: u64,
+    /// Cycles in which a command could not start, by cause.
+    pub stall_cycles: BTreeMap<String, u64>,
+    /// Cycles after the last command.
+    pub idle_cycles: u64,
+}
+
+/// One layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerReport {
+    /// Name; unique.
+    pub name: String,
+    /// Start of its first compute command.
+    pub start_cycle: u64,
+    /// End of its last command.
+    pub end_cycle: u64,
+    /// `end - start`; may overlap with neighbours.
+    pub cycles: u64,
+    /// By how much the run's progress in program order moved on with this layer; sums to the makespan.
+    pub attributed_cycles: u64,
+    /// Cycles of its matrix work without any stall.
+    pub compute_cycles: u64,
+    /// Cycles in which its compute commands could not start, by cause.
+    pub stall_cycles: BTreeMap<String, u64>,
+    /// Useful multiply-accumulates.
+    pub macs: u64,
+    /// Multiply-accumulates that the array was occupied with, padding included.
+    pub issued_macs: u64,
+    /// Bytes read from off-chip memory for it.
+    pub dram_read_bytes: u64,
+    /// Bytes written to off-chip memory by it.
+    pub dram_write_bytes: u64,
+    /// Bytes of its constants in off-chip memory: weights, scales, biases.
+    pub constant_bytes: u64,
+    /// Energy in pJ.
+    pub energy_pj: f64,
+    /// The same by part of the layer's work.
+    pub paths: Vec<PathReport>,
+    /// Error against the workload in f64, where values were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numerics: Option<LayerNumerics>,
+}
+
+/// One part of a layer's work.
+#[derive(Clone, Debug, Serialize)]
+pub struct PathReport {
+    /// Which part.
+    pub path: &'static str,
+    /// Cycles in which a compute unit worked for it.
+    pub busy_cycles: u64,
+    /// By how much the run's progress in program order moved on with it; sums to the layer's.
+    pub attributed_cycles: u64,
+    /// Cycles in which its compute commands could not start, by cause.
+    pub stall_cycles: BTreeMap<String, u64>,
+    /// Useful multiply-accumulates.
+    pub macs: u64,
+    /// Multiply-accumulates that the array was occupied with, padding included.
+    pub issued_macs: u64,
+    /// Bytes read from off-chip memory.
+    pub dram_read_bytes: u64,
+    /// Bytes written to off-chip memory.
+    pub dram_write_bytes: u64,
+    /// Energy in pJ.
+    pub energy_pj: f64,
+}
+
+/// Numeric error of a layer.
+///
+/// For a matrix product the figures at the top compare `X W` without the bias: a bias is the same on both sides and
+/// would only flatter the ratio. `with_bias` compares the output as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LayerNumerics {
+    /// Error of the layer's own arithmetic.
+    #[serde(flatten)]
+    pub error: ErrorMetrics,
+    /// Error of the output with the bias, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with_bias: Option<ErrorMetrics>,
+}

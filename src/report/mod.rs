@@ -1,0 +1,12 @@
+//! What happened, as data, and the files that people and programs read.
+//!
+//! [`data`] is the report itself; [`build`] derives it once from the counters of a run; each writer beside them turns it
+//! into one kind of file. Nothing here simulates.
+
+pub mod bounds;
+pub mod build;
+pub mod csv;
+pub mod data;
+pub mod json;
+pub mod numerics;
+pub mod summary;

@@ -1,0 +1,132 @@
+//! `summary.md`: the run for people, and the rows of the terminal's table.
+
+use std::fmt::Write;
+
+use crate::report::data::{LayerReport, Report};
+
+/// Headings of the layer table, with units.
+pub const HEADINGS: [&str; 9] = [
+    "layer",
+    "cycles",
+    "attributed [cycles]",
+    "compute [cycles]",
+    "stalls [cycles]",
+    "DRAM [KiB]",
+    "energy [uJ]",
+    "SQNR [dB]",
+    "relative error",
+];
+
+/// Rows of the layer table: one per layer and a last one of totals.
+pub fn rows(report: &Report) -> Vec<[String; HEADINGS.len()]> {
+    let mut rows: Vec<_> = report.layers.iter().map(row).collect();
+    let totals = &report.totals;
+    let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(of).sum::<u64>().to_string();
+    rows.push([
+        "total".to_owned(),
+        totals.cycles.to_string(),
+        sum(|layer| layer.attributed_cycles),
+        sum(|layer| layer.compute_cycles),
+        sum(|layer| layer.stall_cycles.values().sum()),
+        kibibytes(totals.dram_read_bytes + totals.dram_write_bytes),
+        microjoules(totals.energy_pj["total"]),
+        String::new(),
+        String::new(),
+    ]);
+    rows
+}
+
+fn row(layer: &LayerReport) -> [String; HEADINGS.len()] {
+    let error = layer.numerics.map(|numerics| numerics.error);
+    [
+        layer.name.clone(),
+        layer.cycles.to_string(),
+        layer.attributed_cycles.to_string(),
+        layer.compute_cycles.to_string(),
+        layer.stall_cycles.values().sum::<u64>().to_string(),
+        kibibytes(layer.dram_read_bytes + layer.dram_write_bytes),
+        microjoules(layer.energy_pj),
+        error.map(|error| decibels(error.sqnr_db)).unwrap_or_default(),
+        error.map(|error| format!("{:.3e}", error.relative_error)).unwrap_or_default(),
+    ]
+}
+
+/// The lines above and below the table: what ran, and how far it is from its bounds.
+pub fn headline(report: &Report) -> String {
+    let totals = &report.totals;
+    let configuration = &report.configuration;
+    format!(
+        "{} on {} under {}: {} cycles = {:.1} us, {:.2}x the lower bound of {} cycles",
+        configuration.workload.name,
+        configuration.hardware.name,
+        configuration.scheme,
+        totals.cycles,
+        totals.time_us,
+        ratio(totals.cycles, totals.lower_bound_cycles),
+        totals.lower_bound_cycles,
+    )
+}
+
+/// One line per fact about the whole run.
+pub fn facts(report: &Report) -> Vec<String> {
+    let (totals, bounds) = (&report.totals, &report.bounds);
+    let energy: Vec<String> = totals
+        .energy_pj
+        .iter()
+        .filter(|(component, _)| *component != "total")
+        .map(|(component, energy)| format!("{component} {}", microjoules(*energy)))
+        .collect();
+    let utilization: Vec<String> =
+        totals.utilization.iter().map(|(unit, share)| format!("{unit} {:.1} %", share * 100.0)).collect();
+    vec![
+        format!(
+            "bounds [cycles]: compute {}, compulsory bandwidth {}, moved bytes {}",
+            bounds.compute_cycles, bounds.compulsory_bandwidth_cycles, bounds.moved_bandwidth_cycles
+        ),
+        format!("energy [uJ]: {}; total {}", energy.join(", "), microjoules(totals.energy_pj["total"])),
+        format!(
+            "bytes: DRAM {} read, {} written; on chip {} read, {} written",
+            totals.dram_read_bytes, totals.dram_write_bytes, totals.sram_read_bytes, totals.sram_write_bytes
+        ),
+        format!("utilization: {}", utilization.join(", ")),
+    ]
+}
+
+/// The whole summary.
+pub fn to_markdown(report: &Report) -> String {
+    let mut text = format!("# {}\n\n", headline(report));
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    text.push_str(&line(&HEADINGS.map(str::to_owned)));
+    text.push_str(&line(&HEADINGS.map(|_| "---".to_owned())));
+    for row in rows(report) {
+        text.push_str(&line(&row));
+    }
+    text.push('\n');
+    for fact in facts(report) {
+        writeln!(text, "- {fact}").expect("writing to a string does not fail");
+    }
+    if !report.defaults.is_empty() {
+        text.push_str("\nDefaults taken where the files were silent:\n\n");
+        for default in &report.defaults {
+            writeln!(text, "- `{}` = {}: {}", default.path, default.value, default.reason)
+                .expect("writing to a string does not fail");
+        }
+    }
+    text
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { f64::INFINITY } else { a as f64 / b as f64 }
+}
+
+fn kibibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1024.0)
+}
+
+fn microjoules(picojoules: f64) -> String {
+    format!("{:.3}", picojoules / 1e6)
+}
+
+fn decibels(value: f64) -> String {
+    if value == f64::INFINITY { "exact".to_owned() } else { format!("{value:.2}") }
+}

@@ -1,0 +1,405 @@
+//! The commands of each queue, made one at a time from the nests.
+//!
+//! A command is one local-buffer tile: a transfer, a tile of a matrix product, or a tile of a vector chain. Thresholds
+//! are closed-form functions of the step, so a stream holds a few counters whatever the number of its commands.
+
+use std::ops::Range;
+
+use crate::hardware::matrix_unit::MatrixUnitId;
+use crate::hardware::vector_unit::VectorUnitId;
+use crate::memory::{Direction, Transfer};
+use crate::program::op::OpId;
+use crate::schedule::Schedule;
+use crate::schedule::counter::{Moment, Signal, Signals, Wait, Waits};
+use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
+use crate::schedule::nest::{
+    Access, CreditPool, Destination, DmaQueue, Load, Nest, NestId, Output, Read, Reader, Storage, TileMap,
+};
+use crate::shape::Span;
+
+/// An in-order queue of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Queue {
+    /// A queue of the DMA engine.
+    Dma(DmaQueue),
+    /// The compute queue of a matrix unit.
+    Matrix(MatrixUnitId),
+    /// The compute queue of a vector unit.
+    Vector(VectorUnitId),
+}
+
+/// One command.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Nest that it belongs to.
+    pub nest: NestId,
+    /// Operation whose work it is; for a vector chain, the first one.
+    pub op: OpId,
+    /// What it does.
+    pub work: Work,
+    /// What must hold before it starts.
+    pub waits: Waits,
+    /// What it adds to counters.
+    pub signals: Signals,
+}
+
+/// What a command does.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Moves bytes between off-chip and on-chip memory.
+    Transfer(Transfer),
+    /// A tile of a matrix product.
+    Matrix(Tile),
+    /// A tile of a vector chain, with what it completes.
+    Vector(VectorTile),
+}
+
+/// A tile of a vector chain.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorTile {
+    /// The tile.
+    pub tile: Tile,
+    /// Whether it is the last block along n: values per row are complete.
+    pub is_last_n: bool,
+    /// Whether it is the last tile of the nest: values per tensor are complete.
+    pub is_last: bool,
+}
+
+/// The commands of one queue, in order, over all nests.
+#[derive(Debug)]
+pub struct CommandStream<'a> {
+    schedule: &'a Schedule,
+    queue: Queue,
+    next_nest: usize,
+    segment: Option<Segment<'a>>,
+    /// Bytes that this queue has claimed of the one partition that it fills.
+    claimed: u64,
+}
+
+#[derive(Debug)]
+struct Segment<'a> {
+    of: NestRef<'a>,
+    walks: Walks<'a>,
+}
+
+/// A nest with what its commands need again and again.
+#[derive(Clone, Debug)]
+struct NestRef<'a> {
+    id: NestId,
+    nest: &'a Nest,
+    /// Steps for which each load's tile serves.
+    periods: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Walks<'a> {
+    Loads(Vec<LoadWalk<'a>>),
+    Matrix(GridWalk),
+    Vector(GridWalk),
+    Stores { walk: GridWalk, pending: Option<(GridStep, usize)> },
+}
+
+#[derive(Debug)]
+struct LoadWalk<'a> {
+    load: &'a Load,
+    walk: GridWalk,
+    next: Option<GridStep>,
+}
+
+impl<'a> CommandStream<'a> {
+    /// The commands of `queue`.
+    pub fn new(schedule: &'a Schedule, queue: Queue) -> CommandStream<'a> {
+        CommandStream { schedule, queue, next_nest: 0, segment: None, claimed: 0 }
+    }
+
+    /// The commands of `queue` for one nest alone.
+    pub fn of_nest(schedule: &'a Schedule, queue: Queue, id: NestId) -> impl Iterator<Item = Command> + 'a {
+        let segment = Segment::new(&schedule.nests[id.0], id, queue);
+        let mut stream = CommandStream { schedule, queue, next_nest: usize::MAX, segment, claimed: 0 };
+        std::iter::from_fn(move || stream.next())
+    }
+}
+
+impl CommandStream<'_> {
+    /// Writes the next command into `command`; false at the end, with `command` left as it was or half overwritten.
+    ///
+    /// A command is some hundred bytes, so the event loop reuses a few of them in place instead of moving each around.
+    #[inline]
+    pub fn next_into(&mut self, command: &mut Command) -> bool {
+        loop {
+            if let Some(segment) = &mut self.segment {
+                command.waits.clear();
+                command.signals.clear();
+                if segment.next_into(&mut self.claimed, command) {
+                    return true;
+                }
+                self.segment = None;
+            }
+            let Some(nest) = self.schedule.nests.get(self.next_nest) else { return false };
+            self.segment = Segment::new(nest, NestId(self.next_nest), self.queue);
+            self.next_nest += 1;
+        }
+    }
+}
+
+impl Iterator for CommandStream<'_> {
+    type Item = Command;
+
+    fn next(&mut self) -> Option<Command> {
+        let mut command = Command::blank();
+        self.next_into(&mut command).then_some(command)
+    }
+}
+
+impl Command {
+    /// A command that does nothing, to be overwritten.
+    pub fn blank() -> Command {
+        let nothing = Span::new(0, 0);
+        let work = Work::Matrix(Tile { m: nothing, k: nothing, n: nothing });
+        Command { nest: NestId(0), op: OpId(0), work, waits: Waits::new(), signals: Signals::new() }
+    }
+}
+
+impl<'a> Segment<'a> {
+    fn new(nest: &'a Nest, id: NestId, queue: Queue) -> Option<Segment<'a>> {
+        let walks = match queue {
+            Queue::Dma(DmaQueue::Stores) => {
+                let leaves = nest.outputs.iter().any(|output| matches!(output.destination, Destination::Partition(_)));
+                leaves.then(|| Walks::Stores { walk: nest.grid.walk(AxisSet::MN), pending: None })?
+            }
+            Queue::Dma(dma) => {
+                let loads: Vec<_> = nest
+                    .loads
+                    .iter()
+                    .filter(|load| load.queue == dma)
+                    .map(|load| {
+                        let mut walk = nest.grid.walk(load.map.axes());
+                        let next = walk.next();
+                        LoadWalk { load, walk, next }
+                    })
+                    .collect();
+                (!loads.is_empty()).then_some(Walks::Loads(loads))?
+            }
+            Queue::Matrix(unit) => {
+                nest.matrix.filter(|matrix| matrix.unit == unit)?;
+                Walks::Matrix(nest.grid.walk(AxisSet::MKN))
+            }
+            Queue::Vector(unit) => {
+                nest.vector.as_ref().filter(|vector| vector.unit == unit)?;
+                Walks::Vector(nest.grid.walk(AxisSet::MN))
+            }
+        };
+        let periods = nest.loads.iter().map(|load| nest.grid.period(load.map.axes())).collect();
+        Some(Segment { of: NestRef { id, nest, periods }, walks })
+    }
+
+    #[inline]
+    fn next_into(&mut self, claimed: &mut u64, command: &mut Command) -> bool {
+        let of = &self.of;
+        command.nest = of.id;
+        match &mut self.walks {
+            Walks::Loads(walks) => {
+                // The load that is needed first goes first: then every step's operands stand before any later step's,
+                // which is what makes the queue free of deadlock.
+                let needed = walks.iter_mut().filter(|walk| walk.next.is_some());
+                let Some(first) = needed.min_by_key(|walk| walk.next.map(|step| step.first_step)) else {
+                    return false;
+                };
+                let Some(step) = std::mem::replace(&mut first.next, first.walk.next()) else { return false };
+                load_command(of, first.load, &step, claimed, command);
+                true
+            }
+            Walks::Matrix(walk) => {
+                let Some(step) = walk.next() else { return false };
+                matrix_command(of, &step, claimed, command);
+                true
+            }
+            Walks::Vector(walk) => {
+                let Some(step) = walk.next() else { return false };
+                vector_command(of, &step, claimed, command);
+                true
+            }
+            Walks::Stores { walk, pending } => loop {
+                let (step, output) = match pending.take() {
+                    Some(pending) => pending,
+                    None => match walk.next() {
+                        Some(step) => (step, 0),
+                        None => return false,
+                    },
+                };
+                let Some(candidate) = of.nest.outputs.get(output) else { continue };
+                *pending = Some((step, output + 1));
+                if store_command(of, candidate, &step, command) {
+                    return true;
+                }
+            },
+        }
+    }
+}
+
+#[inline]
+fn load_command(of: &NestRef<'_>, load: &Load, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+    let (rows, columns) = load.map.spans(&step.tile, load.storage.shape);
+    let transfer = transfer(&load.storage, load.map, &step.tile, Direction::Read);
+    let Command { waits, signals, .. } = command;
+    if let Some(counter) = load.produced {
+        waits.push(Wait { counter, at_least: rows.end });
+    }
+    match load.destination {
+        Destination::Partition(pool) => {
+            waits.extend(claim(pool, transfer.bytes().get(), claimed));
+            signals.push(Signal { counter: load.arrived, amount: 1, moment: Moment::Completed });
+        }
+        Destination::Resident => {
+            if step.index == 0 {
+                waits.extend(of.nest.fill_waits.iter().copied());
+            }
+            debug_assert_eq!(columns.len(), load.storage.shape.columns, "a resident tensor is filled by whole rows");
+            signals.push(Signal { counter: load.arrived, amount: rows.len(), moment: Moment::Completed });
+        }
+    }
+    (command.op, command.work) = (load.op, Work::Transfer(transfer));
+}
+
+#[inline]
+fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+    let nest = of.nest;
+    let matrix = nest.matrix.as_ref().expect("a matrix walk belongs to a nest with a product");
+    let Command { waits, signals, .. } = command;
+    for read in &matrix.operands {
+        use_operand(of, read, Reader::Matrix, step.index..step.index + 1, &step.tile, waits, signals);
+    }
+    if step.is_first_k {
+        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+        waits.extend(claim(matrix.accumulators, bytes, claimed));
+    }
+    if step.is_last_k {
+        signals.push(Signal { counter: nest.tiles_computed, amount: 1, moment: Moment::Completed });
+    }
+    if step.is_last && nest.vector.is_none() {
+        signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
+    }
+    (command.op, command.work) = (matrix.op, Work::Matrix(step.tile));
+}
+
+#[inline]
+fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+    let nest = of.nest;
+    let vector = nest.vector.as_ref().expect("a vector walk belongs to a nest with a chain");
+    let Command { waits, signals, .. } = command;
+    let steps = step.first_step..step.first_step + nest.grid.k.count();
+    for read in &vector.reads {
+        use_operand(of, read, Reader::Vector, steps.clone(), &step.tile, waits, signals);
+    }
+    if let Some(matrix) = &nest.matrix {
+        waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
+        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+        let counter = matrix.accumulators.returned;
+        signals.push(Signal { counter, amount: bytes, moment: Moment::Completed });
+    }
+    let mut leaving = 0;
+    for output in &nest.outputs {
+        if !nest.completes(output, step.is_last_n, step.is_last) {
+            continue;
+        }
+        match output.destination {
+            Destination::Partition(_) => leaving += output.storage.tile_bytes(output.map, &step.tile).get(),
+            Destination::Resident => signals.extend(rows_final(output, step)),
+        }
+    }
+    if leaving > 0 {
+        waits.extend(claim(vector.outputs, leaving, claimed));
+    }
+    if step.index == 0 {
+        waits.extend(nest.fill_waits.iter().copied());
+    }
+    signals.push(Signal { counter: nest.tiles_finished, amount: 1, moment: Moment::Completed });
+    if step.is_last {
+        signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
+    }
+    let work = VectorTile { tile: step.tile, is_last_n: step.is_last_n, is_last: step.is_last };
+    (command.op, command.work) = (vector.steps[0].op, Work::Vector(work));
+}
+
+#[inline]
+fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &mut Command) -> bool {
+    let nest = of.nest;
+    let Destination::Partition(pool) = output.destination else { return false };
+    if !nest.completes(output, step.is_last_n, step.is_last) {
+        return false;
+    }
+    let counter = if nest.vector.is_some() { nest.tiles_finished } else { nest.tiles_computed };
+    let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
+    let Command { waits, signals, .. } = command;
+    waits.push(Wait { counter, at_least: step.index + 1 });
+    let bytes = transfer.bytes().get();
+    signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
+    signals.extend(rows_final(output, step));
+    (command.op, command.work) = (output.op, Work::Transfer(transfer));
+    true
+}
+
+/// Rows of `output` that become final with this step: those of the tile, at the last block along n.
+#[inline]
+fn rows_final(output: &Output, step: &GridStep) -> Option<Signal> {
+    let amount = match output.map.rows {
+        Some(_) if step.is_last_n => step.tile.m.len(),
+        None if step.is_last => output.storage.shape.rows,
+        Some(_) | None => return None,
+    };
+    Some(Signal { counter: output.rows, amount, moment: Moment::Completed })
+}
+
+/// Claims bytes of a pool: the wait until its readers have returned enough, or none while it has never been full.
+#[inline]
+fn claim(pool: CreditPool, bytes: u64, claimed: &mut u64) -> Option<Wait> {
+    *claimed += bytes;
+    let at_least = claimed.saturating_sub(pool.capacity.get());
+    (at_least > 0).then_some(Wait { counter: pool.returned, at_least })
+}
+
+/// Waits for an operand of the given steps, and returns its space with the last step that uses its current tile.
+#[inline]
+fn use_operand(
+    of: &NestRef<'_>,
+    read: &Read,
+    reader: Reader,
+    steps: Range<u64>,
+    tile: &Tile,
+    waits: &mut Waits,
+    signals: &mut Signals,
+) {
+    match read.access {
+        Access::Loaded(index) => {
+            let (load, period) = (&of.nest.loads[index], of.periods[index]);
+            debug_assert_eq!(load.reader, reader, "a loaded operand has one reader");
+            let fetches = steps.start / period + 1;
+            waits.push(Wait { counter: load.arrived, at_least: fetches });
+            if let Destination::Partition(pool) = load.destination
+                && steps.end == fetches * period
+            {
+                let amount = load.storage.tile_bytes(load.map, tile).get();
+                signals.push(Signal { counter: pool.returned, amount, moment: Moment::Released });
+            }
+        }
+        Access::Resident(counter) => {
+            let (rows, _) = read.map.spans(tile, read.storage.shape);
+            waits.push(Wait { counter, at_least: rows.end });
+        }
+        Access::Accumulators | Access::Internal => {}
+    }
+}
+
+#[inline]
+fn transfer(storage: &Storage, map: TileMap, tile: &Tile, direction: Direction) -> Transfer {
+    let (rows, columns) = map.spans(tile, storage.shape);
+    let pitch = storage.pitch();
+    let first_byte = columns.start * storage.element_bits / 8;
+    Transfer {
+        base: storage.base + rows.start * pitch + first_byte,
+        rows: rows.len(),
+        row_bytes: storage.row_bytes(columns.len()),
+        pitch,
+        direction,
+    }
+}

@@ -1,0 +1,92 @@
+//! The one closed-form cost of a nest on a grid: what the tiling search minimises.
+//!
+//! It knows the bounds that overlap (compute, vector, off-chip bytes) and the two ends that do not (first tiles in, last
+//! tile out). Timing measures; this only ranks.
+
+use crate::dataflow;
+use crate::hardware::npu::Npu;
+use crate::schedule::grid::{Axis, Grid, Tile};
+use crate::schedule::nest::{Destination, Load, Nest, Storage, TileMap};
+use crate::shape::Blocking;
+use crate::units::{Bytes, Cycles};
+
+/// Estimated cost of a nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Estimate {
+    /// Cycles from the first load to the last store, alone on the machine.
+    pub cycles: Cycles,
+    /// Bytes from and to off-chip memory.
+    pub dram_bytes: Bytes,
+}
+
+/// Estimates `nest` on `grid`.
+pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
+    let loads: u64 = nest.loads.iter().map(|load| load_bytes(load, grid)).sum();
+    let leaving = nest.outputs.iter().filter(|output| output.destination != Destination::Resident);
+    let stores: u64 = leaving.clone().map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum();
+    let first = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
+    let first_in: u64 = nest.loads.iter().map(|load| load.storage.tile_bytes(load.map, &first).get()).sum();
+    let last_out: u64 = leaving.map(|output| output.storage.tile_bytes(output.map, &first).get()).sum();
+
+    let dram = npu.dram();
+    let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes);
+    let matrix = matrix_cycles(npu, nest, grid);
+    let vector = vector_cycles(npu, nest, grid);
+    let overlapped = transfer(loads + stores).max(matrix).max(vector);
+    let tiles = grid.output_tiles();
+    let last_vector = Cycles(vector.get() / tiles);
+    let ends = transfer(first_in) + transfer(last_out) + last_vector;
+    Estimate { cycles: overlapped + ends + dram.latency * 2, dram_bytes: Bytes(loads + stores) }
+}
+
+/// Bytes that a load brings over the whole nest, refetches included.
+pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
+    let axes = load.map.axes();
+    let distinct: u64 = [Axis::M, Axis::K, Axis::N]
+        .into_iter()
+        .filter(|axis| axes.contains(*axis))
+        .map(|axis| grid.blocking(axis).count())
+        .product();
+    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / distinct)
+}
+
+/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes.
+pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
+    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent());
+    let row_bytes = match map.columns {
+        None => storage.row_bytes(storage.shape.columns),
+        Some(axis) => {
+            let blocking = grid.blocking(axis);
+            sum_over_blocks(blocking, |length| storage.row_bytes(length))
+        }
+    };
+    rows * row_bytes
+}
+
+/// Cycles of the matrix unit: folds at their steady period, skew and first load aside.
+pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
+    let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
+    let unit = npu.matrix_unit(matrix.unit);
+    let array = &unit.array;
+    let dataflow =
+        dataflow::by_name(array.dataflow).expect("configuration resolves dataflows by their registered name");
+    let depth = array.rows * matrix.macs_per_element_per_cycle;
+    let streamed = sum_over_blocks(grid.m, |m| dataflow.steady_period(array, m));
+    let k_folds = sum_over_blocks(grid.k, |k| k.div_ceil(depth));
+    let n_folds = sum_over_blocks(grid.n, |n| n.div_ceil(array.columns));
+    Cycles(streamed * k_folds * n_folds)
+}
+
+/// Cycles of the vector unit, ports aside.
+pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
+    let Some(vector) = &nest.vector else { return Cycles::ZERO };
+    let unit = npu.vector_unit(vector.unit);
+    let elements = grid.m.extent() * grid.n.extent();
+    let busy: Cycles = vector.steps.iter().map(|step| unit.rate(step.function).cycles_for(elements)).sum();
+    busy + unit.latency * grid.output_tiles()
+}
+
+fn sum_over_blocks(blocking: Blocking, of: impl Fn(u64) -> u64) -> u64 {
+    let count = blocking.count();
+    (count - 1) * of(blocking.block()) + of(blocking.span(count - 1).len())
+}

@@ -1,0 +1,100 @@
+//! The schedule: every decision about when and where, made once.
+//!
+//! It binds operations to units, gives them tile grids and buffers, and says what waits for what. Timing and execution
+//! walk the same schedule and decide nothing. It is compact: commands come from [`commands::CommandStream`], one at a
+//! time, so its size depends on the number of layers and never on the number of tiles.
+
+pub mod accumulation;
+pub mod commands;
+pub mod counter;
+pub mod estimate;
+pub mod grid;
+pub mod grouping;
+pub mod nest;
+pub mod plan;
+pub mod residency;
+pub mod tiling;
+pub mod token_run;
+pub mod verify;
+
+use crate::program::op::OpId;
+use crate::program::tensor::TensorId;
+use crate::schedule::accumulation::AccumulationPlan;
+use crate::schedule::commands::Queue;
+use crate::schedule::counter::Counter;
+use crate::schedule::nest::Nest;
+
+pub use plan::schedule;
+
+/// A schedule of one program on one accelerator.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Nests in program order.
+    pub nests: Vec<Nest>,
+    /// Every queue that has work, in a fixed order.
+    pub queues: Vec<Queue>,
+    /// What each counter counts.
+    pub counters: Vec<Counter>,
+    /// Where each tensor is kept between nests; `None` for tensors that never leave a nest.
+    pub placements: Vec<Option<Placement>>,
+    /// How each matrix product accumulates; `None` for other operations.
+    pub accumulation: Vec<Option<AccumulationPlan>>,
+}
+
+/// Where a tensor is kept between nests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Off the chip.
+    Dram {
+        /// Address of its first byte.
+        base: u64,
+    },
+    /// In the resident partition, from its first to its last use.
+    Resident,
+}
+
+impl Schedule {
+    /// How a matrix product accumulates.
+    pub fn accumulation_plan(&self, op: OpId) -> Option<&AccumulationPlan> {
+        self.accumulation[op.0].as_ref()
+    }
+
+    /// Where a tensor is kept.
+    pub fn placement(&self, tensor: TensorId) -> Option<Placement> {
+        self.placements[tensor.0]
+    }
+}
+
+/// Why a program cannot be scheduled on an accelerator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// No matrix unit multiplies this pair of formats.
+    #[error("layer `{layer}` multiplies {activation} by {weight}, which no matrix unit does; there are: {supported}")]
+    UnsupportedFormats {
+        /// The layer.
+        layer: String,
+        /// Format of the left operand.
+        activation: String,
+        /// Format of the right operand.
+        weight: String,
+        /// Pairs that the units have.
+        supported: String,
+    },
+    /// Even the smallest tile does not fit a buffer.
+    #[error(
+        "layer `{layer}`: the smallest tile needs {needed} bytes of the {partition} of memory `{memory}`, which has \
+         {available}; enlarge it to at least {needed} bytes"
+    )]
+    DoesNotFit {
+        /// The layer.
+        layer: String,
+        /// The memory.
+        memory: String,
+        /// Which part of it.
+        partition: &'static str,
+        /// Bytes that the smallest tile needs.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+}

@@ -1,0 +1,289 @@
+//! Nests: which operations share one walk over a tile grid, on which units, through which buffers.
+//!
+//! A nest is at most one matrix product and the chain of vector operations that follows each of its output tiles, or a
+//! chain of vector operations alone. It is a few hundred bytes whatever the number of its tiles.
+
+use crate::hardware::matrix_unit::MatrixUnitId;
+use crate::hardware::memory::MemoryId;
+use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
+use crate::program::op::OpId;
+use crate::program::tensor::TensorId;
+use crate::schedule::counter::{CounterId, Wait};
+use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
+use crate::shape::{MatrixShape, Span};
+use crate::units::Bytes;
+
+/// Index of a nest in [`Schedule::nests`](crate::schedule::Schedule::nests), which are in program order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NestId(pub usize);
+
+/// A nest.
+#[derive(Clone, Debug)]
+pub struct Nest {
+    /// Tile grid.
+    pub grid: Grid,
+    /// The matrix product, if any.
+    pub matrix: Option<MatrixWork>,
+    /// The vector chain, if any.
+    pub vector: Option<VectorWork>,
+    /// Operands that come from off-chip memory.
+    pub loads: Vec<Load>,
+    /// Tensors that leave the nest.
+    pub outputs: Vec<Output>,
+    /// Conditions before anything is written into space that earlier tensors occupied.
+    pub fill_waits: Vec<Wait>,
+    /// Counts output tiles with final partial sums.
+    pub tiles_computed: CounterId,
+    /// Counts output tiles that the vector chain has written.
+    pub tiles_finished: CounterId,
+    /// Becomes 1 with the last compute command.
+    pub done: CounterId,
+}
+
+/// How the rows and columns of a tensor follow the axes of the grid; an axis that does not follow is covered whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileMap {
+    /// Axis that the tensor's rows follow.
+    pub rows: Option<Axis>,
+    /// Axis that the tensor's columns follow.
+    pub columns: Option<Axis>,
+}
+
+impl TileMap {
+    /// Rows follow m, columns follow n.
+    pub const OUTPUT: TileMap = TileMap { rows: Some(Axis::M), columns: Some(Axis::N) };
+    /// Rows follow m, columns follow k.
+    pub const LEFT: TileMap = TileMap { rows: Some(Axis::M), columns: Some(Axis::K) };
+    /// Rows follow k, columns follow n.
+    pub const RIGHT: TileMap = TileMap { rows: Some(Axis::K), columns: Some(Axis::N) };
+    /// One value per row of the output.
+    pub const PER_ROW: TileMap = TileMap { rows: Some(Axis::M), columns: None };
+    /// One value per column of the output.
+    pub const PER_COLUMN: TileMap = TileMap { rows: None, columns: Some(Axis::N) };
+    /// The same whole tensor at each tile.
+    pub const WHOLE: TileMap = TileMap { rows: None, columns: None };
+
+    /// Axes that the tensor's tile depends on.
+    pub fn axes(self) -> AxisSet {
+        match (self.rows, self.columns) {
+            (None, None) => AxisSet::NONE,
+            (Some(Axis::M), None) => AxisSet::M,
+            (None, Some(Axis::N)) => AxisSet::N,
+            (Some(Axis::M), Some(Axis::N)) => AxisSet::MN,
+            (Some(Axis::M), Some(Axis::K)) => AxisSet::MK,
+            (Some(Axis::K), Some(Axis::N)) => AxisSet::KN,
+            (rows, columns) => unreachable!("no operand follows {rows:?} and {columns:?}"),
+        }
+    }
+
+    /// Rows and columns of a tensor of `shape` that `tile` covers.
+    #[inline]
+    pub fn spans(self, tile: &Tile, shape: MatrixShape) -> (Span, Span) {
+        let along = |axis: Option<Axis>, extent: u64| match axis {
+            None => Span::new(0, extent),
+            Some(Axis::M) => tile.m,
+            Some(Axis::K) => tile.k,
+            Some(Axis::N) => tile.n,
+        };
+        (along(self.rows, shape.rows), along(self.columns, shape.columns))
+    }
+}
+
+/// The storage of a tensor, as far as counting its bytes needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Rows and columns of the whole tensor.
+    pub shape: MatrixShape,
+    /// Bits of an element.
+    pub element_bits: u64,
+    /// Address of its first byte off the chip.
+    pub base: u64,
+}
+
+impl Storage {
+    /// Bytes of `columns` neighbouring elements, rounded up.
+    #[inline]
+    pub const fn row_bytes(&self, columns: u64) -> u64 {
+        (columns * self.element_bits).div_ceil(8)
+    }
+
+    /// Bytes from one row to the next off the chip.
+    #[inline]
+    pub const fn pitch(&self) -> u64 {
+        self.row_bytes(self.shape.columns)
+    }
+
+    /// Bytes of the tile that `map` takes of the tensor at `tile`.
+    #[inline]
+    pub fn tile_bytes(&self, map: TileMap, tile: &Tile) -> Bytes {
+        let (rows, columns) = map.spans(tile, self.shape);
+        Bytes(rows.len() * self.row_bytes(columns.len()))
+    }
+}
+
+/// A tensor that a unit reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Its storage.
+    pub storage: Storage,
+    /// Which part each tile needs.
+    pub map: TileMap,
+    /// Where it is read.
+    pub access: Access,
+}
+
+/// Where a tensor is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// From a partition, after the load at this position has brought it.
+    Loaded(usize),
+    /// From resident space, once this counter of its rows is high enough.
+    Resident(CounterId),
+    /// From the accumulators, after the nest's own product.
+    Accumulators,
+    /// Written earlier by the same command.
+    Internal,
+}
+
+/// A tensor that comes from off-chip memory tile by tile.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Its storage.
+    pub storage: Storage,
+    /// Which part each tile needs.
+    pub map: TileMap,
+    /// Operation that needs it.
+    pub op: OpId,
+    /// Queue that brings it.
+    pub queue: DmaQueue,
+    /// Who reads it.
+    pub reader: Reader,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Counts arrived tiles, or arrived rows where the destination is resident.
+    pub arrived: CounterId,
+    /// Rows of the tensor that must be final before they are read, where the run produces it.
+    pub produced: Option<CounterId>,
+}
+
+/// Who reads a loaded tensor and returns its space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The matrix unit.
+    Matrix,
+    /// The vector unit.
+    Vector,
+}
+
+/// Queues of the DMA engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DmaQueue {
+    /// Activations, into the activation partition.
+    Activations,
+    /// Weights, scales and biases, into the weight partition.
+    Weights,
+    /// Results, out of the output partition.
+    Stores,
+}
+
+/// Where a tensor goes on the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Through a partition, tile by tile.
+    Partition(CreditPool),
+    /// To stay, whole, until its last reader is done.
+    Resident,
+}
+
+/// A credit: bytes of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreditPool {
+    /// Counts returned bytes.
+    pub returned: CounterId,
+    /// Bytes of the partition.
+    pub capacity: Bytes,
+}
+
+/// A matrix product in a nest.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixWork {
+    /// Unit that does it.
+    pub unit: MatrixUnitId,
+    /// The operation.
+    pub op: OpId,
+    /// Left and right operand.
+    pub operands: [Read; 2],
+    /// Storage of the partial sums.
+    pub sums: Storage,
+    /// Credit of the accumulators.
+    pub accumulators: CreditPool,
+    /// Multiply-accumulates of one processing element a cycle.
+    pub macs_per_element_per_cycle: u64,
+}
+
+/// A vector chain in a nest: operations that run one after the other on each output tile.
+#[derive(Clone, Debug)]
+pub struct VectorWork {
+    /// Unit that does it.
+    pub unit: VectorUnitId,
+    /// Operations in order, each with the function that it costs.
+    pub steps: Vec<VectorStep>,
+    /// What the chain reads.
+    pub reads: Vec<Read>,
+    /// Memory that holds them, partial sums aside.
+    pub memory: MemoryId,
+    /// Credit of the output partition.
+    pub outputs: CreditPool,
+}
+
+/// One operation of a vector chain.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorStep {
+    /// The operation.
+    pub op: OpId,
+    /// What it costs the lanes, once per element of the tile.
+    pub function: VectorFunction,
+}
+
+/// A tensor that leaves a nest.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// The tensor.
+    pub tensor: TensorId,
+    /// Its storage.
+    pub storage: Storage,
+    /// Which part each tile writes. A scale per tensor or row is written with the tile that completes it.
+    pub map: TileMap,
+    /// Operation that writes it.
+    pub op: OpId,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Counts its final rows.
+    pub rows: CounterId,
+}
+
+impl Nest {
+    /// Whether `tile`, with the facts of its step, completes a part of `output`.
+    #[inline]
+    pub fn completes(&self, output: &Output, is_last_n: bool, is_last: bool) -> bool {
+        match (output.map.rows, output.map.columns) {
+            (Some(_), Some(_)) => true,
+            (Some(_), None) => is_last_n,
+            (None, _) => is_last,
+        }
+    }
+
+    /// The operation whose work dominates the nest, for messages.
+    pub fn main_op(&self) -> OpId {
+        match (&self.matrix, &self.vector) {
+            (Some(matrix), _) => matrix.op,
+            (None, Some(vector)) => vector.steps[0].op,
+            (None, None) => unreachable!("a nest has a product or a chain"),
+        }
+    }
+}

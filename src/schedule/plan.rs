@@ -1,0 +1,415 @@
+//! From a program to a schedule: units, placements, grids, counters.
+
+use std::collections::BTreeMap;
+
+use crate::hardware::matrix_unit::MatrixUnitId;
+use crate::hardware::memory::{MemoryId, Partitions};
+use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
+use crate::program::Program;
+use crate::program::op::{Gemm, OpId, OpKind, Scope};
+use crate::program::tensor::TensorId;
+use crate::schedule::accumulation::AccumulationPlan;
+use crate::schedule::commands::Queue;
+use crate::schedule::counter::{Counter, CounterId, PartitionId, PartitionRole, Wait};
+use crate::schedule::grid::{Grid, LoopOrder};
+use crate::schedule::grouping::{Group, group};
+use crate::schedule::nest::{
+    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, NestId, Output, Read, Reader, Storage, TileMap,
+    VectorStep, VectorWork,
+};
+use crate::schedule::residency::Residents;
+use crate::schedule::tiling::{self, Buffers};
+use crate::schedule::{Placement, Schedule, ScheduleError};
+use crate::shape::Blocking;
+use crate::units::Bytes;
+
+/// Schedules `program` on `npu`.
+///
+/// # Errors
+/// [`ScheduleError`] where no unit multiplies a pair of formats or the smallest tile does not fit a buffer.
+pub fn schedule(program: &Program, npu: &Npu) -> Result<Schedule, ScheduleError> {
+    let groups = group(program);
+    let planner = Planner::new(program, npu, &groups);
+    planner.run(&groups)
+}
+
+struct Planner<'a> {
+    program: &'a Program,
+    npu: &'a Npu,
+    residents: Residents,
+    placements: Vec<Option<Placement>>,
+    counters: Vec<Counter>,
+    rows: BTreeMap<TensorId, CounterId>,
+    credits: BTreeMap<PartitionId, CounterId>,
+    /// Whether a given tensor that stays has already been loaded.
+    is_pinned: Vec<bool>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group]) -> Planner<'a> {
+        let resident_capacity = partitions(npu, npu.dma().to).resident;
+        let residents = Residents::choose(program, groups, resident_capacity);
+        let placements = place(program, groups, &residents);
+        let is_pinned = vec![false; program.tensors.len()];
+        let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Planner { program, npu, residents, placements, counters, rows, credits, is_pinned }
+    }
+
+    fn run(mut self, groups: &[Group]) -> Result<Schedule, ScheduleError> {
+        let mut nests: Vec<Nest> = Vec::with_capacity(groups.len());
+        let mut accumulation = vec![None; self.program.ops.len()];
+        for (index, group) in groups.iter().enumerate() {
+            let mut nest = self.nest(NestId(index), group)?;
+            nest.fill_waits = self.fill_waits(index, &nests);
+            nest.grid = self.grid(&nest)?;
+            if let Some(matrix) = &nest.matrix {
+                let accumulator = self.program.tensor(self.gemm(matrix.op).output).format;
+                accumulation[matrix.op.0] = Some(AccumulationPlan { accumulator, segments: nest.grid.k });
+            }
+            nests.push(nest);
+        }
+        let mut queues =
+            vec![Queue::Dma(DmaQueue::Activations), Queue::Dma(DmaQueue::Weights), Queue::Dma(DmaQueue::Stores)];
+        queues.extend((0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit))));
+        queues.extend((0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit))));
+        Ok(Schedule { nests, queues, counters: self.counters, placements: self.placements, accumulation })
+    }
+
+    /// A nest with everything but its grid and its fill waits.
+    fn nest(&mut self, id: NestId, group: &Group) -> Result<Nest, ScheduleError> {
+        let tiles_computed = self.counter(Counter::TilesComputed(id));
+        let tiles_finished = self.counter(Counter::TilesFinished(id));
+        let done = self.counter(Counter::NestDone(id));
+        let mut nest = Nest {
+            grid: self.whole_grid(group),
+            matrix: None,
+            vector: None,
+            loads: Vec::new(),
+            outputs: Vec::new(),
+            fill_waits: Vec::new(),
+            tiles_computed,
+            tiles_finished,
+            done,
+        };
+        if let Some(op) = group.matrix {
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op)?);
+        }
+        if !group.chain.is_empty() {
+            nest.vector = Some(self.vector_work(&mut nest.loads, id, group));
+        }
+        nest.outputs = self.outputs(group, &nest);
+        Ok(nest)
+    }
+
+    fn whole_grid(&self, group: &Group) -> Grid {
+        let (m, k, n) = match group.matrix {
+            Some(op) => {
+                let shape = self.gemm(op).shape;
+                (shape.m, shape.k, shape.n)
+            }
+            None => {
+                let shape = self.program.tensor(walked_input(self.program, group.chain[0])).shape;
+                (shape.rows, 1, shape.columns)
+            }
+        };
+        Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
+    }
+
+    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
+        let gemm = self.gemm(op).clone();
+        let unit = MatrixUnitId(0);
+        let (activation, weight) = (self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format);
+        let Some(support) = self.npu.matrix_unit(unit).support(activation, weight) else {
+            return Err(self.unsupported(op, &gemm));
+        };
+        let macs_per_element_per_cycle = support.macs_per_element_per_cycle;
+        let left = (gemm.left, TileMap::LEFT, DmaQueue::Activations);
+        let right = (gemm.right, TileMap::RIGHT, DmaQueue::Weights);
+        let operands = [left, right].map(|(tensor, map, queue)| {
+            let access = self.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
+            Read { tensor, storage: self.storage(tensor), map, access }
+        });
+        let memory = self.npu.matrix_unit(unit).accumulator_memory;
+        let capacity = self.npu.sram(memory).capacity;
+        let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
+        let sums = self.storage(gemm.output);
+        Ok(MatrixWork { unit, op, operands, sums, accumulators, macs_per_element_per_cycle })
+    }
+
+    fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
+        let unit = VectorUnitId(0);
+        let memory = self.npu.vector_unit(unit).memory;
+        let written: Vec<TensorId> = group.ops().map(|op| self.program.op(op).kind.output()).collect();
+        let mut reads: Vec<Read> = Vec::new();
+        let mut steps = Vec::new();
+        for op in group.chain.iter().copied() {
+            steps.push(VectorStep { op, function: function(&self.program.op(op).kind) });
+            for (tensor, map, queue) in vector_operands(&self.program.op(op).kind) {
+                if reads.iter().any(|read| read.tensor == tensor) {
+                    continue;
+                }
+                let access = if group.matrix.is_some_and(|matrix| self.gemm(matrix).output == tensor) {
+                    Access::Accumulators
+                } else if written.contains(&tensor) {
+                    Access::Internal
+                } else {
+                    self.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Vector })
+                };
+                reads.push(Read { tensor, storage: self.storage(tensor), map, access });
+            }
+        }
+        let outputs = self.pool(memory, PartitionRole::Outputs, partitions(self.npu, memory).outputs);
+        VectorWork { unit, steps, reads, memory, outputs }
+    }
+
+    /// Tensors that outlive the group, in the order of their operations.
+    fn outputs(&mut self, group: &Group, nest: &Nest) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for op in group.ops() {
+            let tensor = self.program.op(op).kind.output();
+            let destination = match self.placements[tensor.0] {
+                None => continue,
+                Some(Placement::Resident) => Destination::Resident,
+                Some(Placement::Dram { .. }) => Destination::Partition(match (&nest.vector, &nest.matrix) {
+                    (Some(vector), _) => vector.outputs,
+                    (None, Some(matrix)) => matrix.accumulators,
+                    (None, None) => unreachable!("a nest has a product or a chain"),
+                }),
+            };
+            let map = match &self.program.op(op).kind {
+                OpKind::Reduce { scope, .. } => scope_map(*scope),
+                OpKind::Gemm(_) | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => {
+                    TileMap::OUTPUT
+                }
+            };
+            let rows = self.rows_counter(tensor);
+            outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
+        }
+        outputs
+    }
+
+    /// Where a unit reads a tensor; adds a load where it has to be brought.
+    fn access(&mut self, loads: &mut Vec<Load>, nest: NestId, request: Request) -> Access {
+        let Request { tensor, map, queue, op, reader } = request;
+        let is_resident = self.residents.contains(tensor);
+        let is_given = self.program.tensor(tensor).is_given();
+        if is_resident && (!is_given || self.is_pinned[tensor.0]) {
+            return Access::Resident(self.rows_counter(tensor));
+        }
+        let load = loads.len();
+        let storage = self.storage(tensor);
+        if is_resident {
+            // A given tensor that several nests read: the first one brings it to stay.
+            self.is_pinned[tensor.0] = true;
+            let arrived = self.rows_counter(tensor);
+            let destination = Destination::Resident;
+            loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced: None });
+            return Access::Resident(arrived);
+        }
+        let all = partitions(self.npu, self.npu.dma().to);
+        let (role, capacity) = match queue {
+            DmaQueue::Activations => (PartitionRole::Activations, all.activations),
+            DmaQueue::Weights => (PartitionRole::Weights, all.weights),
+            DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
+        };
+        let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
+        let arrived = self.counter(Counter::Loaded { nest, load });
+        let produced = (!is_given).then(|| self.rows_counter(tensor));
+        loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced });
+        Access::Loaded(load)
+    }
+
+    /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
+    /// nest of each kind (with and without a vector chain) stands for all before it.
+    fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
+        let Some(last) = self.residents.must_be_done(index) else { return Vec::new() };
+        let of_kind = |has_vector: bool| {
+            earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
+        };
+        [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+    }
+
+    fn grid(&self, nest: &Nest) -> Result<Grid, ScheduleError> {
+        let all = partitions(self.npu, self.npu.dma().to);
+        let accumulator_memory = nest.matrix.map(|matrix| self.npu.matrix_unit(matrix.unit).accumulator_memory);
+        let buffers = Buffers {
+            activations: all.activations,
+            weights: all.weights,
+            outputs: all.outputs,
+            accumulators: accumulator_memory.map_or(Bytes::ZERO, |memory| self.npu.sram(memory).capacity),
+        };
+        tiling::search(self.npu, nest, &buffers).map_err(|too_small| {
+            let operand_memory = self.npu.dma().to;
+            let memory = accumulator_memory.filter(|_| too_small.is_accumulator).unwrap_or(operand_memory);
+            ScheduleError::DoesNotFit {
+                layer: self.layer_name(nest.main_op()),
+                memory: self.npu.memory(memory).name.clone(),
+                partition: too_small.partition,
+                needed: too_small.needed,
+                available: too_small.available,
+            }
+        })
+    }
+
+    fn unsupported(&self, op: OpId, gemm: &Gemm) -> ScheduleError {
+        let pairs = self.npu.matrix_units().iter().flat_map(|unit| {
+            unit.formats.iter().map(|support| format!("{} x {} ({})", support.activation, support.weight, unit.name))
+        });
+        ScheduleError::UnsupportedFormats {
+            layer: self.layer_name(op),
+            activation: self.program.tensor(gemm.left).format.to_string(),
+            weight: self.program.tensor(gemm.right).format.to_string(),
+            supported: pairs.collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    fn layer_name(&self, op: OpId) -> String {
+        self.program.layer(self.program.op(op).layer).name.clone()
+    }
+
+    fn gemm(&self, op: OpId) -> &'a Gemm {
+        match &self.program.op(op).kind {
+            OpKind::Gemm(gemm) => gemm,
+            other => unreachable!("the matrix operation of a group is a product, not {other:?}"),
+        }
+    }
+
+    fn storage(&self, tensor: TensorId) -> Storage {
+        let described = self.program.tensor(tensor);
+        let base = match self.placements[tensor.0] {
+            Some(Placement::Dram { base }) => base,
+            Some(Placement::Resident) | None => 0,
+        };
+        Storage { shape: described.shape, element_bits: u64::from(described.format.storage_bits()), base }
+    }
+
+    fn counter(&mut self, counter: Counter) -> CounterId {
+        let id = CounterId(u32::try_from(self.counters.len()).expect("a few counters per nest fit 32 bits"));
+        self.counters.push(counter);
+        id
+    }
+
+    fn rows_counter(&mut self, tensor: TensorId) -> CounterId {
+        if let Some(counter) = self.rows.get(&tensor) {
+            return *counter;
+        }
+        let counter = self.counter(Counter::Rows(tensor));
+        self.rows.insert(tensor, counter);
+        counter
+    }
+
+    fn pool(&mut self, memory: MemoryId, role: PartitionRole, capacity: Bytes) -> CreditPool {
+        let partition = PartitionId { memory, role };
+        let returned = match self.credits.get(&partition) {
+            Some(counter) => *counter,
+            None => {
+                let counter = self.counter(Counter::Credit(partition));
+                self.credits.insert(partition, counter);
+                counter
+            }
+        };
+        CreditPool { returned, capacity }
+    }
+}
+
+/// A unit's wish to read a tensor.
+struct Request {
+    tensor: TensorId,
+    map: TileMap,
+    queue: DmaQueue,
+    op: OpId,
+    reader: Reader,
+}
+
+fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
+    npu.sram(memory).partitions.expect("Npu::try_new checked that operand memories have partitions")
+}
+
+/// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
+fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Option<Placement>> {
+    const ALIGNMENT: u64 = 4096;
+    let mut next_base = 0;
+    let mut placements = Vec::with_capacity(program.tensors.len());
+    for (index, tensor) in program.tensors.iter().enumerate() {
+        let id = TensorId(index);
+        let reads = |group: &Group| group.ops().any(|op| program.op(op).kind.reads().contains(&id));
+        let writes = |group: &Group| group.ops().any(|op| program.op(op).kind.output() == id);
+        let readers = groups.iter().filter(|group| reads(group)).count();
+        let leaves_its_group = groups.iter().find(|group| writes(group)).is_some_and(|group| {
+            let outside = readers - usize::from(reads(group));
+            // A result that nobody reads is what the run is for.
+            outside > 0 || readers == 0
+        });
+        let is_used = if tensor.is_given() { readers > 0 } else { leaves_its_group };
+        let is_given = tensor.is_given();
+        placements.push(if !is_used {
+            None
+        } else if residents.contains(id) && !is_given {
+            Some(Placement::Resident)
+        } else {
+            let base = next_base;
+            next_base += tensor.bytes().get().next_multiple_of(ALIGNMENT);
+            Some(Placement::Dram { base })
+        });
+    }
+    placements
+}
+
+fn walked_input(program: &Program, op: OpId) -> TensorId {
+    match &program.op(op).kind {
+        OpKind::Gemm(gemm) => gemm.output,
+        OpKind::Reduce { input, .. }
+        | OpKind::Quantize { input, .. }
+        | OpKind::Dequantize { input, .. }
+        | OpKind::Activate { input, .. } => *input,
+    }
+}
+
+fn function(kind: &OpKind) -> VectorFunction {
+    match kind {
+        OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
+        OpKind::Reduce { .. } => VectorFunction::Reduce,
+        OpKind::Quantize { .. } => VectorFunction::Quantize,
+        OpKind::Dequantize { .. } => VectorFunction::Dequantize,
+        OpKind::Activate { .. } => VectorFunction::Activate,
+    }
+}
+
+/// What a vector operation reads, how it follows the tiles, and which queue brings it.
+fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
+    match kind {
+        OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
+        OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
+            vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)]
+        }
+        OpKind::Quantize { input, scale, .. } => vec![
+            (*input, TileMap::OUTPUT, DmaQueue::Activations),
+            (scale.tensor, scope_map(scale.scope), scale_queue(scale.scope)),
+        ],
+        OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
+            let mut operands = vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)];
+            for scale in [left_scale, right_scale] {
+                operands.push((scale.tensor, scope_map(scale.scope), scale_queue(scale.scope)));
+            }
+            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN, DmaQueue::Weights)));
+            operands
+        }
+    }
+}
+
+const fn scope_map(scope: Scope) -> TileMap {
+    match scope {
+        Scope::Tensor => TileMap::WHOLE,
+        Scope::Row => TileMap::PER_ROW,
+        Scope::Column => TileMap::PER_COLUMN,
+    }
+}
+
+/// Scales per row travel with the activations, all others with the weights.
+const fn scale_queue(scope: Scope) -> DmaQueue {
+    match scope {
+        Scope::Row => DmaQueue::Activations,
+        Scope::Tensor | Scope::Column => DmaQueue::Weights,
+    }
+}

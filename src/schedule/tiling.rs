@@ -1,0 +1,134 @@
+//! The tiling search: the best grid of a nest by the closed-form estimate.
+//!
+//! Candidates form a fixed lattice (whole axes and powers of two of the array's dimensions), so the search is bounded by
+//! their number, never by time. Ties are broken by fewer off-chip bytes, fewer steps, then by loop order and block sizes.
+
+use crate::hardware::npu::Npu;
+use crate::schedule::estimate::estimate;
+use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
+use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
+use crate::shape::Blocking;
+use crate::units::Bytes;
+
+/// Bytes of each buffer that a nest can use.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers {
+    /// Activation partition.
+    pub activations: Bytes,
+    /// Weight partition.
+    pub weights: Bytes,
+    /// Output partition.
+    pub outputs: Bytes,
+    /// Accumulators.
+    pub accumulators: Bytes,
+}
+
+/// A buffer that is too small for even the smallest tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    /// Which buffer.
+    pub partition: &'static str,
+    /// Whether it is the accumulator memory.
+    pub is_accumulator: bool,
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes available.
+    pub available: u64,
+}
+
+/// Chooses the grid of a nest.
+///
+/// # Errors
+/// [`TooSmall`] where no candidate fits: the buffer that even the smallest one exceeds.
+pub fn search(npu: &Npu, nest: &Nest, buffers: &Buffers) -> Result<Grid, TooSmall> {
+    let candidates = candidates(npu, nest);
+    // Double buffering where any candidate has room for it; otherwise load and compute take turns.
+    best_with(npu, nest, buffers, &candidates, 2).or_else(|_| best_with(npu, nest, buffers, &candidates, 1))
+}
+
+/// The best candidate that has room for `copies` of each tile that is fetched more than once.
+fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], copies: u64) -> Result<Grid, TooSmall> {
+    let mut best = None;
+    let mut smallest: Option<(u64, TooSmall)> = None;
+    for grid in candidates.iter().copied() {
+        if let Some(too_small) = exceeds(nest, &grid, buffers, copies) {
+            let excess = too_small.needed - too_small.available;
+            if smallest.is_none_or(|(least, _)| excess < least) {
+                smallest = Some((excess, too_small));
+            }
+            continue;
+        }
+        let key = (estimate(npu, nest, &grid), grid.steps(), grid.order, grid.m.block(), grid.k.block());
+        if best.as_ref().is_none_or(|(best_key, _)| key < *best_key) {
+            best = Some((key, grid));
+        }
+    }
+    match (best, smallest) {
+        (Some((_, grid)), _) => Ok(grid),
+        (None, Some((_, too_small))) => Err(too_small),
+        (None, None) => unreachable!("the lattice always has a candidate"),
+    }
+}
+
+/// The lattice. A vector nest covers whole rows, because a reduction per row must see the row.
+fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
+    let Grid { m, k, n, order } = nest.grid;
+    let Some(matrix) = &nest.matrix else {
+        return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
+    };
+    let array = &npu.matrix_unit(matrix.unit).array;
+    let depth = array.rows * matrix.macs_per_element_per_cycle;
+    let mut grids = Vec::new();
+    for order in [LoopOrder::MNK, LoopOrder::NMK] {
+        for m in blocks(m.extent(), 1) {
+            for k in blocks(k.extent(), depth) {
+                grids.extend(blocks(n.extent(), array.columns).into_iter().map(|n| Grid { m, k, n, order }));
+            }
+        }
+    }
+    grids
+}
+
+/// The whole axis, and every power of two times `unit` below it.
+fn blocks(extent: u64, unit: u64) -> Vec<Blocking> {
+    let powers = std::iter::successors(Some(unit), |block| block.checked_mul(2));
+    let mut blocks: Vec<Blocking> =
+        powers.take_while(|block| *block < extent).map(|block| Blocking::new(extent, block)).collect();
+    blocks.push(Blocking::new(extent, extent));
+    blocks
+}
+
+/// The first buffer that `grid` exceeds with `copies` of each operand's tile, or one where it is fetched only once.
+fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<TooSmall> {
+    let full = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
+    let copies_of = |axes: AxisSet| if grid.fetches(axes) > 1 { copies } else { 1 };
+    let loaded = |queue: DmaQueue| -> u64 {
+        nest.loads
+            .iter()
+            .filter(|load| load.queue == queue && load.destination != Destination::Resident)
+            .map(|load| copies_of(load.map.axes()) * load.storage.tile_bytes(load.map, &full).get())
+            .sum()
+    };
+    let tiles = if grid.output_tiles() > 1 { copies } else { 1 };
+    let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
+    let leaving: u64 = nest
+        .outputs
+        .iter()
+        .filter(|output| nest.vector.is_some() && output.destination != Destination::Resident)
+        .map(|output| tiles * output.storage.tile_bytes(output.map, &full).get())
+        .sum();
+    [
+        ("activation partition", loaded(DmaQueue::Activations), buffers.activations, false),
+        ("weight partition", loaded(DmaQueue::Weights), buffers.weights, false),
+        ("output partition", leaving, buffers.outputs, false),
+        ("capacity", sums, buffers.accumulators, true),
+    ]
+    .into_iter()
+    .find(|(_, needed, available, _)| *needed > available.get())
+    .map(|(partition, needed, available, is_accumulator)| TooSmall {
+        partition,
+        is_accumulator,
+        needed,
+        available: available.get(),
+    })
+}

@@ -1,0 +1,110 @@
+//! The one place that chains the stages: lower, schedule, time, execute, cost, report.
+
+use crate::config::diagnostics::ConfigError;
+use crate::energy;
+use crate::execute;
+use crate::hardware::energy_table::MissingAction;
+use crate::hardware::npu::Npu;
+use crate::program::Program;
+use crate::program::verify::{ProgramError, verify};
+use crate::reference::real;
+use crate::report::build::{Inputs, build};
+use crate::report::data::{Configuration, Report, TakenDefault};
+use crate::report::numerics::layer_numerics;
+use crate::schedule::{self, Schedule, ScheduleError};
+use crate::scheme::{self, Scheme};
+use crate::timing::observer::Observer;
+use crate::timing::statistics::RunStatistics;
+use crate::timing::{self, TimingError};
+use crate::workload::bindings::Bindings;
+use crate::workload::graph::Workload;
+
+/// What to simulate.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The hardware.
+    pub npu: &'a Npu,
+    /// The workload.
+    pub workload: &'a Workload,
+    /// The scheme.
+    pub scheme: &'a dyn Scheme,
+    /// Values of the workload's tensors; without them there are cycles and energy but no numbers.
+    pub bindings: Option<&'a Bindings>,
+    /// What the report says was simulated.
+    pub configuration: Configuration,
+    /// Defaults that were taken while reading the files.
+    pub defaults: Vec<TakenDefault>,
+}
+
+/// Everything that a simulation produced.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The lowered program.
+    pub program: Program,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// The counters of the timed run.
+    pub statistics: RunStatistics,
+    /// The numbers, where values were given.
+    pub execution: Option<execute::Execution>,
+    /// The report.
+    pub report: Report,
+}
+
+/// Why a simulation has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    /// A file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A scheme made an inconsistent program.
+    #[error("the lowered program is inconsistent (a mistake of npusim, not of its input): {0}")]
+    Program(#[from] ProgramError),
+    /// The program does not fit the hardware.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The schedule could not be timed.
+    #[error("the schedule is inconsistent (a mistake of npusim, not of its input): {0}")]
+    Timing(#[from] TimingError),
+    /// A tensor has no values.
+    #[error(transparent)]
+    Execute(#[from] execute::MissingValues),
+    /// A tensor has no values.
+    #[error(transparent)]
+    Real(#[from] real::MissingValues),
+    /// The energy table lacks an action.
+    #[error(transparent)]
+    Energy(#[from] MissingAction),
+}
+
+/// Simulates one workload under one scheme on one accelerator.
+///
+/// # Errors
+/// [`SimulationError`] where a stage refuses its input; nothing has been written then.
+pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome, SimulationError> {
+    let Setup { npu, workload, scheme, bindings, configuration, defaults } = setup;
+    let program = scheme::lower(workload, scheme);
+    verify(&program)?;
+    let schedule = schedule::schedule(&program, npu)?;
+    let statistics = timing::run(&program, &schedule, npu, observer)?;
+    let energy = energy::cost(&program, npu, &statistics)?;
+    let (execution, numerics) = match bindings {
+        None => (None, None),
+        Some(bindings) => {
+            let execution = execute::run(&program, &schedule, bindings)?;
+            let real = real::evaluate(workload, bindings)?;
+            let numerics = layer_numerics(&program, &execution, &real);
+            (Some(execution), Some(numerics))
+        }
+    };
+    let report = build(Inputs {
+        program: &program,
+        npu,
+        statistics: &statistics,
+        energy: &energy,
+        numerics,
+        configuration,
+        defaults,
+    });
+    Ok(Outcome { program, schedule, statistics, execution, report })
+}

@@ -1,0 +1,126 @@
+//! What a timed run counts: per queue, per operation and in total. Integers only.
+
+use crate::schedule::commands::Queue;
+use crate::units::{Bytes, Cycles};
+
+/// Why a queue stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StallCause {
+    /// The operand's transfer was held up by other transfers or by its own length.
+    DramBandwidth,
+    /// The operand's transfer was alone and its latency was not hidden.
+    DramLatency,
+    /// Space in a buffer had not been returned.
+    Credit,
+    /// Values had not been produced: earlier operations, or the last row of a scale's scope.
+    Dependency,
+    /// As many transfers as allowed were under way.
+    Outstanding,
+}
+
+impl StallCause {
+    /// Every cause, in the order of reports.
+    pub const ALL: [StallCause; 5] = [
+        StallCause::DramBandwidth,
+        StallCause::DramLatency,
+        StallCause::Credit,
+        StallCause::Dependency,
+        StallCause::Outstanding,
+    ];
+
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StallCause::DramBandwidth => "dram_bandwidth",
+            StallCause::DramLatency => "dram_latency",
+            StallCause::Credit => "credit",
+            StallCause::Dependency => "dependency",
+            StallCause::Outstanding => "outstanding",
+        }
+    }
+}
+
+/// Stalled cycles by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls {
+    cycles: [Cycles; StallCause::ALL.len()],
+}
+
+impl Stalls {
+    /// Adds stalled cycles.
+    pub fn add(&mut self, cause: StallCause, cycles: Cycles) {
+        self.cycles[cause as usize] += cycles;
+    }
+
+    /// Stalled cycles of one cause.
+    pub fn get(&self, cause: StallCause) -> Cycles {
+        self.cycles[cause as usize]
+    }
+
+    /// Stalled cycles of all causes.
+    pub fn total(&self) -> Cycles {
+        self.cycles.iter().copied().sum()
+    }
+}
+
+/// Bytes read from and written to one memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes read from it.
+    pub read: Bytes,
+    /// Bytes written to it.
+    pub written: Bytes,
+}
+
+/// A queue over the whole run. `busy + stalls + idle` is the makespan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueStatistics {
+    /// The queue.
+    pub queue: Queue,
+    /// Commands that it issued.
+    pub commands: u64,
+    /// Cycles in which it worked: for DMA queues, with a transfer under way; for compute queues, from the start of a
+    /// command until the unit could accept the next one, and the drain of the last.
+    pub busy: Cycles,
+    /// Cycles in which a command was there and could not start.
+    pub stalls: Stalls,
+    /// Cycles after its last command.
+    pub idle: Cycles,
+}
+
+/// An operation over the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpStatistics {
+    /// Start of its first compute command.
+    pub start: Option<Cycles>,
+    /// End of its last command, stores included.
+    pub end: Cycles,
+    /// Cycles in which its compute unit worked for it.
+    pub busy: Cycles,
+    /// Cycles that its matrix tiles take back to back without any stall; zero for vector operations.
+    pub compute: Cycles,
+    /// Cycles in which its compute commands could not start.
+    pub stalls: Stalls,
+    /// Useful multiply-accumulates.
+    pub macs: u64,
+    /// Multiply-accumulates that the array was occupied with, padding included.
+    pub issued_macs: u64,
+    /// Elements through the vector unit.
+    pub vector_elements: u64,
+    /// Bytes by memory, in the order of the accelerator's memories.
+    pub traffic: Vec<Traffic>,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStatistics {
+    /// Cycles from the start to the end of the last command.
+    pub makespan: Cycles,
+    /// Commands of all queues.
+    pub commands: u64,
+    /// By queue, in the schedule's order.
+    pub queues: Vec<QueueStatistics>,
+    /// By operation, in the program's order.
+    pub ops: Vec<OpStatistics>,
+}

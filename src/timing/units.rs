@@ -1,0 +1,189 @@
+//! How long a command keeps a unit, and what it moves: closed forms over the hardware's parameters.
+
+use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
+use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
+use crate::hardware::npu::Npu;
+use crate::memory::{Direction, Transfer};
+use crate::schedule::commands::VectorTile;
+use crate::schedule::grid::Tile;
+use crate::schedule::nest::{Access, MatrixWork, Nest, TileMap};
+use crate::timing::statistics::{OpStatistics, Traffic};
+use crate::units::{Bytes, Cycles};
+
+/// A matrix unit under way.
+pub(super) struct MatrixEngine {
+    unit: MatrixUnit,
+    dataflow: &'static dyn Dataflow,
+    state: ArrayState,
+    /// The same tiles without any stall, restarted with each operation: what `compute` cycles are read from.
+    unstalled: ArrayState,
+    unstalled_op: Option<usize>,
+    unstalled_ready: Cycles,
+}
+
+impl MatrixEngine {
+    pub(super) fn new(npu: &Npu, id: MatrixUnitId) -> MatrixEngine {
+        let unit = npu.matrix_unit(id).clone();
+        let dataflow =
+            dataflow::by_name(unit.array.dataflow).expect("configuration resolves dataflows by their registered name");
+        MatrixEngine {
+            unit,
+            dataflow,
+            state: ArrayState::default(),
+            unstalled: ArrayState::default(),
+            unstalled_op: None,
+            unstalled_ready: Cycles::ZERO,
+        }
+    }
+
+    /// Runs one tile from cycle `now` on and counts its work.
+    pub(super) fn issue(
+        &mut self,
+        npu: &Npu,
+        matrix: &MatrixWork,
+        tile: &Tile,
+        now: Cycles,
+        statistics: &mut OpStatistics,
+    ) -> TilePhases {
+        let work = self.tile_work(npu, matrix, tile);
+        let array = &self.unit.array;
+        let phases = self.dataflow.issue(array, &work, now + self.unit.launch, &mut self.state);
+
+        if self.unstalled_op != Some(matrix.op.0) {
+            (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
+            self.unstalled_op = Some(matrix.op.0);
+        }
+        let ready = self.unstalled_ready + self.unit.launch;
+        let unstalled = self.dataflow.issue(array, &work, ready, &mut self.unstalled);
+        self.unstalled_ready = unstalled.next_issue;
+
+        statistics.compute = unstalled.complete.max(statistics.compute);
+        statistics.macs += work.m * work.k * work.n;
+        statistics.issued_macs += self.dataflow.issued_macs(array, &work);
+        self.count_traffic(npu, matrix, tile, &work, statistics);
+        phases
+    }
+
+    fn tile_work(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileWork {
+        let array = &self.unit.array;
+        let (m, k, n) = (tile.m.len(), tile.k.len(), tile.n.len());
+        let depth = array.rows * matrix.macs_per_element_per_cycle;
+        let [left, right] = &matrix.operands;
+        let operands = npu.sram(self.unit.operand_memory);
+        let accumulators = npu.sram(self.unit.accumulator_memory);
+        let row_in = operands.read_bytes_per_cycle.cycles_for(left.storage.row_bytes(k.min(depth)));
+        let sums_bytes = matrix.sums.row_bytes(n.min(array.columns));
+        let row_out = accumulators.write_bytes_per_cycle.cycles_for(sums_bytes);
+        let sums_in = accumulators.read_bytes_per_cycle.cycles_for(sums_bytes);
+        let weights_in = operands
+            .read_bytes_per_cycle
+            .cycles_for(right.storage.row_bytes(n.min(array.columns)) * matrix.macs_per_element_per_cycle);
+        TileWork {
+            m,
+            k,
+            n,
+            macs_per_element_per_cycle: matrix.macs_per_element_per_cycle,
+            row_interval: row_in.max(row_out).max(sums_in).get().max(1),
+            load_interval: weights_in.get().max(1),
+        }
+    }
+
+    /// Activations are read once per column fold, weights once per tile; partial sums are written by each k fold and
+    /// read back by each but the first one of their output tile.
+    fn count_traffic(
+        &self,
+        npu: &Npu,
+        matrix: &MatrixWork,
+        tile: &Tile,
+        work: &TileWork,
+        statistics: &mut OpStatistics,
+    ) {
+        let array = &self.unit.array;
+        let [left, right] = &matrix.operands;
+        let column_folds = work.n.div_ceil(array.columns);
+        let depth = array.rows * work.macs_per_element_per_cycle;
+        let depth_folds = work.k.div_ceil(depth);
+        let operand_traffic = traffic(npu, self.unit.operand_memory.0, statistics);
+        operand_traffic.read += left.storage.tile_bytes(left.map, tile) * column_folds;
+        operand_traffic.read += right.storage.tile_bytes(right.map, tile);
+        let sums = matrix.sums.tile_bytes(TileMap::OUTPUT, tile);
+        let sums_traffic = traffic(npu, self.unit.accumulator_memory.0, statistics);
+        sums_traffic.written += sums * depth_folds;
+        sums_traffic.read += sums * (depth_folds - u64::from(tile.k.start == 0));
+    }
+}
+
+/// Cycles of a vector command until the unit can accept the next one; counts its work per operation.
+///
+/// The lanes run the chain's functions one after the other; the ports move each input and each result once. The slower
+/// of lanes and ports decides, and what the ports add is booked on the first operation.
+pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &mut [OpStatistics]) -> Cycles {
+    let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
+    let unit = npu.vector_unit(vector.unit);
+    let memory = npu.sram(vector.memory);
+    let elements = work.tile.m.len() * work.tile.n.len();
+    let mut lanes = Cycles::ZERO;
+    for step in &vector.steps {
+        let cycles = unit.rate(step.function).cycles_for(elements);
+        let statistics = &mut ops[step.op.0];
+        statistics.busy += cycles;
+        statistics.vector_elements += elements;
+        lanes += cycles;
+    }
+    let first = &mut ops[vector.steps[0].op.0];
+    let mut read = Bytes::ZERO;
+    let mut sums = Bytes::ZERO;
+    for input in &vector.reads {
+        let bytes = input.storage.tile_bytes(input.map, &work.tile);
+        match input.access {
+            Access::Internal => {}
+            Access::Accumulators => sums += bytes,
+            Access::Loaded(_) | Access::Resident(_) => read += bytes,
+        }
+    }
+    traffic(npu, vector.memory.0, first).read += read;
+    let mut ports = memory.read_bytes_per_cycle.cycles_for(read.get());
+    if let Some(matrix) = &nest.matrix {
+        let accumulators = npu.matrix_unit(matrix.unit).accumulator_memory;
+        traffic(npu, accumulators.0, first).read += sums;
+        ports = ports.max(npu.sram(accumulators).read_bytes_per_cycle.cycles_for(sums.get()));
+    }
+    let mut written = Bytes::ZERO;
+    for output in nest.outputs.iter().filter(|output| nest.completes(output, work.is_last_n, work.is_last)) {
+        let bytes = output.storage.tile_bytes(output.map, &work.tile);
+        traffic(npu, vector.memory.0, &mut ops[output.op.0]).written += bytes;
+        written += bytes;
+    }
+    ports = ports.max(memory.write_bytes_per_cycle.cycles_for(written.get()));
+    ops[vector.steps[0].op.0].busy += ports.saturating_sub(lanes);
+    lanes.max(ports)
+}
+
+/// Counts the bytes of a transfer: off the chip on one side, on the chip on the other.
+pub(super) fn count_transfer(npu: &Npu, nest: &Nest, transfer: &Transfer, statistics: &mut OpStatistics) {
+    let bytes = transfer.bytes();
+    let on_chip = npu.dma().to.0;
+    match transfer.direction {
+        Direction::Read => {
+            traffic(npu, npu.dram_id().0, statistics).read += bytes;
+            traffic(npu, on_chip, statistics).written += bytes;
+        }
+        Direction::Write => {
+            traffic(npu, npu.dram_id().0, statistics).written += bytes;
+            // Without a vector chain the partial sums themselves leave the chip.
+            let source = match (&nest.vector, &nest.matrix) {
+                (None, Some(matrix)) => npu.matrix_unit(matrix.unit).accumulator_memory.0,
+                (Some(_), _) | (None, None) => on_chip,
+            };
+            traffic(npu, source, statistics).read += bytes;
+        }
+    }
+}
+
+/// The traffic of one memory; the list is made with the first byte.
+fn traffic<'a>(npu: &Npu, memory: usize, statistics: &'a mut OpStatistics) -> &'a mut Traffic {
+    if statistics.traffic.is_empty() {
+        statistics.traffic = vec![Traffic::default(); npu.memories().len()];
+    }
+    &mut statistics.traffic[memory]
+}

@@ -1,0 +1,9 @@
+//! The workload as the user means it: a graph of named layers over real-valued tensors, without any quantization.
+//!
+//! Tensors are described here, not opened; their values travel in [`bindings::Bindings`], so everything that only needs
+//! shapes runs without them.
+
+pub mod bindings;
+pub mod graph;
+pub mod layer;
+pub mod tensor_description;

@@ -1,0 +1,32 @@
+//! Tensors that come from outside: inputs, weights, biases and recorded activations.
+
+use std::path::PathBuf;
+
+use crate::shape::MatrixShape;
+
+/// Index of a tensor in [`Workload::tensors`](crate::workload::graph::Workload::tensors).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceTensorId(pub usize);
+
+/// A tensor that the workload is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorDescription {
+    /// Unique name.
+    pub name: String,
+    /// Rows and columns; a vector has one row.
+    pub shape: MatrixShape,
+    /// Where its values are, if anywhere.
+    pub source: Option<TensorSource>,
+}
+
+/// Where the values of a tensor are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TensorSource {
+    /// An entry of a safetensors file.
+    Safetensors {
+        /// The file, resolved against the folder of the workload file.
+        file: PathBuf,
+        /// Name of the entry.
+        entry: String,
+    },
+}

@@ -1,0 +1,140 @@
+//! The anchors, as checks that say what is wrong: `consistency` asks that they hold, `bites` that they do not.
+
+use npusim::energy;
+use npusim::execute;
+use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::program::Program;
+use npusim::program::op::OpKind;
+use npusim::program::tensor::TensorId;
+use npusim::reference::{real, untiled};
+use npusim::report::bounds;
+use npusim::report::build::attributed_cycles;
+use npusim::report::numerics::layer_numerics;
+use npusim::schedule::{self, Schedule};
+use npusim::scheme::{self, Scheme};
+use npusim::shape::GemmShape;
+use npusim::timing::observer::Unobserved;
+use npusim::timing::{self, statistics::RunStatistics};
+use npusim::units::Cycles;
+use npusim::workload::bindings::Bindings;
+use npusim::workload::graph::Workload;
+use npusim::workload::layer::{LayerOperation, ValueRef};
+
+use crate::fixture::chain;
+
+/// A scheduled and timed program with its values.
+pub(crate) struct Run {
+    pub(crate) npu: Npu,
+    pub(crate) workload: Workload,
+    pub(crate) bindings: Bindings,
+    pub(crate) program: Program,
+    pub(crate) schedule: Schedule,
+    pub(crate) statistics: RunStatistics,
+}
+
+/// What an anchor found wrong.
+pub(crate) type Finding = Result<(), String>;
+
+/// Lowers, schedules and times a seeded chain.
+pub(crate) fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) -> Run {
+    let npu = Npu::try_new(parts).unwrap();
+    let (workload, bindings) = chain(shapes, 7);
+    let program = scheme::lower(&workload, scheme);
+    npusim::program::verify::verify(&program).unwrap();
+    let schedule = schedule::schedule(&program, &npu).unwrap();
+    let statistics = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap();
+    Run { npu, workload, bindings, program, schedule, statistics }
+}
+
+fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Finding {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+/// Anchor 0: the products are those of the workload, and the outputs lie within the error bound of the real workload.
+///
+/// For a layer whose input comes from outside, `|error| <= sum over k of (|x| s_w + |w| s_x) / 2 + s_x s_w / 4`: rounding
+/// moves each factor by at most half a step. Steps are those of the abs-max rule over the tensor, the coarsest of the
+/// schemes, recomputed here from the values.
+pub(crate) fn workload_is_done(run: &Run) -> Finding {
+    let program: u64 = run.program.ops.iter().map(|op| gemm_macs(&op.kind)).sum();
+    ensure(program == run.workload.macs(), || format!("{program} products instead of {}", run.workload.macs()))?;
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    let real = real::evaluate(&run.workload, &run.bindings).map_err(|error| error.to_string())?;
+    // Each layer starts from the previous one's rounded output, so errors of a chain add up; a layer that was forgotten
+    // would still be far outside.
+    for (layer, numerics) in run.program.layers.iter().zip(layer_numerics(&run.program, &execution, &real)) {
+        let error = numerics.with_bias.unwrap_or(numerics.error).relative_error;
+        ensure(error < 0.2, || format!("{}: relative error {error}", layer.name))?;
+    }
+    for (index, layer) in run.workload.layers().iter().enumerate() {
+        let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
+        let ValueRef::Source(input) = gemm.input else { continue };
+        let x = run.bindings.get(input).unwrap().to_f64();
+        let w = run.bindings.get(gemm.weight).unwrap().to_f64();
+        let (k, n) = (gemm.shape.k as usize, gemm.shape.n as usize);
+        let step = |values: &[f64]| values.iter().fold(0.0f64, |a, b| a.max(b.abs())) / 127.0;
+        let (x_step, w_step) = (step(&x), step(&w));
+        let computed = execution.computed(run.program.layers[index].output).unwrap().to_f64();
+        for (position, (computed, expected)) in computed.iter().zip(&real[index].output).enumerate() {
+            let (i, j) = (position / n, position % n);
+            let bound: f64 = (0..k)
+                .map(|p| (x[i * k + p].abs() * w_step + w[p * n + j].abs() * x_step) / 2.0 + x_step * w_step / 4.0)
+                .sum();
+            let error = (computed - expected).abs();
+            // The remainder covers f32 rounding of scales, sums and bias.
+            ensure(error <= bound * 1.0001 + 1e-5, || format!("{} [{i}, {j}]: {error} > {bound}", layer.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Anchor 1: products executed, timed and programmed are the same number, operation by operation.
+pub(crate) fn products_agree(run: &Run) -> Finding {
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    for (index, op) in run.program.ops.iter().enumerate() {
+        let expected = gemm_macs(&op.kind);
+        let (executed, timed) = (execution.macs()[index], run.statistics.ops[index].macs);
+        ensure(executed == expected, || format!("operation {index}: {executed} executed instead of {expected}"))?;
+        ensure(timed == expected, || format!("operation {index}: {timed} timed instead of {expected}"))?;
+    }
+    Ok(())
+}
+
+/// Anchor 2: tiled execution equals the un-tiled reference bit for bit, every tensor.
+pub(crate) fn tiles_change_no_bit(run: &Run) -> Finding {
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    let reference = untiled::evaluate(&run.program, &run.bindings);
+    for (index, tensor) in run.program.tensors.iter().enumerate() {
+        let equal = execution.tensor(TensorId(index)) == reference[index].as_ref();
+        ensure(equal, || format!("{} differs", tensor.name))?;
+    }
+    Ok(())
+}
+
+/// Anchor 4: no run is faster than its bounds, each queue accounts for the makespan, the layers' parts sum to it, and
+/// energy is counts times cost (each action of the test table costs 1 pJ).
+pub(crate) fn time_and_energy_add_up(run: &Run) -> Finding {
+    let makespan = run.statistics.makespan;
+    let bounds = bounds::bounds(&run.program, &run.npu, &run.statistics);
+    ensure(bounds.moved_bandwidth_cycles >= bounds.compulsory_bandwidth_cycles, || format!("{bounds:?}"))?;
+    ensure(makespan.get() >= bounds.compute_cycles, || format!("{makespan} < {bounds:?}"))?;
+    ensure(makespan.get() >= bounds.moved_bandwidth_cycles, || format!("{makespan} < {bounds:?}"))?;
+    for queue in &run.statistics.queues {
+        let sum = queue.busy + queue.stalls.total() + queue.idle;
+        ensure(sum == makespan, || format!("{queue:?} sums to {sum} instead of {makespan}"))?;
+    }
+    let attributed: Cycles = attributed_cycles(&run.statistics).into_iter().sum();
+    ensure(attributed == makespan, || format!("attributed {attributed} instead of {makespan}"))?;
+    let energy = energy::cost(&run.program, &run.npu, &run.statistics).map_err(|error| error.to_string())?;
+    let actions: u64 = energy.counts.iter().map(|(_, times)| times).sum();
+    let by_op: f64 = energy.ops.iter().map(|op| op.total_pj()).sum();
+    let total = energy.total.total_pj();
+    ensure(total == actions as f64 && by_op == total, || format!("{total} pJ, by operation {by_op}, for {actions}"))
+}
+
+fn gemm_macs(kind: &OpKind) -> u64 {
+    match kind {
+        OpKind::Gemm(gemm) => gemm.shape.macs(),
+        OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => 0,
+    }
+}

@@ -1,0 +1,214 @@
+//! Bytes by closed form, from shapes, formats, grids and placements alone.
+//!
+//! A plain triple loop over the blocks of each nest sees when an operand's tile changes; that, times the tile's bytes, is
+//! what must have crossed. Nothing of the simulator's command generation is used.
+
+use npusim::program::op::{OpKind, Scope};
+use npusim::program::tensor::{ProgramTensor, TensorId};
+use npusim::schedule::Placement;
+use npusim::schedule::grid::{Grid, LoopOrder};
+use npusim::schedule::nest::Nest;
+
+use crate::anchors::{Finding, Run};
+use crate::fixture::{ACCUMULATORS, DRAM, SRAM};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Level {
+    read: u64,
+    written: u64,
+}
+
+/// Anchor 3: the bytes counted at each memory are those of the operands that cross it.
+pub(crate) fn bytes_match(run: &Run) -> Finding {
+    let mut expected = [Level::default(); 3];
+    let mut pinned = Vec::new();
+    for nest in &run.schedule.nests {
+        expect_nest(run, nest, &mut pinned, &mut expected);
+    }
+    for (name, memory, expected) in
+        [("dram", DRAM, expected[0]), ("sram", SRAM, expected[1]), ("accumulators", ACCUMULATORS, expected[2])]
+    {
+        let mut counted = Level::default();
+        for op in &run.statistics.ops {
+            if let Some(traffic) = op.traffic.get(memory.0) {
+                counted.read += traffic.read.get();
+                counted.written += traffic.written.get();
+            }
+        }
+        if counted != expected {
+            return Err(format!("{name}: counted {counted:?}, expected {expected:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The axes that a tensor's rows and columns follow, as positions in (m, k, n).
+type Follows = [Option<usize>; 2];
+
+fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut [Level; 3]) {
+    let program = &run.program;
+    let grid = &nest.grid;
+    let array = &run.npu.matrix_units()[0].array;
+    let written: Vec<TensorId> = ops_of(nest).iter().map(|op| program.op(*op).kind.output()).collect();
+    let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.output());
+    let mut seen = Vec::new();
+    for op in ops_of(nest) {
+        let kind = &program.op(op).kind;
+        for (tensor, follows) in operands(kind) {
+            if seen.contains(&tensor) {
+                continue;
+            }
+            seen.push(tensor);
+            if Some(tensor) == sums {
+                // Read once by the chain.
+                levels[2].read += bytes(program.tensor(tensor));
+                continue;
+            }
+            if written.contains(&tensor) {
+                continue;
+            }
+            let stays = pinned.contains(&tensor) || run.schedule.placements[tensor.0] == Some(Placement::Resident);
+            let is_pinned_here = nest
+                .loads
+                .iter()
+                .any(|load| load.tensor == tensor && load.destination == npusim::schedule::nest::Destination::Resident);
+            if is_pinned_here {
+                pinned.push(tensor);
+            }
+            if !stays {
+                let fetched = fetched_bytes(grid, program.tensor(tensor), follows);
+                levels[0].read += fetched;
+                levels[1].written += fetched;
+            }
+            // What the unit itself reads on the chip.
+            levels[1].read += match kind {
+                OpKind::Gemm(gemm) if tensor == gemm.left => {
+                    per_tile(grid, program.tensor(tensor), follows, |tile| tile[2].div_ceil(array.columns))
+                }
+                OpKind::Gemm(_) => per_tile(grid, program.tensor(tensor), follows, |_| 1),
+                OpKind::Reduce { .. }
+                | OpKind::Quantize { .. }
+                | OpKind::Dequantize { .. }
+                | OpKind::Activate { .. } => per_output_tile(grid, program.tensor(tensor), follows),
+            };
+        }
+        let output = kind.output();
+        let tensor = program.tensor(output);
+        match kind {
+            OpKind::Gemm(gemm) => {
+                // Each k fold writes the sums, each but the first of an output tile reads them back.
+                let folds: u64 = spans(grid.k).iter().map(|length| length.div_ceil(array.rows)).sum();
+                levels[2].written += gemm.shape.m * gemm.shape.n * 4 * folds;
+                levels[2].read += gemm.shape.m * gemm.shape.n * 4 * (folds - 1);
+            }
+            OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => {
+                match run.schedule.placements[output.0] {
+                    None => {}
+                    Some(Placement::Resident) => levels[1].written += bytes(tensor),
+                    Some(Placement::Dram { .. }) => {
+                        levels[1].written += bytes(tensor);
+                        levels[1].read += bytes(tensor);
+                        levels[0].written += bytes(tensor);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ops_of(nest: &Nest) -> Vec<npusim::program::op::OpId> {
+    let chain = nest.vector.iter().flat_map(|vector| vector.steps.iter().map(|step| step.op));
+    nest.matrix.iter().map(|matrix| matrix.op).chain(chain).collect()
+}
+
+fn operands(kind: &OpKind) -> Vec<(TensorId, Follows)> {
+    let (m, k, n) = (Some(0), Some(1), Some(2));
+    let scale = |scope: Scope| match scope {
+        Scope::Tensor => [None, None],
+        Scope::Row => [m, None],
+        Scope::Column => [None, n],
+    };
+    match kind {
+        OpKind::Gemm(gemm) => vec![(gemm.left, [m, k]), (gemm.right, [k, n])],
+        OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![(*input, [m, n])],
+        OpKind::Quantize { input, scale: by, .. } => vec![(*input, [m, n]), (by.tensor, scale(by.scope))],
+        OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
+            let mut operands = vec![
+                (*input, [m, n]),
+                (left_scale.tensor, scale(left_scale.scope)),
+                (right_scale.tensor, scale(right_scale.scope)),
+            ];
+            operands.extend(bias.map(|bias| (bias, [None, n])));
+            operands
+        }
+    }
+}
+
+fn spans(blocking: npusim::shape::Blocking) -> Vec<u64> {
+    let mut left = blocking.extent();
+    let mut lengths = Vec::new();
+    while left > 0 {
+        lengths.push(left.min(blocking.block()));
+        left -= lengths[lengths.len() - 1];
+    }
+    lengths
+}
+
+/// Visits every step: block indices and lengths along (m, k, n).
+fn visit(grid: &Grid, mut step: impl FnMut([usize; 3], [u64; 3])) {
+    let lengths = [spans(grid.m), spans(grid.k), spans(grid.n)];
+    let (outer, inner) = match grid.order {
+        LoopOrder::MNK => (0, 2),
+        LoopOrder::NMK => (2, 0),
+    };
+    for a in 0..lengths[outer].len() {
+        for b in 0..lengths[inner].len() {
+            for k in 0..lengths[1].len() {
+                let mut index = [0, k, 0];
+                index[outer] = a;
+                index[inner] = b;
+                step(index, [0, 1, 2].map(|axis| lengths[axis][index[axis]]));
+            }
+        }
+    }
+}
+
+fn tile_bytes(tensor: &ProgramTensor, follows: Follows, lengths: [u64; 3]) -> u64 {
+    let rows = follows[0].map_or(tensor.shape.rows, |axis| lengths[axis]);
+    let columns = follows[1].map_or(tensor.shape.columns, |axis| lengths[axis]);
+    rows * (columns * u64::from(tensor.format.storage_bits())).div_ceil(8)
+}
+
+fn bytes(tensor: &ProgramTensor) -> u64 {
+    tile_bytes(tensor, [None, None], [0; 3])
+}
+
+/// A tile is fetched whenever it is not the one of the step before.
+fn fetched_bytes(grid: &Grid, tensor: &ProgramTensor, follows: Follows) -> u64 {
+    let mut last = None;
+    let mut sum = 0;
+    visit(grid, |index, lengths| {
+        let key = follows.map(|axis| axis.map(|axis| index[axis]));
+        if last != Some(key) {
+            sum += tile_bytes(tensor, follows, lengths);
+            last = Some(key);
+        }
+    });
+    sum
+}
+
+fn per_tile(grid: &Grid, tensor: &ProgramTensor, follows: Follows, times: impl Fn([u64; 3]) -> u64) -> u64 {
+    let mut sum = 0;
+    visit(grid, |_, lengths| sum += tile_bytes(tensor, follows, lengths) * times(lengths));
+    sum
+}
+
+fn per_output_tile(grid: &Grid, tensor: &ProgramTensor, follows: Follows) -> u64 {
+    let mut sum = 0;
+    visit(grid, |index, lengths| {
+        if index[1] == 0 {
+            sum += tile_bytes(tensor, follows, lengths);
+        }
+    });
+    sum
+}

@@ -1,0 +1,179 @@
+//! The anchors that hold the two interpreters of a schedule against things outside of both.
+//!
+//! A scheduler that loses a tile keeps timing and execution in agreement; so each is held against the workload, the
+//! un-tiled reference, closed forms of bytes, and bounds.
+
+use npusim::hardware::memory::Partitions;
+use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::report::{data::Configuration, json};
+use npusim::schedule::commands::Queue;
+use npusim::schedule::{token_run, verify};
+use npusim::scheme;
+use npusim::shape::GemmShape;
+use npusim::simulation::{Setup, simulate};
+use npusim::timing;
+use npusim::timing::observer::{CommandRecord, Observer, Unobserved};
+use npusim::units::{Bytes, Cycles, Rate};
+
+use crate::anchors::{self, Finding, Run, run};
+use crate::closed_form;
+use crate::fixture::{self, chain, dram_of, partitions_of};
+
+/// Shapes with ragged edges on every axis, single rows and columns, and a chain.
+fn cases() -> Vec<Vec<GemmShape>> {
+    vec![
+        vec![GemmShape::new(1, 1, 1)],
+        vec![GemmShape::new(8, 8, 8)],
+        vec![GemmShape::new(37, 50, 29)],
+        vec![GemmShape::new(1, 300, 40)],
+        vec![GemmShape::new(120, 24, 9)],
+        vec![GemmShape::new(33, 64, 70), GemmShape::new(33, 70, 48), GemmShape::new(33, 48, 16)],
+        vec![GemmShape::new(200, 96, 384), GemmShape::new(200, 384, 96)],
+    ]
+}
+
+/// The test accelerator, and variants that move every decision: more room, less room, slower and faster memory.
+fn machines() -> Vec<(&'static str, NpuParts)> {
+    let base = fixture::parts();
+    let mut roomy = base.clone();
+    *partitions_of(&mut roomy) = Partitions {
+        activations: Bytes(6 << 10),
+        weights: Bytes(6 << 10),
+        outputs: Bytes(6 << 10),
+        resident: Bytes(14 << 10),
+    };
+    let mut nothing_stays = base.clone();
+    partitions_of(&mut nothing_stays).resident = Bytes(0);
+    let mut slow = base.clone();
+    dram_of(&mut slow).bytes_per_cycle = Rate::try_new(3, 2).unwrap();
+    let mut fast = base.clone();
+    dram_of(&mut fast).bytes_per_cycle = Rate::whole(512).unwrap();
+    dram_of(&mut fast).latency = Cycles(0);
+    let mut serial = base.clone();
+    serial.matrix_units[0].array.double_buffered = false;
+    serial.dma.outstanding = 1;
+    serial.dma.setup = Cycles(3);
+    vec![
+        ("base", base),
+        ("roomy", roomy),
+        ("nothing stays", nothing_stays),
+        ("slow", slow),
+        ("fast", fast),
+        ("serial", serial),
+    ]
+}
+
+fn for_each_run(mut check: impl FnMut(&Run) -> Finding) {
+    for shapes in cases() {
+        for (machine, parts) in machines() {
+            for scheme in scheme::ALL {
+                let found = check(&run(parts.clone(), &shapes, *scheme));
+                found.unwrap_or_else(|wrong| panic!("{} on {machine} with {shapes:?}: {wrong}", scheme.name()));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_scheme_does_the_products_of_the_workload_and_stays_within_its_error_bound() {
+    for_each_run(anchors::workload_is_done);
+}
+
+#[test]
+fn executed_timed_and_programmed_products_are_the_same_number() {
+    for_each_run(anchors::products_agree);
+}
+
+#[test]
+fn tiled_execution_equals_the_untiled_reference_bit_for_bit() {
+    for_each_run(anchors::tiles_change_no_bit);
+}
+
+#[test]
+fn bytes_counted_are_the_bytes_of_the_operands_that_cross_each_level() {
+    for_each_run(closed_form::bytes_match);
+}
+
+#[test]
+fn no_run_is_faster_than_its_bounds_and_all_cycles_and_joules_are_accounted_for() {
+    for_each_run(anchors::time_and_energy_add_up);
+}
+
+#[test]
+fn schedules_verify_and_their_tokens_run_to_the_end() {
+    for_each_run(|run| {
+        verify::verify(&run.schedule).map_err(|error| error.to_string())?;
+        let commands = token_run::token_run(&run.schedule).map_err(|error| error.to_string())?;
+        assert_eq!(commands, run.statistics.commands);
+        Ok(())
+    });
+}
+
+#[test]
+fn with_a_fixed_schedule_a_faster_memory_is_never_slower() {
+    for shapes in cases() {
+        for scheme in scheme::ALL {
+            let base = run(fixture::parts(), &shapes, *scheme);
+            let mut last = Cycles(u64::MAX);
+            for bytes_per_cycle in [1, 2, 5, 8, 64, 4096] {
+                let mut parts = fixture::parts();
+                dram_of(&mut parts).bytes_per_cycle = Rate::whole(bytes_per_cycle).unwrap();
+                let npu = Npu::try_new(parts).unwrap();
+                let timed = timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap();
+                assert!(timed.makespan <= last, "{} {shapes:?} at {bytes_per_cycle} B/cycle", scheme.name());
+                last = timed.makespan;
+            }
+        }
+    }
+}
+
+#[test]
+fn two_runs_give_the_same_report_byte_for_byte() {
+    let npu = fixture::npu();
+    let (workload, bindings) = chain(&cases()[5], 7);
+    let report = || {
+        let setup = Setup {
+            npu: &npu,
+            workload: &workload,
+            scheme: scheme::ALL[0],
+            bindings: Some(&bindings),
+            configuration: Configuration::default(),
+            defaults: Vec::new(),
+        };
+        json::to_json(&simulate(setup, &mut Unobserved).unwrap().report)
+    };
+    let first = report();
+    assert_eq!(first, report());
+    let elsewhere = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(report)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(elsewhere.iter().all(|report| *report == first));
+}
+
+/// Watches that commands of a queue end in order and that every record is whole.
+#[derive(Default)]
+struct InOrder {
+    last: std::collections::BTreeMap<Queue, Cycles>,
+    records: u64,
+}
+
+impl Observer for InOrder {
+    fn command(&mut self, record: &CommandRecord<'_>) {
+        assert!(record.issued <= record.completed);
+        let last = self.last.entry(record.queue).or_default();
+        assert!(*last <= record.completed, "{:?} went back from {last} to {}", record.queue, record.completed);
+        *last = record.completed;
+        self.records += 1;
+    }
+}
+
+#[test]
+fn an_observer_sees_every_command_once_and_in_order_within_its_queue() {
+    for (_, parts) in machines() {
+        let run = run(parts, &cases()[6], scheme::ALL[2]);
+        let mut observer = InOrder::default();
+        timing::run(&run.program, &run.schedule, &run.npu, &mut observer).unwrap();
+        assert_eq!(observer.records, run.statistics.commands);
+    }
+}

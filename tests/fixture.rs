@@ -1,0 +1,168 @@
+//! Small accelerators and seeded workloads that several subjects share.
+
+use std::collections::BTreeMap;
+
+use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
+use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit, SystolicArray};
+use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
+use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::vector_unit::VectorUnit;
+use npusim::numerics::formats::{FP32, INT8, INT32};
+use npusim::numerics::tensor::{Elements, Tensor};
+use npusim::shape::{GemmShape, MatrixShape};
+use npusim::units::{Bytes, Cycles, Rate};
+use npusim::workload::bindings::Bindings;
+use npusim::workload::graph::Workload;
+use npusim::workload::layer::{ActivationFunction, Layer, LayerId, LayerOperation, LogicalGemm, ValueRef};
+use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
+
+pub(crate) const DRAM: MemoryId = MemoryId(0);
+pub(crate) const SRAM: MemoryId = MemoryId(1);
+pub(crate) const ACCUMULATORS: MemoryId = MemoryId(2);
+
+fn rate(units_per_cycle: u64) -> Rate {
+    Rate::whole(units_per_cycle).expect("not zero")
+}
+
+/// Parts of an accelerator with an 8x8 weight-stationary array and buffers small enough that nothing fits whole.
+pub(crate) fn parts() -> NpuParts {
+    let sram = |name: &str, capacity: u64, partitions| Memory {
+        name: name.to_owned(),
+        kind: MemoryKind::Sram(Sram {
+            capacity: Bytes(capacity),
+            read_bytes_per_cycle: rate(64),
+            write_bytes_per_cycle: rate(64),
+            partitions,
+        }),
+    };
+    let partitions =
+        Partitions { activations: Bytes(4096), weights: Bytes(4096), outputs: Bytes(4096), resident: Bytes(8192) };
+    let dram = Dram { model: "ideal", latency: Cycles(50), bytes_per_cycle: rate(8) };
+    NpuParts {
+        name: "test".to_owned(),
+        clock_hz: 1_000_000_000,
+        matrix_units: vec![MatrixUnit {
+            name: "array".to_owned(),
+            array: SystolicArray { rows: 8, columns: 8, dataflow: "weight_stationary", double_buffered: true },
+            formats: vec![FormatSupport {
+                activation: &INT8,
+                weight: &INT8,
+                accumulator: &INT32,
+                macs_per_element_per_cycle: 1,
+            }],
+            operand_memory: SRAM,
+            accumulator_memory: ACCUMULATORS,
+            launch: Cycles(0),
+        }],
+        vector_units: vec![VectorUnit {
+            name: "vector".to_owned(),
+            memory: SRAM,
+            rates: [rate(16); 5],
+            latency: Cycles(4),
+        }],
+        memories: vec![
+            Memory { name: "dram".to_owned(), kind: MemoryKind::Dram(dram) },
+            sram("sram", 32 << 10, Some(partitions)),
+            sram("accumulators", 4 << 10, None),
+        ],
+        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        energy: energy_table(1.0),
+    }
+}
+
+/// A table in which every action of the test accelerator costs `energy_pj`.
+pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
+    let actions = [
+        "mac_int8_int8",
+        "idle_mac",
+        "vector_reduce",
+        "vector_quantize",
+        "vector_dequantize",
+        "vector_add",
+        "vector_activate",
+        "read_dram",
+        "write_dram",
+        "read_sram",
+        "write_sram",
+        "read_accumulators",
+        "write_accumulators",
+    ];
+    let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
+    EnergyTable::new(actions.into_iter().map(|action| (action.to_owned(), record())).collect::<BTreeMap<_, _>>())
+}
+
+/// The accelerator of [`parts`].
+pub(crate) fn npu() -> Npu {
+    Npu::try_new(parts()).expect("the parts fit together")
+}
+
+/// The dram of some parts, to be changed before building.
+pub(crate) fn dram_of(parts: &mut NpuParts) -> &mut Dram {
+    match &mut parts.memories[DRAM.0].kind {
+        MemoryKind::Dram(dram) => dram,
+        MemoryKind::Sram(_) => unreachable!("memory 0 is the DRAM"),
+    }
+}
+
+/// The partitions of some parts, to be changed before building.
+pub(crate) fn partitions_of(parts: &mut NpuParts) -> &mut Partitions {
+    match &mut parts.memories[SRAM.0].kind {
+        MemoryKind::Sram(Sram { partitions: Some(partitions), .. }) => partitions,
+        MemoryKind::Sram(_) | MemoryKind::Dram(_) => unreachable!("memory 1 is the operand memory"),
+    }
+}
+
+/// A chain of products with a GELU after each but the last; weights, biases and input seeded, one channel in 16 of the
+/// input ten times larger.
+pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
+    let mut random = SplitMix(seed);
+    let mut tensors = Vec::new();
+    let mut values = Vec::new();
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut add = |name: String, shape: MatrixShape, outliers: bool| {
+        let columns = shape.columns;
+        let elements = (0..shape.elements())
+            .map(|index| {
+                let value = random.next_centred();
+                if outliers && (index % columns) % 16 == 3 { value * 10.0 } else { value }
+            })
+            .collect();
+        tensors.push(TensorDescription { name, shape, source: None });
+        values.push(Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).expect("one value per element")));
+        SourceTensorId(tensors.len() - 1)
+    };
+    let mut input = ValueRef::Source(add("x".to_owned(), shapes[0].left(), true));
+    for (index, shape) in shapes.iter().enumerate() {
+        let weight = add(format!("w{index}"), shape.right(), false);
+        let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
+        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
+        input = ValueRef::Layer(LayerId(layers.len() - 1));
+        if index + 1 < shapes.len() {
+            let operation =
+                LayerOperation::Activate { function: ActivationFunction::Gelu, input, shape: shape.output() };
+            layers.push(Layer { name: format!("gelu{index}"), operation, recorded_output: None });
+            input = ValueRef::Layer(LayerId(layers.len() - 1));
+        }
+    }
+    let workload = Workload::try_new("chain".to_owned(), &FP32, tensors, layers).expect("the chain's shapes agree");
+    (workload, Bindings::new(values))
+}
+
+/// The SplitMix64 generator (Steele, Lea and Flood, 2014): portable and tiny.
+pub(crate) struct SplitMix(pub(crate) u64);
+
+impl SplitMix {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A value in -1 to 1.
+    fn next_centred(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
