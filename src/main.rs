@@ -1,3 +1,7 @@
 //! The `npusim` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    npusim::cli::main()
+}

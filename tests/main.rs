@@ -3,6 +3,7 @@
 mod anchors;
 mod architecture;
 mod bites;
+mod cli;
 mod closed_form;
 mod config_files;
 mod consistency;

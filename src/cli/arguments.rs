@@ -18,6 +18,8 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Read files and report every mistake in them, without running anything.
     Check(CheckArguments),
+    /// Hold the simulator to results of other tools.
+    Validate(ValidateArguments),
     /// List what can be named: schemes, dataflows, memory models, formats, presets.
     List(ListArguments),
 }
@@ -50,6 +52,19 @@ pub(super) struct CheckArguments {
     /// Hardware and workload files; which kind each is shows from its keys.
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ValidateArguments {
+    /// Reference set; all of them where none is named.
+    #[arg(long, value_name = "NAME")]
+    pub(super) set: Vec<String>,
+    /// Other rows of the same form, instead of those that ship with the project.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(super) rows: Option<PathBuf>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

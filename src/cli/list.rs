@@ -24,6 +24,11 @@ pub(super) fn run(arguments: &ListArguments) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The first line of a file, which says what it describes.
+fn about(preset: &presets::Preset) -> &'static str {
+    preset.text().lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+}
+
 fn listing(kind: ListKind) -> (&'static str, Vec<[String; 2]>) {
     let row = |name: &str, description: &str| [name.to_owned(), description.to_owned()];
     match kind {
@@ -41,10 +46,10 @@ fn listing(kind: ListKind) -> (&'static str, Vec<[String; 2]>) {
             formats::ALL.iter().map(|format| row(format.name(), &format!("{} bits", format.storage_bits()))).collect(),
         ),
         ListKind::Hardware => {
-            ("hardware", presets::HARDWARE.iter().map(|preset| row(preset.name, preset.about())).collect())
+            ("hardware", presets::HARDWARE.iter().map(|preset| row(preset.name, about(preset))).collect())
         }
         ListKind::Workloads => {
-            ("workload", presets::WORKLOADS.iter().map(|preset| row(preset.name, preset.about())).collect())
+            ("workload", presets::WORKLOADS.iter().map(|preset| row(preset.name, about(preset))).collect())
         }
     }
 }

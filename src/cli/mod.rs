@@ -9,6 +9,7 @@ mod inputs;
 mod list;
 mod run;
 mod table;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ use clap::Parser;
 
 use crate::config::diagnostics::ConfigError;
 use crate::simulation::SimulationError;
+use crate::validate::ValidateError;
 use arguments::{Arguments, Command};
 
 /// Runs the command line of this process.
@@ -25,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
     };
     match outcome {
         Ok(status) => status,
@@ -44,9 +47,45 @@ enum CliError {
     /// A stage of the simulation refused.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// A reference set could not be run.
+    #[error("{}", with_causes(.0))]
+    Validate(#[from] ValidateError),
     /// A name on the command line is unknown.
-    #[error("{0}")]
-    UnknownName(String),
+    #[error("there is no {kind} called \"{given}\"{}\n   there are: {}", did_you_mean(.nearest.as_deref()), .known.join(", "))]
+    UnknownName {
+        /// Kind of thing.
+        kind: &'static str,
+        /// What was given.
+        given: String,
+        /// The nearest name, if any is near.
+        nearest: Option<String>,
+        /// Every name.
+        known: Vec<String>,
+    },
+}
+
+impl CliError {
+    fn unknown(kind: &'static str, given: &str, nearest: Option<&str>, known: &[&str]) -> CliError {
+        CliError::UnknownName {
+            kind,
+            given: given.to_owned(),
+            nearest: nearest.map(str::to_owned),
+            known: known.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default()
+}
+
+/// An error with the errors that caused it, on one line each.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    std::iter::once(error.to_string())
+        .chain(causes.map(ToString::to_string))
+        .collect::<Vec<_>>()
+        .join("\n   caused by: ")
 }
 
 #[allow(clippy::print_stdout, reason = "the command line is where results are printed")]

@@ -1,12 +1,12 @@
-//! Tables for the terminal.
+//! Tables for the terminal, in the form that Markdown understands too.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 
 /// A table with right-aligned figures; the first column holds names.
 pub(super) fn table<H: AsRef<str>, R: AsRef<[String]>>(headings: &[H], rows: &[R]) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(AsRef::as_ref));
     for row in rows {
         let cells = row.as_ref().iter().enumerate().map(|(column, text)| {

@@ -15,8 +15,8 @@ use crate::program::Program;
 use crate::program::tensor::TensorId;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{CommandStream, Queue, Work};
+use crate::schedule::counter::NestId;
 use crate::schedule::grid::Tile;
-use crate::schedule::nest::NestId;
 use crate::shape::Span;
 use crate::workload::bindings::Bindings;
 

@@ -163,7 +163,7 @@ impl Context<'_> {
             cycles: (end - start).get(),
             attributed_cycles: sum(|path| path.attributed_cycles),
             compute_cycles: ops.iter().map(|index| of(index).compute.get()).sum(),
-            stall_cycles: stall_map(ops.iter().map(|index| &of(index).stalls)),
+            stall_cycles: stall_map(self.leading_ops(&ops).map(|index| &of(&index).stalls)),
             macs: sum(|path| path.macs),
             issued_macs: sum(|path| path.issued_macs),
             dram_read_bytes: sum(|path| path.dram_read_bytes),
@@ -191,6 +191,14 @@ impl Context<'_> {
             dram_write_bytes: traffic.write_bytes,
             energy_pj: ops.iter().map(|index| EnergyBreakdown::total_pj(&self.energy.ops[*index])).sum(),
         }
+    }
+
+    /// The operations whose stalls are the layer's: its products, or all of them where it has none. What else runs beside a
+    /// product waits for it as a matter of course.
+    fn leading_ops<'b>(&'b self, ops: &'b [usize]) -> impl Iterator<Item = usize> + 'b {
+        let is_product = |index: usize| matches!(self.program.ops[index].kind, OpKind::Gemm(_));
+        let has_product = ops.iter().any(|index| is_product(*index));
+        ops.iter().copied().filter(move |index| !has_product || is_product(*index))
     }
 
     /// Bytes of the constants that these operations read: whatever is given before the run, activations aside.

@@ -148,7 +148,7 @@ pub struct LayerReport {
     pub attributed_cycles: u64,
     /// Cycles of its matrix work without any stall.
     pub compute_cycles: u64,
-    /// Cycles in which its compute commands could not start, by cause.
+    /// Cycles in which its matrix commands (or, without a product, its vector commands) could not start, by cause.
     pub stall_cycles: BTreeMap<String, u64>,
     /// Useful multiply-accumulates.
     pub macs: u64,

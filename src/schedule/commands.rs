@@ -10,10 +10,10 @@ use crate::hardware::vector_unit::VectorUnitId;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
 use crate::schedule::Schedule;
-use crate::schedule::counter::{Moment, Signal, Signals, Wait, Waits};
+use crate::schedule::counter::{Moment, NestId, Signal, Signals, Wait, Waits};
 use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, Nest, NestId, Output, Read, Reader, Storage, TileMap,
+    Access, CreditPool, Destination, DmaQueue, Load, Nest, Output, Read, Reader, Storage, TileMap,
 };
 use crate::shape::Span;
 

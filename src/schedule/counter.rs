@@ -7,7 +7,10 @@ use arrayvec::ArrayVec;
 
 use crate::hardware::memory::MemoryId;
 use crate::program::tensor::TensorId;
-use crate::schedule::nest::NestId;
+
+/// Index of a nest in [`Schedule::nests`](crate::schedule::Schedule::nests), which are in program order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NestId(pub usize);
 
 /// Index of a counter in [`Schedule::counters`](crate::schedule::Schedule::counters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

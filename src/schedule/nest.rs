@@ -13,10 +13,6 @@ use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::shape::{MatrixShape, Span};
 use crate::units::Bytes;
 
-/// Index of a nest in [`Schedule::nests`](crate::schedule::Schedule::nests), which are in program order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NestId(pub usize);
-
 /// A nest.
 #[derive(Clone, Debug)]
 pub struct Nest {

@@ -11,11 +11,11 @@ use crate::program::op::{Gemm, OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::AccumulationPlan;
 use crate::schedule::commands::Queue;
-use crate::schedule::counter::{Counter, CounterId, PartitionId, PartitionRole, Wait};
+use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
 use crate::schedule::grid::{Grid, LoopOrder};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, NestId, Output, Read, Reader, Storage, TileMap,
+    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
     VectorStep, VectorWork,
 };
 use crate::schedule::residency::Residents;

@@ -151,10 +151,11 @@ pub enum ValidateError {
 #[cfg(test)]
 mod tests {
     use super::{ALL, ValidateError, by_name, run, shipped_rows};
+    use std::path::PathBuf;
 
     #[test]
     fn the_shipped_rows_of_every_set_meet_their_bars() {
-        let report = run(ALL, None).unwrap();
+        let report = run(ALL, None, &[PathBuf::from(env!("CARGO_MANIFEST_DIR"))]).unwrap();
         assert!(report.passes(), "{report}");
         assert!(report.sets.iter().all(|row| row.pass.is_none() || row.compared > 0), "{report}");
     }
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_nowhere_are_an_error_with_the_remedy() {
-        let refused = shipped_rows("no-such-set").unwrap_err();
+        let refused = shipped_rows("no-such-set", &[PathBuf::from(".")]).unwrap_err();
         assert!(matches!(&refused, ValidateError::RowsNotFound { set, .. } if set == "no-such-set"));
         assert!(refused.to_string().contains("--rows"));
     }
