@@ -34,8 +34,9 @@ const ZERO_POINT: u8 = 128;
 /// Rows of A that are converted and multiplied at a time; the crate blocks rows by as many.
 const BLOCK_ROWS: usize = 64;
 
-/// Smaller products do not repay the hand-over to another thread (3 microseconds, 0.1 milliseconds when it sleeps).
-const SMALLEST_MACS: usize = 1 << 23;
+/// Our own kernel does this in 0.15 milliseconds. The hand-over to another thread takes 3 microseconds, but 0.1
+/// milliseconds when that thread sleeps: so much must be there for the faster kernel to win in either case.
+const SMALLEST_MACS: usize = 1 << 22;
 
 /// Below these the tile of the kernel, 8 rows x 32 columns, or the conversion of A and C is mostly overhead.
 const FEWEST_ROWS: usize = 8;
@@ -44,7 +45,7 @@ const SMALLEST_DEPTH: usize = 64;
 
 /// Panels are packed once this many rows have been multiplied by their block. Packing costs about what our own kernel
 /// takes for so many rows, so at worst the two together take twice what the better choice would have taken.
-const ROWS_THAT_REPAY_PACKING: usize = 64;
+const ROWS_THAT_REPAY_PACKING: usize = 24;
 
 /// `C += A x B` modulo 2^32, or `false` with nothing done when our own kernel is to do it. The shapes make a product.
 pub(super) fn multiply_accumulate(a: Matrix<'_, i8>, b: PackedBlock<'_>, c: &mut MatrixMut<'_, i32>) -> bool {
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_walk_over_tiles_gives_the_product_of_our_own_kernel_on_any_number_of_threads() {
-        let (m, k, n) = (96, 2048, 384);
+        let (m, k, n) = (48, 2048, 768);
         let (a, b) = (bytes(m * k, 3), bytes(k * n, 4));
         let (a, b) = (Matrix::dense(&a, m, k).unwrap(), Matrix::dense(&b, k, n).unwrap());
         let packed = prepare(b);
@@ -318,28 +319,23 @@ mod tests {
             let mut sums = vec![0; m * n];
             let mut view = MatrixMut::dense(&mut sums, m, n).unwrap();
             let mut done = 0;
-            for (i, j, p) in
-                [0, 32, 64].into_iter().flat_map(|i| [(i, 0, 0), (i, 0, 1024), (i, 192, 0), (i, 192, 1024)])
-            {
-                let (rows, columns, depth) = (i..i + 32, j..j + 192, p..p + 1024);
-                // 6 million multiply-accumulates: below what is worth it, so the kernel is called past that check.
-                let (left, right) =
-                    (a.block(rows.clone(), depth.clone()).unwrap(), packed.block(depth, columns.clone()).unwrap());
-                let mut c = view.block(rows, columns).unwrap();
-                let panels = Engine::with(|engine| PanelStore::panels(&right, 32, engine)).flatten();
-                match panels {
-                    Some(panels) => {
-                        Engine::with(|engine| engine.run(|executor| add_product(executor, left, &panels, &mut c)));
-                        done += 1;
+            for i in [0, 16, 32] {
+                for (j, p) in [(0, 0), (0, 1024), (384, 0), (384, 1024)] {
+                    let (rows, columns, depth) = (i..i + 16, j..j + 384, p..p + 1024);
+                    let left = a.block(rows.clone(), depth.clone()).unwrap();
+                    let right = packed.block(depth, columns.clone()).unwrap();
+                    let mut c = view.block(rows, columns).unwrap();
+                    match multiply_accumulate(left, right, &mut c) {
+                        true => done += 1,
+                        false => multiply_accumulate_with(InstructionSet::widest(), left, right, c).unwrap(),
                     }
-                    None => multiply_accumulate_with(InstructionSet::widest(), left, right, c).unwrap(),
                 }
             }
             (sums, done)
         };
         let (sums, done) = walk();
         assert_eq!(sums, expected);
-        // Each of the four blocks of B is packed when its second tile of 32 rows makes 64, and serves two of three tiles.
+        // Each of the four blocks of B is packed when its second tile of 16 rows makes 32, and serves two of three tiles.
         assert_eq!(done, if Engine::try_new().is_some() { 8 } else { 0 });
         for threads in [1, 2, 3] {
             let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -365,8 +361,8 @@ mod tests {
 
     #[test]
     fn small_flat_and_too_deep_products_are_left_to_our_own_kernel() {
-        assert!(is_worthwhile(64, (2048, 64)));
-        assert!(!is_worthwhile(63, (2048, 64)), "one row short of 2^23 multiply-accumulates");
+        assert!(is_worthwhile(32, (2048, 64)));
+        assert!(!is_worthwhile(31, (2048, 64)), "one row short of 2^22 multiply-accumulates");
         assert!(!is_worthwhile(7, (4096, 4096)));
         assert!(!is_worthwhile(4096, (4096, 31)));
         assert!(!is_worthwhile(4096, (63, 4096)));
