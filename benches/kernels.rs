@@ -14,8 +14,8 @@
 //! | onnxruntime 1.31.1 as it comes, on AMX | 1011, 956 | 434, 412 |
 //! | this crate without the `vnni` feature | 29, 28 | 26, 26 |
 //!
-//! So with B packed we reach 0.80 of onnxruntime on the same instructions, and 0.24 of it on AMX, which needs intrinsics
-//! that stable Rust does not have. AMX was refused by answering `arch_prctl(ARCH_REQ_XCOMP_PERM)` with an error.
+//! So with B packed we reach 0.7 to 0.8 of onnxruntime on the same instructions, over several such minutes, and 0.23 to
+//! 0.25 of it on AMX, which needs intrinsics that stable Rust does not have. AMX was refused by answering `arch_prctl(ARCH_REQ_XCOMP_PERM)` with an error.
 
 #![allow(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
