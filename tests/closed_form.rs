@@ -213,7 +213,7 @@ fn tile_bytes(tensor: &ProgramTensor, follows: Follows, lengths: [u64; 3]) -> u6
     let [rows, columns] = follows.axes;
     let rows = rows.map_or(tensor.shape.rows, |axis| lengths[axis]);
     let columns = columns.map_or(tensor.shape.columns, |axis| lengths[axis].div_ceil(follows.block));
-    rows * (columns * u64::from(tensor.format.storage_bits())).div_ceil(8)
+    rows * (columns * tensor.counted_bits()).div_ceil(8)
 }
 
 fn bytes(tensor: &ProgramTensor) -> u64 {

@@ -307,7 +307,7 @@ impl<'a> Planner<'a> {
             Some(Placement::Dram { base }) => base,
             Some(Placement::Resident) | None => 0,
         };
-        Storage { shape: described.shape, element_bits: u64::from(described.format.storage_bits()), base }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), base }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {

@@ -71,6 +71,7 @@ impl<'a> Lowering<'a> {
             format: &formats::FP32,
             origin: Origin::Source(id),
             recorded: None,
+            is_counted: true,
         });
         self.sources[id.0] = Some(tensor);
         tensor
@@ -121,9 +122,11 @@ impl<'a> Lowering<'a> {
         input: TensorId,
         format: &'static BlockFormat,
         tensor_scale: Option<Scale>,
+        counts_scale_bytes: bool,
     ) -> GemmOperand {
         let names = ["x_codes", "x_block_scales"];
         let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns), tensor_scale, names);
+        self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.push(layer, Path::Quantization, kind);
         operand
@@ -135,6 +138,7 @@ impl<'a> Lowering<'a> {
         layer: LayerId,
         weight: SourceTensorId,
         format: &'static BlockFormat,
+        counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
         let input = self.source(weight);
         let tensor_scale = format
@@ -142,9 +146,16 @@ impl<'a> Lowering<'a> {
             .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
         let names = ["w_codes", "w_block_scales"];
         let kind = self.block_quantization(layer, input, (format, BlockAxis::Rows), tensor_scale, names);
+        self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.program.preparation.push(Op { layer, path: Path::Quantization, kind });
         (operand, tensor_scale)
+    }
+
+    fn set_counted(&mut self, kind: &OpKind, counts_scale_bytes: bool) {
+        if let OpKind::QuantizeBlocks { scales, .. } = kind {
+            self.program.tensors[scales.0].is_counted = counts_scale_bytes;
+        }
     }
 
     fn block_quantization(
@@ -223,7 +234,7 @@ impl<'a> Lowering<'a> {
         origin: Origin,
     ) -> TensorId {
         let name = format!("{}.{role}", self.workload.layer(layer).name);
-        self.program.add_tensor(ProgramTensor { name, shape, format, origin, recorded: None })
+        self.program.add_tensor(ProgramTensor { name, shape, format, origin, recorded: None, is_counted: true })
     }
 }
 

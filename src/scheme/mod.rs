@@ -14,12 +14,12 @@ use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// How a family of schemes turns matrix products into operations.
-pub trait Scheme: Sync + std::fmt::Debug {
-    /// Name in files and on the command line.
-    fn name(&self) -> &'static str;
+pub trait Scheme: Send + Sync + std::fmt::Debug {
+    /// Name in files, reports and on the command line.
+    fn name(&self) -> &str;
 
     /// One sentence for `npusim list`.
-    fn description(&self) -> &'static str;
+    fn description(&self) -> &str;
 
     /// Lowers one matrix product and returns its real-valued output.
     fn lower_gemm(
