@@ -1,7 +1,7 @@
 //! The anchors, as checks that say what is wrong: `consistency` asks that they hold, `bites` that they do not.
 
 use npusim::energy;
-use npusim::execute;
+use npusim::execute::{self, Granularity};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::program::Program;
 use npusim::program::op::OpKind;
@@ -58,7 +58,8 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Finding {
 pub(crate) fn workload_is_done(run: &Run) -> Finding {
     let program: u64 = run.program.ops.iter().map(|op| gemm_macs(&op.kind)).sum();
     ensure(program == run.workload.macs(), || format!("{program} products instead of {}", run.workload.macs()))?;
-    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings, Granularity::Tiles)
+        .map_err(|error| error.to_string())?;
     let real = real::evaluate(&run.workload, &run.bindings).map_err(|error| error.to_string())?;
     // Each layer starts from the previous one's rounded output, so errors of a chain add up; a layer that was forgotten
     // would still be far outside.
@@ -92,7 +93,8 @@ pub(crate) fn workload_is_done(run: &Run) -> Finding {
 
 /// Anchor 1: products executed, timed and programmed are the same number, operation by operation.
 pub(crate) fn products_agree(run: &Run) -> Finding {
-    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings, Granularity::Tiles)
+        .map_err(|error| error.to_string())?;
     for (index, op) in run.program.ops.iter().enumerate() {
         let expected = gemm_macs(&op.kind);
         let (executed, timed) = (execution.macs()[index], run.statistics.ops[index].macs);
@@ -104,11 +106,16 @@ pub(crate) fn products_agree(run: &Run) -> Finding {
 
 /// Anchor 2: tiled execution equals the un-tiled reference bit for bit, every tensor.
 pub(crate) fn tiles_change_no_bit(run: &Run) -> Finding {
-    let execution = execute::run(&run.program, &run.schedule, &run.bindings).map_err(|error| error.to_string())?;
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings, Granularity::Tiles)
+        .map_err(|error| error.to_string())?;
+    let at_once = execute::run(&run.program, &run.schedule, &run.bindings, Granularity::Products);
+    let at_once = at_once.map_err(|error| error.to_string())?;
     let reference = untiled::evaluate(&run.program, &run.schedule.accumulation, &run.bindings);
     for (index, tensor) in run.program.tensors.iter().enumerate() {
         let equal = execution.tensor(TensorId(index)) == reference[index].as_ref();
         ensure(equal, || format!("{} differs", tensor.name))?;
+        let same = execution.tensor(TensorId(index)) == at_once.tensor(TensorId(index));
+        ensure(same, || format!("{} differs when products are computed at once", tensor.name))?;
     }
     Ok(())
 }

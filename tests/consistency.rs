@@ -30,7 +30,7 @@ fn cases() -> Vec<Vec<GemmShape>> {
         vec![GemmShape::new(1, 300, 40)],
         vec![GemmShape::new(120, 24, 9)],
         vec![GemmShape::new(33, 64, 70), GemmShape::new(33, 70, 48), GemmShape::new(33, 48, 16)],
-        vec![GemmShape::new(200, 96, 384), GemmShape::new(200, 384, 96)],
+        vec![GemmShape::new(72, 96, 160), GemmShape::new(72, 160, 96)],
     ]
 }
 

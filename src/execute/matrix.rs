@@ -51,6 +51,14 @@ impl MatrixExecutor {
         MatrixExecutor { gemm: gemm.clone(), arithmetic }
     }
 
+    /// Whether the order of tiles cannot change a bit.
+    pub(super) fn is_order_free(&self) -> bool {
+        match self.arithmetic {
+            Arithmetic::Integer { .. } => true,
+            Arithmetic::Float { .. } => false,
+        }
+    }
+
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
         match &mut self.arithmetic {
