@@ -162,7 +162,7 @@ fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_en
         document.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
     }
     let npu = npu(&document).unwrap();
-    assert_eq!(npu.matrix_units()[0].array.rows, 16);
+    assert_eq!(npu.matrix_units()[0].array.processing_elements(), 16 * 32);
     assert_eq!(npu.sram(npu.dma().to).partitions.unwrap().resident, Bytes(64 * 1024));
     assert!(npu.energy().records().any(|(key, record)| key == "read_sram" && record.energy_pj == 10.0));
 }

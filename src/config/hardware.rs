@@ -1,33 +1,28 @@
 //! Hardware files: an accelerator as written, into an [`Npu`].
 //!
 //! Ranges are wide, but chosen so that no count can overflow 64 bits for any workload that
-//! [`workload`](crate::config::workload) accepts: an array has at most 2^24 multipliers and works through at most 2^16
-//! of K at once, so a product of `m x k x n` occupies at most `(m)(k + 2^16)(n + 2^16)` multiplier cycles, and there the
-//! last terms are bound by the 2^24.
+//! [`workload`](crate::config::workload) accepts: an array works on at most 2^24 products at once, and on at most 2^16
+//! indices of an axis. Padded to that, a product of `m x k x n` takes at most `(m + a)(k + b)(n + c)` multiplier cycles,
+//! which is `mkn` and at most 2^16 times the elements of its three matrices, and terms bound by the 2^24.
 
 use serde::Deserialize;
 
-use crate::config::checks::{exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{cycles, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::energy::{self, EnergyFile};
 use crate::config::field::Field;
+use crate::config::matrix_units::{self, MatrixUnitFile};
 use crate::config::placed::{List, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
-use crate::dataflow;
-use crate::hardware::matrix_unit::{FormatSupport, MatrixUnit, SystolicArray};
 use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
 use crate::memory;
-use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
-use crate::units::{Bytes, Cycles, Rate};
+use crate::units::{Bytes, Rate};
 
-const MOST_CYCLES: u64 = 1_000_000;
-const MOST_MULTIPLIERS: u64 = 1 << 24;
-const MOST_DEPTH: u64 = 1 << 16;
 const LARGEST_MEMORY: Bytes = Bytes(1 << 40);
 
 #[derive(Deserialize)]
@@ -39,32 +34,6 @@ struct HardwareFile {
     memories: List<Placed<MemoryFile>>,
     dma: Placed<DmaFile>,
     energy: Placed<EnergyFile>,
-}
-
-#[derive(Deserialize)]
-struct MatrixUnitFile {
-    name: Field<String>,
-    systolic_array: Option<Placed<SystolicArrayFile>>,
-    formats: List<Placed<FormatFile>>,
-    operand_memory: Field<String>,
-    accumulator_memory: Field<String>,
-    launch_cycles: Field<u64>,
-}
-
-#[derive(Deserialize)]
-struct SystolicArrayFile {
-    rows: Field<u64>,
-    columns: Field<u64>,
-    dataflow: Field<String>,
-    double_buffered: Field<bool>,
-}
-
-#[derive(Deserialize)]
-struct FormatFile {
-    activation: Field<String>,
-    weight: Field<String>,
-    accumulator: Field<String>,
-    macs_per_element_per_cycle: Field<u64>,
 }
 
 #[derive(Deserialize)]
@@ -146,7 +115,7 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let matrix_units = problems.take(file.matrix_units.at_least_one()).unwrap_or_default();
     let matrix_units = matrix_units
         .iter()
-        .filter_map(|unit| problems.take(resolve_matrix_unit(unit, &memory_names, defaults)))
+        .filter_map(|unit| problems.take(matrix_units::resolve(unit, &memory_names, defaults)))
         .collect();
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
     let vector_units =
@@ -216,77 +185,6 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
     })
 }
 
-fn resolve_matrix_unit(
-    unit: &Placed<MatrixUnitFile>,
-    memories: &[(String, MemoryId)],
-    defaults: &mut Defaults,
-) -> Result<MatrixUnit, Diagnostic> {
-    exactly_one(unit, &[("systolic_array", place_of(&unit.systolic_array))])?;
-    let array = unit.systolic_array.as_ref().expect("exactly one was given");
-    let resolved = SystolicArray {
-        rows: array.rows.required().in_range(1..=65_536)?,
-        columns: array.columns.required().in_range(1..=65_536)?,
-        dataflow: array.dataflow.required().one_of(&dataflows())?,
-        double_buffered: array.double_buffered.required().boolean()?,
-    };
-    let mut formats: Vec<FormatSupport> = Vec::new();
-    for file in unit.formats.at_least_one()? {
-        let format = resolve_format(file, defaults)?;
-        let (rows, per_element) = (resolved.rows, format.macs_per_element_per_cycle);
-        let multipliers = resolved.processing_elements() * per_element;
-        if multipliers > MOST_MULTIPLIERS || rows * per_element > MOST_DEPTH {
-            return Err(array
-                .problem(format!(
-                    "the array does {multipliers} multiply-accumulates a cycle, {} of them along K",
-                    rows * per_element
-                ))
-                .note(format!("allowed: up to {MOST_MULTIPLIERS}, and up to {MOST_DEPTH} along K")));
-        }
-        if formats.iter().any(|known| (known.activation, known.weight) == (format.activation, format.weight)) {
-            return Err(file.problem(format!("{} x {} is listed twice", format.activation, format.weight)));
-        }
-        formats.push(format);
-    }
-    Ok(MatrixUnit {
-        name: plain_name(&unit.name)?,
-        array: resolved,
-        formats,
-        operand_memory: unit.operand_memory.required().one_of(memories)?,
-        accumulator_memory: unit.accumulator_memory.required().one_of(memories)?,
-        launch: cycles(&unit.launch_cycles)?,
-    })
-}
-
-fn resolve_format(file: &FormatFile, defaults: &mut Defaults) -> Result<FormatSupport, Diagnostic> {
-    let named: Vec<(&str, &'static ElementFormat)> = FORMATS.iter().map(|format| (format.name(), *format)).collect();
-    let operands = |format: &&(&str, &ElementFormat)| !matches!(format.1.kind(), ElementKind::Scale { .. });
-    let operands: Vec<_> = named.iter().filter(operands).copied().collect();
-    let activation = file.activation.required().one_of(&operands)?;
-    let weight = file.weight.required().one_of(&operands)?;
-    let product_bits = activation.storage_bits() + weight.storage_bits();
-    let holds_sums = |format: &ElementFormat| match format.kind() {
-        ElementKind::Integer { signed } => {
-            let exact = activation.is_integer() && weight.is_integer();
-            exact && signed && format.storage_bits() >= product_bits
-        }
-        ElementKind::Float { .. } => {
-            let exact = activation.is_integer() && weight.is_integer();
-            !exact && format.storage_bits() >= activation.storage_bits().max(weight.storage_bits()).max(16)
-        }
-        ElementKind::Scale { .. } => false,
-    };
-    let accumulators: Vec<_> = named.iter().filter(|(_, format)| holds_sums(format)).copied().collect();
-    Ok(FormatSupport {
-        activation,
-        weight,
-        accumulator: file.accumulator.required().one_of(&accumulators)?,
-        macs_per_element_per_cycle: file
-            .macs_per_element_per_cycle
-            .or_default(1, "one multiplier in each processing element", defaults)
-            .in_range(1..=64)?,
-    })
-}
-
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
@@ -320,18 +218,9 @@ fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngi
     })
 }
 
-/// The registered dataflows by name.
-fn dataflows() -> Vec<(&'static str, &'static str)> {
-    dataflow::ALL.iter().map(|dataflow| (dataflow.name(), dataflow.name())).collect()
-}
-
 /// The registered memory models by name.
 fn memory_models() -> Vec<(&'static str, &'static str)> {
     memory::ALL.iter().map(|model| (model.name(), model.name())).collect()
-}
-
-fn cycles(field: &Field<u64>) -> Result<Cycles, Diagnostic> {
-    field.required().in_range(0..=MOST_CYCLES).map(Cycles)
 }
 
 fn capacity(field: &Field<Bytes>) -> Result<Bytes, Diagnostic> {

@@ -3,7 +3,7 @@
 //! It knows the bounds that overlap (compute, vector, off-chip bytes) and the two ends that do not (first tiles in, last
 //! tile out). Timing measures; this only ranks.
 
-use crate::dataflow;
+use crate::dataflow::{self, TileWork};
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid, Tile};
 use crate::schedule::nest::{Destination, Load, Nest, Storage, TileMap};
@@ -63,18 +63,18 @@ pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
     rows * row_bytes
 }
 
-/// Cycles of the matrix unit: folds at their steady period, skew and first load aside.
+/// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline and ports aside.
 pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
-    let unit = npu.matrix_unit(matrix.unit);
-    let array = &unit.array;
-    let dataflow =
-        dataflow::by_name(array.dataflow).expect("configuration resolves dataflows by their registered name");
-    let depth = array.rows * matrix.macs_per_element_per_cycle;
-    let streamed = sum_over_blocks(grid.m, |m| dataflow.steady_period(array, m));
-    let k_folds = sum_over_blocks(grid.k, |k| k.div_ceil(depth));
-    let n_folds = sum_over_blocks(grid.n, |n| n.div_ceil(array.columns));
-    Cycles(streamed * k_folds * n_folds)
+    let array = &npu.matrix_unit(matrix.unit).array;
+    let dataflow = dataflow::of(array);
+    let tile = |m, k, n| {
+        let tile = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
+        dataflow.steady_cycles(array, &tile)
+    };
+    let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
+    let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
+    Cycles(sum_over_blocks(grid.m, over_k))
 }
 
 /// Cycles of the vector unit, ports aside.
