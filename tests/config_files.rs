@@ -151,6 +151,43 @@ fn every_scalar_of_a_shipped_file_can_be_overridden_by_its_path() {
     }
 }
 
+/// Whatever a user writes in the place of any value, the answer is a model or an error that cites something.
+#[test]
+fn no_value_in_any_place_makes_a_resolver_panic() {
+    const VALUES: [&str; 14] = [
+        "~",
+        "0",
+        "-1",
+        "1",
+        "4194304",
+        "18446744073709551615",
+        "1e999",
+        ".nan",
+        "1/3",
+        "1 TiB",
+        "x",
+        "[]",
+        "[7, 7]",
+        "{ name: x }",
+    ];
+    let check = |document: &Document, resolve: &dyn Fn(&Document) -> Result<(), ConfigError>| {
+        let mut refused = 0;
+        scalars(document.root(), "", &mut |path, _| {
+            for value in VALUES {
+                let mut overridden = document.clone();
+                overridden.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
+                if let Err(error) = resolve(&overridden) {
+                    refused += 1;
+                    assert!(!error.diagnostics().is_empty(), "{path}={value}: {error}");
+                }
+            }
+        });
+        assert!(refused > 0);
+    };
+    check(&presets::open_hardware("edge-int8").unwrap(), &|document| npu(document).map(drop));
+    check(&presets::open_workload("minilm-layer").unwrap(), &|document| workload::resolve(document).map(drop));
+}
+
 #[test]
 fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_energy_table() {
     let mut document = presets::open_hardware("edge-int8").unwrap();
@@ -165,6 +202,23 @@ fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_en
     assert_eq!(npu.matrix_units()[0].array.processing_elements(), 16 * 32);
     assert_eq!(npu.sram(npu.dma().to).partitions.unwrap().resident, Bytes(64 * 1024));
     assert!(npu.energy().records().any(|(key, record)| key == "read_sram" && record.energy_pj == 10.0));
+}
+
+#[test]
+fn a_flag_that_makes_parts_disagree_is_cited_although_its_value_alone_would_do() {
+    for (path, value, words) in [
+        // 256 + 256 + 128 + 1024 KiB in 1 MiB, and 1 MiB in 512 KiB.
+        ("memories.sram.sram.partitions.resident", "1 MiB", "the partitions of `sram` take 1703936 bytes"),
+        ("memories.sram.sram.capacity", "512 KiB", "the partitions of `sram` take 1048576 bytes, but it holds 524288"),
+        ("matrix_units.main.operand_memory", "accumulators", "`main` needs an on-chip memory with partitions"),
+    ] {
+        let mut document = presets::open_hardware("edge-int8").unwrap();
+        let flag = format!("--set {path}={value}");
+        document.apply(path, value, &Place::flag(flag.as_str())).unwrap();
+        let error = npu(&document).unwrap_err();
+        assert_eq!(error.diagnostics()[0].place().to_string(), flag, "{error}");
+        assert!(error.diagnostics()[0].message().starts_with(words), "{error}");
+    }
 }
 
 #[test]
@@ -202,4 +256,121 @@ fn the_values_of_a_built_in_workload_are_refused_with_the_way_to_them() {
     assert_eq!(diagnostic.message(), "the tensor values of a built-in workload are not part of the program");
     assert_eq!(diagnostic.path().to_string(), "tensors[0].safetensors");
     assert!(diagnostic.place().to_string().starts_with("<built-in minilm-layer>:"));
+}
+
+/// Each wrong file of `tests/cases/errors` with the line and column of its mistake and the words that name it, worked
+/// out by hand from the file.
+///
+/// The alias bomb: list `a` makes 11 nodes with itself, `b` 111, `c` 1111, `d` 11111. An anchor keeps its list and an
+/// alias copies one: 11 + (110 + 111) + (1110 + 1111) + (11110 + 11111) = 24674 nodes up to `d`. Six aliases of `d` make
+/// that 91340, the seventh 102451: it stands in column 8 + 6 x 4.
+///
+/// The tensor files in `data` are written byte by byte after the safetensors format (eight bytes of header length, a JSON
+/// header, the data): `small` is right, the others are named for what is wrong.
+const CASES: &[(&str, usize, usize, &str)] = &[
+    ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
+    ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
+    ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_duplicate_key", 5, 32, "the key \"rows\" is given twice"),
+    ("hardware_duplicate_name", 25, 11, "the name \"sram\" is used twice"),
+    ("hardware_empty_list", 3, 15, "the list is empty; at least one item is expected"),
+    ("hardware_energy_table_missing", 28, 9, "the energy table tests/cases/errors/energy/none.yaml cannot be read"),
+    ("hardware_energy_without_a_figure", 25, 11, "the energy table has no figure for read_sums, write_sums"),
+    ("hardware_format_listed_twice", 8, 9, "int8 x int8 is listed twice"),
+    ("hardware_huge", 21, 17, "\"2 TiB\" is out of range"),
+    ("hardware_list_for_a_mapping", 28, 3, "this is a list of 1 item; a mapping is expected here"),
+    ("hardware_memory_of_the_wrong_kind", 9, 25, "`main` needs an on-chip memory without partitions"),
+    ("hardware_memory_that_nothing_fills", 13, 13, "`vector` has `scratch` as its memory, but the DMA engine fills"),
+    ("hardware_missing_key", 5, 21, "the key \"columns\" is missing"),
+    ("hardware_narrow_accumulator", 7, 56, "\"int8\" is not known here"),
+    ("hardware_negative", 18, 43, "-100 is negative"),
+    ("hardware_no_variant", 17, 5, "one of these keys is missing: dram, sram"),
+    ("hardware_not_a_number", 18, 65, "\".nan\" is not a rate"),
+    // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
+    ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    ("hardware_several_documents", 11, 1, "a second document starts here; a file holds exactly one"),
+    ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
+    ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
+    ("hardware_two_variants", 19, 11, "these keys exclude one another: dram, sram"),
+    ("hardware_unknown_dataflow", 5, 54, "\"weigth_stationary\" is not known here"),
+    ("hardware_unknown_format", 7, 37, "\"int7\" is not known here"),
+    ("hardware_unknown_key", 10, 5, "unknown key \"launch_cylces\""),
+    ("hardware_unknown_memory", 8, 21, "\"srma\" is not known here"),
+    ("hardware_unprintable_name", 4, 11, "\"ma\\tin\" is not a name of at most 100 letters, digits"),
+    ("hardware_zero", 5, 29, "0 is out of range"),
+    ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
+    ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
+    ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
+    ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
+    ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
+    ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
+    ("workload_entry_without_a_file", 6, 35, "an entry is given, but no file"),
+    ("workload_file_of_another_kind", 5, 44, "tests/cases/errors/data/text.safetensors is not a safetensors file"),
+    ("workload_integer_values", 5, 13, "the entry \"w\" of tests/cases/errors/data/integers.safetensors holds I64"),
+    ("workload_layer_for_a_weight", 9, 31, "this is a layer; the name of a tensor is expected here"),
+    ("workload_missing_entry", 5, 75, "tests/cases/errors/data/small.safetensors has no entry \"ww\""),
+    ("workload_missing_file", 5, 44, "the file tests/cases/errors/data/none.safetensors cannot be read"),
+    ("workload_no_layers", 7, 9, "the list is empty; at least one item is expected"),
+    // Element 6 of three rows of four.
+    (
+        "workload_not_finite",
+        5,
+        13,
+        "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
+    ),
+    ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
+    ("workload_three_axes", 4, 23, "the shape has 3 axes"),
+    ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
+    ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
+    ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
+    ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
+    ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
+];
+
+/// Everything that is wrong with a case, from parsing to the values of tensors.
+fn error_of(case: &str) -> ConfigError {
+    let path = format!("tests/cases/errors/{case}.yaml");
+    let outcome = match case.split_once('_').unwrap().0 {
+        "hardware" => presets::open_hardware(&path).and_then(|document| npu(&document).map(drop)),
+        "workload" => presets::open_workload(&path).and_then(|document| workload_with_values(&document).map(drop)),
+        kind => panic!("there is no kind of file called {kind}"),
+    };
+    outcome.expect_err("a case has a mistake")
+}
+
+#[test]
+fn every_wrong_file_is_refused_at_the_line_and_column_of_its_mistake() {
+    let names: Vec<&str> = CASES.iter().map(|(case, ..)| *case).collect();
+    assert_eq!(yaml_files("tests/cases/errors"), names);
+    for (case, line, column, words) in CASES {
+        let error = error_of(case);
+        let first = &error.diagnostics()[0];
+        let expected = format!("tests/cases/errors/{case}.yaml:{line}:{column}");
+        assert_eq!(first.place().to_string(), expected, "{error}");
+        assert!(first.message().starts_with(words), "{error}");
+        assert_eq!(error.diagnostics().len(), if *case == "hardware_three_mistakes" { 3 } else { 1 }, "{error}");
+    }
+}
+
+#[test]
+fn independent_mistakes_of_one_file_are_shown_together_in_the_order_of_the_text() {
+    let error = error_of("hardware_three_mistakes");
+    let lines: Vec<usize> = error.diagnostics().iter().map(|diagnostic| diagnostic.place().line()).collect();
+    assert_eq!(lines, [2, 10, 27]);
+}
+
+/// The whole texts, so that a change of any of them is seen. What they must say is asserted above.
+#[test]
+fn the_messages_about_wrong_files_are_as_recorded() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("cases/errors");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    // What the system says about a missing file is not ours.
+    settings.add_filter(r"cannot be read: .*", "cannot be read: [words of the system]");
+    settings.bind(|| {
+        for (case, ..) in CASES {
+            insta::assert_snapshot!(*case, error_of(case).to_string());
+        }
+    });
 }

@@ -8,6 +8,7 @@ use npusim::hardware::memory::Partitions;
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::Queue;
+use npusim::schedule::nest::Destination;
 use npusim::schedule::{token_run, verify};
 use npusim::scheme;
 use npusim::shape::GemmShape;
@@ -138,6 +139,78 @@ fn with_a_fixed_schedule_a_faster_memory_is_never_slower() {
             }
         }
     }
+}
+
+/// The test accelerator with a memory that serves everything at once, so that nobody can get into another's way.
+fn without_contention() -> NpuParts {
+    let mut parts = fixture::parts();
+    dram_of(&mut parts).bytes_per_cycle = Rate::whole(1 << 40).unwrap();
+    parts
+}
+
+#[test]
+fn without_contention_more_lanes_and_more_credit_are_never_slower() {
+    for shapes in cases() {
+        for scheme in scheme::ALL {
+            let base = run(without_contention(), &shapes, *scheme);
+            let mut last = Cycles(u64::MAX);
+            for lanes in [1, 3, 16, 1000] {
+                let timed = with_lanes(&base, without_contention(), lanes);
+                assert!(timed <= last, "{} {shapes:?} with {lanes} lanes: {timed} after {last}", scheme.name());
+                last = timed;
+            }
+            let mut last = base.statistics.makespan;
+            for factor in [2, 8] {
+                let timed = with_credit(&base, factor);
+                assert!(timed <= last, "{} {shapes:?} with {factor} times the credit", scheme.name());
+                last = timed;
+            }
+        }
+    }
+}
+
+/// Under arbitration faster lanes can be slower: stores come earlier and take the memory's pipe ahead of a load that the
+/// array waits for. Real machines do this too; the model shows it and must go on doing so.
+#[test]
+fn under_contention_faster_lanes_can_be_slower() {
+    let base = run(fixture::parts(), &[GemmShape::new(37, 50, 29)], scheme::ALL[2]);
+    assert!(with_lanes(&base, fixture::parts(), 16) > with_lanes(&base, fixture::parts(), 3));
+}
+
+fn with_lanes(base: &Run, mut parts: NpuParts, lanes: u64) -> Cycles {
+    parts.vector_units[0].rates = [Rate::whole(lanes).unwrap(); 5];
+    let npu = Npu::try_new(parts).unwrap();
+    timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap().makespan
+}
+
+fn with_credit(base: &Run, factor: u64) -> Cycles {
+    let mut schedule = base.schedule.clone();
+    for nest in &mut schedule.nests {
+        for load in &mut nest.loads {
+            if let Destination::Partition(pool) = &mut load.destination {
+                pool.capacity = pool.capacity * factor;
+            }
+        }
+        if let Some(matrix) = &mut nest.matrix {
+            matrix.accumulators.capacity = matrix.accumulators.capacity * factor;
+        }
+        if let Some(vector) = &mut nest.vector {
+            vector.outputs.capacity = vector.outputs.capacity * factor;
+        }
+    }
+    timing::run(&base.program, &schedule, &base.npu, &mut Unobserved).unwrap().makespan
+}
+
+#[test]
+fn a_longer_run_holds_no_more_commands_at_once() {
+    let held = |rows: u64| {
+        let run = run(fixture::parts(), &[GemmShape::new(rows, 500, 64)], scheme::ALL[0]);
+        (run.statistics.commands, run.statistics.most_commands_held)
+    };
+    let (few, held_by_few) = held(100);
+    let (many, held_by_many) = held(2000);
+    assert!(many > 10 * few, "{many} against {few} commands");
+    assert!(held_by_many <= held_by_few + 4, "{held_by_many} against {held_by_few}");
 }
 
 #[test]

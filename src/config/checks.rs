@@ -1,6 +1,7 @@
 //! Checks that concern several fields at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::diagnostics::{Cited, Diagnostic, listed, quoted};
 use crate::config::field::Field;
@@ -51,6 +52,13 @@ pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, Option<&Place>)]) -> 
 /// Where an optional value was written, if it was given.
 pub fn place_of<C: Cited>(value: &Option<C>) -> Option<&Place> {
     value.as_ref().map(Cited::place)
+}
+
+/// What to cite for a mistake that several `parts` of `whole` make together: the first part that was written elsewhere,
+/// because then a flag has overridden it and so made the mistake; else the whole.
+pub fn culprit<'c>(whole: &'c dyn Cited, parts: &[&'c dyn Cited]) -> &'c dyn Cited {
+    let is_elsewhere = |part: &&&dyn Cited| !Arc::ptr_eq(part.place().source(), whole.place().source());
+    parts.iter().find(is_elsewhere).map_or(whole, |part| *part)
 }
 
 /// The longest name of a part, tensor or layer.

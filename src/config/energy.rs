@@ -9,12 +9,11 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, unique_names};
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, quoted};
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::hardware::actions::Action;
 use crate::hardware::energy_table::{EnergyRecord, EnergyTable};
-use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::formats::ALL as FORMATS;
 
@@ -137,36 +136,36 @@ pub(crate) fn resolve(file: &EnergyFile) -> Result<EnergyTable, ConfigError> {
     Ok(EnergyTable::new(records))
 }
 
-/// Checks that `energy` has a figure for each action that `npu` can do, so that no run ends for want of one.
-///
-/// # Errors
-/// The actions that lack a figure; cites the list of actions of `file`.
-pub(crate) fn check_coverage(npu: &Npu, energy: &EnergyTable, file: &EnergyFile) -> Result<(), Diagnostic> {
-    let known: Vec<&str> = energy.records().map(|(key, _)| key).collect();
-    let missing: Vec<String> =
-        actions_of(npu).iter().map(Action::to_string).filter(|key| !known.contains(&key.as_str())).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let problem = file
-        .actions
-        .problem(format!("actions of {} without a figure: {}", npu.name(), listed(missing.iter().map(String::as_str))))
-        .note("each action needs one; an action that shall cost nothing says so with 0 and a source");
-    Err(match nearest(&missing[0], known.iter().copied()) {
-        Some(name) => problem.help(format!("\"{name}\" has a figure; is {} meant?", quoted(&missing[0]))),
-        None => problem,
-    })
+/// A part of an accelerator and the actions that it does.
+pub(crate) struct Actor<'f> {
+    /// The part as written.
+    pub(crate) part: &'f dyn Cited,
+    /// What it does.
+    pub(crate) actions: Vec<Action>,
 }
 
-fn actions_of(npu: &Npu) -> Vec<Action> {
-    let mut actions = vec![Action::IdleMac];
-    let pairs = npu.matrix_units().iter().flat_map(|unit| &unit.formats);
-    actions.extend(pairs.map(|pair| Action::Mac { activation: pair.activation, weight: pair.weight }));
-    actions.extend(VectorFunction::ALL.map(Action::Vector));
-    for memory in npu.memories() {
-        actions.extend([Action::Read(memory.name.clone()), Action::Write(memory.name.clone())]);
+/// Checks that `energy` has a figure for each action of each part, so that no run ends for want of one.
+///
+/// # Errors
+/// The parts whose actions lack a figure, with the place of the table, `file`.
+pub(crate) fn check_coverage(actors: &[Actor<'_>], energy: &EnergyTable, file: &EnergyFile) -> Result<(), ConfigError> {
+    let known: Vec<&str> = energy.records().map(|(key, _)| key).collect();
+    let mut problems = Problems::default();
+    for Actor { part, actions } in actors {
+        let missing: Vec<String> =
+            actions.iter().map(Action::to_string).filter(|key| !known.contains(&key.as_str())).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let names = listed(missing.iter().map(String::as_str));
+        let message = format!("the energy table has no figure for {names}");
+        problems.push(
+            Diagnostic::new(part.place(), part.path(), message)
+                .note("each action needs one; one that costs nothing says so, with its reason")
+                .help(format!("the table is at {}; it has: {}", file.actions.place(), listed(known.iter().copied()))),
+        );
     }
-    actions
+    problems.finish()
 }
 
 fn resolve_figure(figure: &Placed<FigureFile>, node_nm: Option<u64>) -> Result<(String, EnergyRecord), Diagnostic> {

@@ -1,22 +1,25 @@
 //! Hardware files: an accelerator as written, into an [`Npu`].
 //!
-//! Ranges are wide, but chosen so that no count can overflow 64 bits for any workload that
-//! [`workload`](crate::config::workload) accepts: an array works on at most 2^24 products at once, and on at most 2^16
-//! indices of an axis. Padded to that, a product of `m x k x n` takes at most `(m + a)(k + b)(n + c)` multiplier cycles,
-//! which is `mkn` and at most 2^16 times the elements of its three matrices, and terms bound by the 2^24.
+//! Ranges are wide, but such that the multiplier cycles of a run, padding included, stay below 2^63 for any workload that
+//! [`workload`](crate::config::workload) accepts. A product of `m x k x n` on an array that works on `a x b x c` of it at
+//! once occupies at most `(m + a)(k + b)(n + c)` of them. Over all layers `mkn` sums to at most 2^60 (the limit of the
+//! workload); `kna + mnb + mkc` to 2^45 x 2^16 (its elements, and the longest side of an array); and `mbc + kac + nab` to
+//! little more than 2^16 x 2^22 x 2^24 (its layers and longest axis, and the multipliers of an array: `abc` is at most
+//! that, so that two of the three pairs are small).
 
 use serde::Deserialize;
 
-use crate::config::checks::{cycles, exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
-use crate::config::energy::{self, EnergyFile};
+use crate::config::energy::{self, Actor, EnergyFile};
 use crate::config::field::Field;
 use crate::config::matrix_units::{self, MatrixUnitFile};
 use crate::config::placed::{List, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
+use crate::hardware::actions::Action;
 use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
@@ -134,8 +137,26 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
         energy: energy.expect(whole),
     };
     let npu = Npu::try_new(parts).map_err(|error| cite(&file, &error))?;
-    energy::check_coverage(&npu, npu.energy(), &file.energy)?;
+    energy::check_coverage(&actors(&file, &npu), npu.energy(), &file.energy)?;
     Ok(npu)
+}
+
+/// What each part of the accelerator does that costs energy. Parts stand in the order of the file.
+fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
+    let mut actors: Vec<Actor<'f>> = vec![Actor { part: &file.matrix_units, actions: vec![Action::IdleMac] }];
+    for (written, unit) in file.matrix_units.iter().zip(npu.matrix_units()) {
+        actors.extend(written.formats.iter().zip(&unit.formats).map(|(written, pair)| Actor {
+            part: written,
+            actions: vec![Action::Mac { activation: pair.activation, weight: pair.weight }],
+        }));
+    }
+    let functions = || VectorFunction::ALL.map(Action::Vector).to_vec();
+    actors.extend(file.vector_units.iter().map(|unit| Actor { part: unit, actions: functions() }));
+    actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| Actor {
+        part: &written.name,
+        actions: vec![Action::Read(memory.name.clone()), Action::Write(memory.name.clone())],
+    }));
+    actors
 }
 
 /// The memories by name. Ids are positions in the file, whether or not each of them resolves.
@@ -238,13 +259,12 @@ fn rate(field: &Field<Rate>) -> Result<Rate, Diagnostic> {
     field.required().must("a rate of 1/1024 to 1048576 a cycle with at most 9 digits", is_sensible)
 }
 
-/// Where in `file` the parts do not fit together.
+/// Where in `file` the parts do not fit together, and what would.
 fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
-    let message = error.to_string();
-    let memory_field = |part: &str, role: &MemoryRole| -> Option<&Field<String>> {
-        let is_part = |name: &Field<String>| name.required().text().is_ok_and(|name| name == part);
-        let matrix_unit = || file.matrix_units.iter().find(|unit| is_part(&unit.name));
-        let vector_unit = || file.vector_units.iter().find(|unit| is_part(&unit.name));
+    let is_called = |field: &Field<String>, wanted: &str| field.required().text().is_ok_and(|name| name == wanted);
+    let role_field = |part: &str, role: MemoryRole| -> Option<&Field<String>> {
+        let matrix_unit = || file.matrix_units.iter().find(|unit| is_called(&unit.name, part));
+        let vector_unit = || file.vector_units.iter().find(|unit| is_called(&unit.name, part));
         match role {
             MemoryRole::MatrixOperands => matrix_unit().map(|unit| &unit.operand_memory),
             MemoryRole::Accumulators => matrix_unit().map(|unit| &unit.accumulator_memory),
@@ -253,18 +273,39 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
             MemoryRole::DmaTarget => Some(&file.dma.to),
         }
     };
-    let partitions = |memory: &str| {
-        let found = file.memories.iter().find(|file| file.name.required().text().is_ok_and(|name| name == memory));
-        found?.sram.as_ref()?.partitions.as_ref()
+    let fits = |memory: &MemoryFile, role: MemoryRole| match (role, &memory.sram) {
+        (MemoryRole::DmaSource, sram) => sram.is_none(),
+        (MemoryRole::Accumulators, sram) => sram.as_ref().is_some_and(|sram| sram.partitions.is_none()),
+        (MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget, sram) => {
+            sram.as_ref().is_some_and(|sram| sram.partitions.is_some())
+        }
     };
+    let fitting = |role: MemoryRole| {
+        let names = file.memories.iter().filter(|memory| fits(memory, role));
+        let names: Vec<String> = names.filter_map(|memory| memory.name.required().text().ok()).collect();
+        if names.is_empty() {
+            return "no memory of this file is of that kind".to_string();
+        }
+        format!("of that kind: {}", listed(names.iter().map(String::as_str)))
+    };
+    let sram = |wanted: &str| -> Option<&Placed<SramFile>> {
+        file.memories.iter().find(|memory| is_called(&memory.name, wanted))?.sram.as_ref()
+    };
+    let message = error.to_string();
     let found = match error {
-        HardwareError::WrongMemory { part, role, .. } | HardwareError::NotFilled { part, role, .. } => {
-            memory_field(part, role).map(|field| field.problem(&message))
+        HardwareError::WrongMemory { part, role, .. } => {
+            role_field(part, *role).map(|field| field.problem(&message).note(fitting(*role)))
         }
-        HardwareError::PartitionsTooLarge { memory, .. } => {
-            partitions(memory).map(|partitions| partitions.problem(&message))
+        HardwareError::NotFilled { part, role, filled, .. } => {
+            role_field(part, *role).map(|field| field.problem(&message).note(format!("write {filled}")))
         }
-        // Reported from the lists themselves, before the parts are put together.
+        HardwareError::PartitionsTooLarge { memory, .. } => sram(memory).and_then(|sram| {
+            let whole = sram.partitions.as_ref()?;
+            let PartitionsFile { activations, weights, outputs, resident } = &**whole;
+            let cited = culprit(whole, &[activations, weights, outputs, resident, &sram.capacity]);
+            Some(Diagnostic::new(cited.place(), cited.path(), &message))
+        }),
+        // Both are reported from the lists themselves, before the parts are put together.
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
     found.unwrap_or_else(|| file.matrix_units.problem(message))

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::checks::{cycles, exactly_one, place_of, plain_name};
+use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
@@ -16,12 +16,10 @@ use crate::hardware::memory::MemoryId;
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
 use crate::units::Cycles;
 
-/// The longest side of an array.
-const LONGEST_SIDE: u64 = 1 << 16;
-/// The most products that an array works on at once.
+/// The most multiply-accumulates that one array does a cycle.
 const MOST_MULTIPLIERS: u64 = 1 << 24;
-/// The most indices of one axis that an array works on at once.
-const MOST_AT_ONCE: u64 = 1 << 16;
+/// The longest side of an array, and the most of K that it takes a cycle.
+const LONGEST_SIDE: u64 = 1 << 16;
 /// The most fixed cycles of a fold: there may be as many folds as outputs.
 const MOST_FOLD_CYCLES: u64 = 1024;
 
@@ -30,7 +28,7 @@ pub(crate) struct MatrixUnitFile {
     pub(crate) name: Field<String>,
     systolic_array: Option<Placed<SystolicArrayFile>>,
     dot_product_array: Option<Placed<DotProductArrayFile>>,
-    formats: List<Placed<FormatFile>>,
+    pub(crate) formats: List<Placed<FormatFile>>,
     pub(crate) operand_memory: Field<String>,
     pub(crate) accumulator_memory: Field<String>,
     launch_cycles: Field<u64>,
@@ -64,7 +62,7 @@ struct DotProductArrayFile {
 }
 
 #[derive(Deserialize)]
-struct FormatFile {
+pub(crate) struct FormatFile {
     activation: Field<String>,
     weight: Field<String>,
     accumulator: Field<String>,
@@ -77,22 +75,16 @@ pub(crate) fn resolve(
     memories: &[(String, MemoryId)],
     defaults: &mut Defaults,
 ) -> Result<MatrixUnit, Diagnostic> {
-    let (array, cited) = resolve_array(unit, defaults)?;
+    let array = resolve_array(unit, defaults)?;
     let mut formats: Vec<FormatSupport> = Vec::new();
     for file in unit.formats.at_least_one()? {
         let format = resolve_format(file, defaults)?;
-        let per_element = format.macs_per_element_per_cycle;
-        let at_once = dataflow::of(&array).granularity(&array, per_element);
-        let multipliers = array.processing_elements() * per_element;
-        let longest = at_once.m.max(at_once.k).max(at_once.n);
-        if multipliers > MOST_MULTIPLIERS || longest > MOST_AT_ONCE {
-            let message =
-                format!("the array does {multipliers} multiply-accumulates a cycle, {} of them along K", at_once.k);
-            return Err(Diagnostic::new(cited.place(), cited.path(), message)
-                .note(format!("allowed: up to {MOST_MULTIPLIERS}, and up to {MOST_AT_ONCE} along K")));
-        }
-        if formats.iter().any(|known| (known.activation, known.weight) == (format.activation, format.weight)) {
-            return Err(file.problem(format!("{} x {} is listed twice", format.activation, format.weight)));
+        check_size(unit, &array, file, &format)?;
+        let pair = |format: &FormatSupport| (format.activation, format.weight, format.accumulator.is_integer());
+        if formats.iter().any(|known| pair(known) == pair(&format)) {
+            return Err(file.problem(format!("{} x {} is listed twice", format.activation, format.weight)).note(
+                "a pair is listed once; one of integers once with an integer and once with a float accumulator",
+            ));
         }
         formats.push(format);
     }
@@ -106,17 +98,37 @@ pub(crate) fn resolve(
     })
 }
 
-/// The array, and what to cite where something about it as a whole is wrong.
-fn resolve_array<'u>(
-    unit: &'u Placed<MatrixUnitFile>,
-    defaults: &mut Defaults,
-) -> Result<(Array, &'u dyn Cited), Diagnostic> {
+/// Checks that the array is not larger in this format than counts can bear.
+fn check_size(
+    unit: &MatrixUnitFile,
+    array: &Array,
+    file: &FormatFile,
+    format: &FormatSupport,
+) -> Result<(), Diagnostic> {
+    let per_element = format.macs_per_element_per_cycle;
+    let along_k = dataflow::of(array).granularity(array, per_element).k;
+    let multipliers = array.processing_elements() * per_element;
+    if multipliers <= MOST_MULTIPLIERS && along_k <= LONGEST_SIDE {
+        return Ok(());
+    }
+    let rate = &file.macs_per_element_per_cycle;
+    let cited = match (&unit.systolic_array, &unit.dot_product_array) {
+        (Some(array), _) => culprit(array, &[&array.rows, &array.columns, rate]),
+        (None, Some(array)) => culprit(array, &[&array.m, &array.n, &array.k, rate]),
+        (None, None) => unreachable!("exactly one was given"),
+    };
+    let message = format!("the array does {multipliers} multiply-accumulates a cycle, {along_k} of them along K");
+    Err(Diagnostic::new(cited.place(), cited.path(), message)
+        .note(format!("allowed: up to {MOST_MULTIPLIERS}, and up to {LONGEST_SIDE} along K")))
+}
+
+fn resolve_array(unit: &Placed<MatrixUnitFile>, defaults: &mut Defaults) -> Result<Array, Diagnostic> {
     let given =
         [("systolic_array", place_of(&unit.systolic_array)), ("dot_product_array", place_of(&unit.dot_product_array))];
     exactly_one(unit, &given)?;
     match (&unit.systolic_array, &unit.dot_product_array) {
-        (Some(array), _) => Ok((Array::Systolic(resolve_systolic(array, defaults)?), array)),
-        (None, Some(array)) => Ok((Array::DotProduct(resolve_dot_product(array, defaults)?), array)),
+        (Some(array), _) => resolve_systolic(array, defaults).map(Array::Systolic),
+        (None, Some(array)) => resolve_dot_product(array, defaults).map(Array::DotProduct),
         (None, None) => unreachable!("exactly one was given"),
     }
 }
@@ -202,9 +214,10 @@ fn resolve_format(file: &FormatFile, defaults: &mut Defaults) -> Result<FormatSu
             let exact = activation.is_integer() && weight.is_integer();
             exact && signed && format.storage_bits() >= product_bits
         }
+        // Also those of integers: the sums of block-scaled ones are real numbers.
         ElementKind::Float { .. } => {
-            let exact = activation.is_integer() && weight.is_integer();
-            !exact && format.storage_bits() >= activation.storage_bits().max(weight.storage_bits()).max(16)
+            let widest_float = [activation, weight].into_iter().filter(|format| !format.is_integer());
+            format.storage_bits() >= widest_float.map(|format| format.storage_bits()).fold(16, u32::max)
         }
         ElementKind::Scale { .. } => false,
     };

@@ -195,3 +195,88 @@ fn as_f32(shape: MatrixShape, format: &'static ElementFormat, bytes: &[u8]) -> V
     let codes = bytes.chunks_exact(2).map(code).collect();
     Tensor::try_new(shape, format, Elements::Code16(codes)).expect("the header agrees with the shape").to_f32()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document::Document;
+    use crate::config::workload;
+
+    /// A safetensors file of one entry `x`, byte by byte after the format.
+    fn file_of(dtype: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let length = data.len();
+        let header = format!("{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[0,{length}]}}}}");
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    /// What a workload of one 1x3 tensor `x` gets from a file of these bytes.
+    fn loaded(bytes: &[u8]) -> Result<Bindings, ConfigError> {
+        const WORKLOAD: &str = "\
+name: one
+activation_format: fp32
+tensors:
+  - { name: x, shape: [3], safetensors: x.safetensors }
+layers:
+  - name: act
+    activate: { input: x, function: relu }
+";
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::write(folder.path().join("x.safetensors"), bytes).unwrap();
+        let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
+        let (workload, places) = workload::resolve(&document).unwrap();
+        load(&workload, &places)
+    }
+
+    fn values(bytes: &[u8]) -> Vec<f32> {
+        loaded(bytes).unwrap().get(SourceTensorId(0)).unwrap().as_f32().unwrap().to_vec()
+    }
+
+    #[test]
+    fn half_precision_and_bfloat16_become_fp32_exactly() {
+        // 1, the smallest subnormal of binary16 (2^-24), and its largest number.
+        let half = [0x3C00u16, 0x0001, 0x7BFF].map(u16::to_le_bytes).concat();
+        assert_eq!(values(&file_of("F16", "[3]", &half)), [1.0, 5.960_464_5e-8, 65504.0]);
+        // The upper halves of 1, -2.5 and the smallest normal number of binary32.
+        let brain = [0x3F80u16, 0xC020, 0x0080].map(u16::to_le_bytes).concat();
+        assert_eq!(values(&file_of("BF16", "[3]", &brain)), [1.0, -2.5, f32::MIN_POSITIVE]);
+        let single = [0.1f32, -0.0, 3.0].map(f32::to_le_bytes).concat();
+        assert_eq!(values(&file_of("F32", "[3]", &single)), [0.1, -0.0, 3.0]);
+    }
+
+    #[test]
+    fn a_vector_is_one_row_with_or_without_that_axis_in_the_file() {
+        let data = [0u8; 12];
+        assert_eq!(values(&file_of("F32", "[3]", &data)), values(&file_of("F32", "[1,3]", &data)));
+        assert!(loaded(&file_of("F32", "[3,1]", &data)).is_err());
+        assert!(loaded(&file_of("F32", "[1,1,3]", &data)).is_err());
+    }
+
+    #[test]
+    fn no_cut_of_a_file_and_no_lie_in_its_header_makes_the_reader_panic() {
+        let whole = file_of("F32", "[3]", &[0; 12]);
+        for length in 0..whole.len() {
+            let error = loaded(&whole[..length]).unwrap_err();
+            assert_eq!(error.diagnostics()[0].path().to_string(), "tensors[0].safetensors", "{length} bytes: {error}");
+        }
+        for shape in ["[3,4611686018427387904]", "[4]", "[-1]", "3"] {
+            assert!(loaded(&file_of("F32", shape, &[0; 12])).is_err(), "{shape}");
+        }
+        let longer = [whole, vec![0]].concat();
+        assert!(loaded(&longer).unwrap_err().to_string().contains("is not whole"));
+    }
+
+    #[test]
+    fn an_infinite_half_is_refused_by_its_position() {
+        let half = [0x3C00u16, 0x3C00, 0xFC00].map(u16::to_le_bytes).concat();
+        let error = loaded(&file_of("F16", "[3]", &half)).unwrap_err();
+        assert!(error.diagnostics()[0].message().ends_with("holds -inf at row 0, column 2"), "{error}");
+    }
+
+    #[test]
+    fn a_workload_without_files_has_no_values_and_that_is_no_mistake() {
+        let text = "name: n\nactivation_format: fp32\ntensors: [{ name: x, shape: [3] }]\nlayers: [{ name: a, activate: { input: x, function: relu } }]\n";
+        let document = Document::from_bytes("w.yaml", text.as_bytes(), "").unwrap();
+        let (workload, places) = workload::resolve(&document).unwrap();
+        assert!(!load(&workload, &places).unwrap().is_complete(1));
+    }
+}

@@ -449,7 +449,13 @@ impl<'a> Engine<'a> {
             })
             .collect();
         let commands = queues.iter().map(|queue| queue.commands).sum();
-        RunStatistics { makespan, commands, queues, ops: self.ops }
+        RunStatistics {
+            makespan,
+            commands,
+            most_commands_held: self.arena.commands.len() as u64,
+            queues,
+            ops: self.ops,
+        }
     }
 
     fn stuck(&self) -> TimingError {

@@ -119,6 +119,8 @@ pub struct RunStatistics {
     pub makespan: Cycles,
     /// Commands of all queues.
     pub commands: u64,
+    /// Most commands that were held at once: it depends on queues and requests in flight, not on the length of the run.
+    pub most_commands_held: u64,
     /// By queue, in the schedule's order.
     pub queues: Vec<QueueStatistics>,
     /// By operation, in the program's order.

@@ -1,6 +1,6 @@
 //! Products with a floating point accumulator: FP16, BF16, MX and NVFP4 operands, every [`AccumulationOrder`].
 //!
-//! [`reference`] evaluates each output on its own, as `accumulate` defines it. [`multiply_accumulate`] gives the same bits
+//! [`fn@reference`] evaluates each output on its own, as `accumulate` defines it. [`multiply_accumulate`] gives the same bits
 //! and takes a fast path where one is proven: `sequential` in f32 arithmetic when every scaled element is an f32, and
 //! `block` in integers when the products of a block fit in 32 or 64 bits. Both paths vectorise across the columns of
 //! C, never along k.
@@ -108,7 +108,7 @@ impl FloatTile {
 /// `C += A x B` in the order of the accumulators, where `b` holds the columns of B as its rows.
 ///
 /// Both operands give the same segment of k; segments come in ascending order and start at a multiple of
-/// [`AccumulationOrder::products_per_operation`]. The bits are those of [`reference`] over the whole of k.
+/// [`AccumulationOrder::products_per_operation`]. The bits are those of [`fn@reference`] over the whole of k.
 ///
 /// # Errors
 /// [`GemmError::ShapeMismatch`], [`GemmError::SegmentMismatch`], [`GemmError::BlockMismatch`] when operands and
