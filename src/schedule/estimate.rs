@@ -3,10 +3,11 @@
 //! It knows the bounds that overlap (compute, vector, off-chip bytes) and the two ends that do not (first tiles in, last
 //! tile out). Timing measures; this only ranks.
 
-use crate::dataflow::{self, TileWork};
+use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid, Tile};
 use crate::schedule::nest::{Destination, Load, Nest, Storage, TileMap};
+use crate::schedule::tile_work::tile_work;
 use crate::shape::Blocking;
 use crate::units::{Bytes, Cycles};
 
@@ -63,15 +64,12 @@ pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
     rows * row_bytes
 }
 
-/// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline and ports aside.
+/// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline aside.
 pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
     let array = &npu.matrix_unit(matrix.unit).array;
     let dataflow = dataflow::of(array);
-    let tile = |m, k, n| {
-        let tile = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
-        dataflow.steady_cycles(array, &tile)
-    };
+    let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
     let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
     let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
     Cycles(sum_over_blocks(grid.m, over_k))

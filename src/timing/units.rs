@@ -1,13 +1,13 @@
 //! How long a command keeps a unit, and what it moves: closed forms over the hardware's parameters.
 
-use crate::dataflow::pace::{Pace, Paces};
-use crate::dataflow::{self, ArrayState, Dataflow, OperandElements, TilePhases, TileWork};
+use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::npu::Npu;
 use crate::memory::{Direction, Transfer};
 use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, TileMap};
+use crate::schedule::tile_work::tile_work;
 use crate::timing::statistics::{OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
@@ -45,7 +45,7 @@ impl MatrixEngine {
         now: Cycles,
         statistics: &mut OpStatistics,
     ) -> TilePhases {
-        let work = self.tile_work(npu, matrix, tile);
+        let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
         let array = &self.unit.array;
         let phases = self.dataflow.issue(array, &work, now + self.unit.launch, &mut self.state);
 
@@ -62,26 +62,6 @@ impl MatrixEngine {
         statistics.issued_macs += self.dataflow.issued_macs(array, &work);
         self.count_traffic(npu, matrix, tile, &work, statistics);
         phases
-    }
-
-    fn tile_work(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileWork {
-        let rate = matrix.macs_per_element_per_cycle;
-        let work = TileWork::unhindered(tile.m.len(), tile.k.len(), tile.n.len(), rate);
-        let step = self.dataflow.step(&self.unit.array, &work);
-        let [left, right] = &matrix.operands;
-        let operand_bytes = |elements: OperandElements| {
-            left.storage.row_bytes(elements.activations) + right.storage.row_bytes(elements.weights)
-        };
-        let operands = npu.sram(self.unit.operand_memory).read_bytes_per_cycle;
-        let accumulators = npu.sram(self.unit.accumulator_memory);
-        let sum_bytes = matrix.sums.row_bytes(step.sums);
-        let paces = Paces {
-            stream: Pace::of(operand_bytes(step.streamed), operands),
-            load: Pace::of(operand_bytes(step.loaded), operands),
-            sums_out: Pace::of(sum_bytes, accumulators.write_bytes_per_cycle),
-            sums_in: Pace::of(sum_bytes, accumulators.read_bytes_per_cycle),
-        };
-        TileWork { paces, ..work }
     }
 
     /// Operands are read, and partial sums written, as often as the dataflow says; sums are read back as often, but for
