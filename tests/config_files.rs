@@ -242,7 +242,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8
+   built-in hardware: edge-int8, mx-npu
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
