@@ -113,6 +113,8 @@ struct Registry {
 
 /// Files of `numerics/block` that serve the formats.
 const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", "tensor"];
+/// Files of `dataflow` that serve the dataflows.
+const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "serial"];
 /// Files of `validate` that serve the sets.
 const VALIDATE_SUPPORT: &[&str] = &["comparison", "folder", "report", "sha256"];
 
@@ -121,7 +123,7 @@ const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
     Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["lowering"] },
-    Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: &[] },
+    Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &[] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },
     Registry { folder: "report/plots", file: "report/plots/mod.rs", list: "ALL", support: &[] },

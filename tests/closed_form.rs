@@ -3,6 +3,7 @@
 //! A plain triple loop over the blocks of each nest sees when an operand's tile changes; that, times the tile's bytes, is
 //! what must have crossed. Nothing of the simulator's command generation is used.
 
+use npusim::hardware::array::{Array, BlockWeights};
 use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
@@ -59,6 +60,11 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
     let program = &run.program;
     let grid = &nest.grid;
     let array = &run.npu.matrix_units()[0].array;
+    // Blocks that the array makes of an axis, as positions in (m, k, n).
+    let mut sides = sides(array);
+    sides[1] *= nest.matrix.as_ref().map_or(1, |matrix| matrix.macs_per_element_per_cycle);
+    let blocks = |lengths: [u64; 3], axis: usize| lengths[axis].div_ceil(sides[axis]);
+    let [left_again, right_again, sums_stay] = reuse(array);
     let written: Vec<TensorId> = ops_of(nest).iter().flat_map(|op| program.op(*op).kind.writes()).collect();
     let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.writes()[0]);
     let mut seen = Vec::new();
@@ -93,9 +99,16 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             // What the unit itself reads on the chip.
             levels[1].read += match kind {
                 OpKind::Gemm(gemm) if is_left(gemm, tensor) => {
-                    per_tile(grid, program.tensor(tensor), follows, |tile| tile[2].div_ceil(array.columns))
+                    per_tile(grid, program.tensor(tensor), follows, |tile| if left_again { blocks(tile, 2) } else { 1 })
                 }
-                OpKind::Gemm(_) => per_tile(grid, program.tensor(tensor), follows, |_| 1),
+                OpKind::Gemm(_) => {
+                    per_tile(
+                        grid,
+                        program.tensor(tensor),
+                        follows,
+                        |tile| if right_again { blocks(tile, 0) } else { 1 },
+                    )
+                }
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
@@ -106,8 +119,8 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
         match kind {
             OpKind::Gemm(gemm) => {
                 // Each k fold writes the sums, each but the first of an output tile reads them back.
-                let rate = nest.matrix.as_ref().map_or(1, |matrix| matrix.macs_per_element_per_cycle);
-                let folds: u64 = spans(grid.k).iter().map(|length| length.div_ceil(array.rows * rate)).sum();
+                let fold_count = |length: &u64| if sums_stay { 1 } else { length.div_ceil(sides[1]) };
+                let folds: u64 = spans(grid.k).iter().map(fold_count).sum();
                 levels[2].written += gemm.shape.m * gemm.shape.n * 4 * folds;
                 levels[2].read += gemm.shape.m * gemm.shape.n * 4 * (folds - 1);
             }
@@ -130,6 +143,34 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 }
             }
         }
+    }
+}
+
+/// What the array works on at once along (m, k, n), one INT8 product an element.
+fn sides(array: &Array) -> [u64; 3] {
+    match array {
+        Array::Systolic(array) => match array.dataflow {
+            "weight_stationary" => [1, array.rows, array.columns],
+            "input_stationary" => [array.columns, array.rows, 1],
+            "output_stationary" => [array.rows, 1, array.columns],
+            other => unreachable!("{other} has no closed form here"),
+        },
+        Array::DotProduct(array) => [array.m, array.k, array.n],
+    }
+}
+
+/// Whether the left operand is read again for each block of columns, the right one again for each block of rows, and
+/// whether sums stay in the array for the whole depth of a tile. What stays in the array is read once.
+fn reuse(array: &Array) -> [bool; 3] {
+    match array {
+        Array::Systolic(array) => match array.dataflow {
+            "weight_stationary" => [true, false, false],
+            "input_stationary" => [false, true, false],
+            "output_stationary" => [true, true, true],
+            other => unreachable!("{other} has no closed form here"),
+        },
+        Array::DotProduct(array) if array.weights == BlockWeights::Streamed => [true, true, true],
+        Array::DotProduct(_) => [true, false, false],
     }
 }
 

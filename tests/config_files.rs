@@ -199,7 +199,7 @@ fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_en
         document.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
     }
     let npu = npu(&document).unwrap();
-    assert_eq!(npu.matrix_units()[0].array.rows, 16);
+    assert_eq!(npu.matrix_units()[0].array.processing_elements(), 16 * 32);
     assert_eq!(npu.sram(npu.dma().to).partitions.unwrap().resident, Bytes(64 * 1024));
     assert!(npu.energy().records().any(|(key, record)| key == "read_sram" && record.energy_pj == 10.0));
 }
@@ -242,7 +242,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8
+   built-in hardware: edge-int8, mx-npu
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();

@@ -3,6 +3,7 @@
 //! A scheduler that loses a tile keeps timing and execution in agreement; so each is held against the workload, the
 //! un-tiled reference, closed forms of bytes, and bounds.
 
+use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
 use npusim::hardware::memory::Partitions;
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::report::{data::Configuration, json};
@@ -52,10 +53,22 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     dram_of(&mut fast).bytes_per_cycle = Rate::whole(512).unwrap();
     dram_of(&mut fast).latency = Cycles(0);
     let mut serial = base.clone();
-    serial.matrix_units[0].array.double_buffered = false;
+    serial.matrix_units[0].array = fixture::systolic("weight_stationary", false);
     serial.dma.outstanding = 1;
     serial.dma.setup = Cycles(3);
+    let with_array = |array| {
+        let mut parts = fixture::parts();
+        parts.matrix_units[0].array = array;
+        parts
+    };
+    let dot_product = |weights| Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights });
     vec![
+        ("output-stationary", with_array(fixture::systolic("output_stationary", true))),
+        ("serial output-stationary", with_array(fixture::systolic("output_stationary", false))),
+        ("input-stationary", with_array(fixture::systolic("input_stationary", true))),
+        ("dot-product", with_array(dot_product(BlockWeights::Streamed))),
+        ("dot-product with held weights", with_array(dot_product(BlockWeights::HeldDoubleBuffered))),
+        ("dot-product with weights held once", with_array(dot_product(BlockWeights::HeldSingleBuffered))),
         ("base", base),
         ("roomy", roomy),
         ("nothing stays", nothing_stays),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
-use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit, SystolicArray};
+use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorUnit;
@@ -43,7 +44,7 @@ pub(crate) fn parts() -> NpuParts {
         clock_hz: 1_000_000_000,
         matrix_units: vec![MatrixUnit {
             name: "array".to_owned(),
-            array: SystolicArray { rows: 8, columns: 8, dataflow: "weight_stationary", double_buffered: true },
+            array: systolic("weight_stationary", true),
             formats: every_pair(),
             operand_memory: SRAM,
             accumulator_memory: ACCUMULATORS,
@@ -77,6 +78,11 @@ fn every_pair() -> Vec<FormatSupport> {
     let operands = formats::ALL.iter().copied().filter(|format| format.storage_bits() <= 16);
     let integers = operands.clone().filter(|format| format.is_integer()).map(|format| support(format, &INT32));
     integers.chain(operands.map(|format| support(format, &FP32))).collect()
+}
+
+/// An 8x8 array.
+pub(crate) fn systolic(dataflow: &'static str, double_buffered: bool) -> Array {
+    Array::Systolic(SystolicArray { rows: 8, columns: 8, dataflow, double_buffered, serial_folds: None })
 }
 
 /// A table in which every action of the test accelerator costs `energy_pj`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::diagnostics::{Cited, Diagnostic, listed, quoted};
 use crate::config::field::Field;
 use crate::config::source::Place;
+use crate::units::Cycles;
 
 /// Checks that no two of `names` are equal; every later one is an error that cites the first.
 ///
@@ -73,4 +74,15 @@ pub fn plain_name(field: &Field<String>) -> Result<String, Diagnostic> {
         name.len() <= LONGEST_NAME && name.bytes().all(is_allowed)
     };
     field.required().must("a name of at most 100 letters, digits, or . _ - / :", is_plain)
+}
+
+/// The longest latency or setup time.
+const MOST_CYCLES: u64 = 1_000_000;
+
+/// The cycles in `field`, at most a million.
+///
+/// # Errors
+/// They are missing or more.
+pub(crate) fn cycles(field: &Field<u64>) -> Result<Cycles, Diagnostic> {
+    field.required().in_range(0..=MOST_CYCLES).map(Cycles)
 }

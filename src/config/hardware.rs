@@ -1,38 +1,31 @@
 //! Hardware files: an accelerator as written, into an [`Npu`].
 //!
 //! Ranges are wide, but such that the multiplier cycles of a run, padding included, stay below 2^63 for any workload that
-//! [`workload`](crate::config::workload) accepts. A product of `m x k x n` on an array of depth `d` and `c` columns
-//! occupies at most `m (k + d) (n + c) = mkn + mkc + mnd + mdc` of them. Over all layers the first term sums to at most
-//! 2^60 (the limit of the workload), the middle ones to 2^45 x 2^16 (its elements, and the longest side of an array), the
-//! last one to 2^16 x 2^22 x 2^24 (its layers and rows, and the multipliers of an array).
+//! [`workload`](crate::config::workload) accepts. A product of `m x k x n` on an array that works on `a x b x c` of it at
+//! once occupies at most `(m + a)(k + b)(n + c)` of them. Over all layers `mkn` sums to at most 2^60 (the limit of the
+//! workload); `kna + mnb + mkc` to 2^45 x 2^16 (its elements, and the longest side of an array); and `mbc + kac + nab` to
+//! little more than 2^16 x 2^22 x 2^24 (its layers and longest axis, and the multipliers of an array: `abc` is at most
+//! that, so that two of the three pairs are small).
 
 use serde::Deserialize;
 
-use crate::config::checks::{culprit, exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
 use crate::config::energy::{self, Actor, EnergyFile};
 use crate::config::field::Field;
+use crate::config::matrix_units::{self, MatrixUnitFile};
 use crate::config::placed::{List, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
-use crate::dataflow;
 use crate::hardware::actions::Action;
-use crate::hardware::matrix_unit::{FormatSupport, MatrixUnit, SystolicArray};
 use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
 use crate::memory;
-use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
-use crate::units::{Bytes, Cycles, Rate};
+use crate::units::{Bytes, Rate};
 
-/// The longest fixed latency.
-const MOST_CYCLES: u64 = 1_000_000;
-/// The most multiply-accumulates that one array does a cycle.
-const MOST_MULTIPLIERS: u64 = 1 << 24;
-/// The longest side of an array, and the most of K that it takes a cycle.
-const LONGEST_SIDE: u64 = 1 << 16;
 const LARGEST_MEMORY: Bytes = Bytes(1 << 40);
 
 #[derive(Deserialize)]
@@ -44,32 +37,6 @@ struct HardwareFile {
     memories: List<Placed<MemoryFile>>,
     dma: Placed<DmaFile>,
     energy: Placed<EnergyFile>,
-}
-
-#[derive(Deserialize)]
-struct MatrixUnitFile {
-    name: Field<String>,
-    systolic_array: Option<Placed<SystolicArrayFile>>,
-    formats: List<Placed<FormatFile>>,
-    operand_memory: Field<String>,
-    accumulator_memory: Field<String>,
-    launch_cycles: Field<u64>,
-}
-
-#[derive(Deserialize)]
-struct SystolicArrayFile {
-    rows: Field<u64>,
-    columns: Field<u64>,
-    dataflow: Field<String>,
-    double_buffered: Field<bool>,
-}
-
-#[derive(Deserialize)]
-struct FormatFile {
-    activation: Field<String>,
-    weight: Field<String>,
-    accumulator: Field<String>,
-    macs_per_element_per_cycle: Field<u64>,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +118,7 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let matrix_units = problems.take(file.matrix_units.at_least_one()).unwrap_or_default();
     let matrix_units = matrix_units
         .iter()
-        .filter_map(|unit| problems.take(resolve_matrix_unit(unit, &memory_names, defaults)))
+        .filter_map(|unit| problems.take(matrix_units::resolve(unit, &memory_names, defaults)))
         .collect();
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
     let vector_units =
@@ -239,77 +206,6 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
     })
 }
 
-fn resolve_matrix_unit(
-    unit: &Placed<MatrixUnitFile>,
-    memories: &[(String, MemoryId)],
-    defaults: &mut Defaults,
-) -> Result<MatrixUnit, Diagnostic> {
-    exactly_one(unit, &[("systolic_array", place_of(&unit.systolic_array))])?;
-    let array = unit.systolic_array.as_ref().expect("exactly one was given");
-    let resolved = SystolicArray {
-        rows: array.rows.required().in_range(1..=LONGEST_SIDE)?,
-        columns: array.columns.required().in_range(1..=LONGEST_SIDE)?,
-        dataflow: array.dataflow.required().one_of(&dataflows())?,
-        double_buffered: array.double_buffered.required().boolean()?,
-    };
-    let mut formats: Vec<FormatSupport> = Vec::new();
-    for file in unit.formats.at_least_one()? {
-        let format = resolve_format(file, defaults)?;
-        let (rows, per_element) = (resolved.rows, format.macs_per_element_per_cycle);
-        let multipliers = resolved.processing_elements() * per_element;
-        if multipliers > MOST_MULTIPLIERS || rows * per_element > LONGEST_SIDE {
-            let along_k = rows * per_element;
-            let cited = culprit(array, &[&array.rows, &array.columns, &file.macs_per_element_per_cycle]);
-            let message =
-                format!("the array does {multipliers} multiply-accumulates a cycle, {along_k} of them along K");
-            return Err(Diagnostic::new(cited.place(), cited.path(), message)
-                .note(format!("allowed: up to {MOST_MULTIPLIERS}, and up to {LONGEST_SIDE} along K")));
-        }
-        if formats.iter().any(|known| (known.activation, known.weight) == (format.activation, format.weight)) {
-            return Err(file.problem(format!("{} x {} is listed twice", format.activation, format.weight)));
-        }
-        formats.push(format);
-    }
-    Ok(MatrixUnit {
-        name: plain_name(&unit.name)?,
-        array: resolved,
-        formats,
-        operand_memory: unit.operand_memory.required().one_of(memories)?,
-        accumulator_memory: unit.accumulator_memory.required().one_of(memories)?,
-        launch: cycles(&unit.launch_cycles)?,
-    })
-}
-
-fn resolve_format(file: &FormatFile, defaults: &mut Defaults) -> Result<FormatSupport, Diagnostic> {
-    let named: Vec<(&str, &'static ElementFormat)> = FORMATS.iter().map(|format| (format.name(), *format)).collect();
-    let operands = |format: &&(&str, &ElementFormat)| !matches!(format.1.kind(), ElementKind::Scale { .. });
-    let operands: Vec<_> = named.iter().filter(operands).copied().collect();
-    let activation = file.activation.required().one_of(&operands)?;
-    let weight = file.weight.required().one_of(&operands)?;
-    let product_bits = activation.storage_bits() + weight.storage_bits();
-    let holds_sums = |format: &ElementFormat| match format.kind() {
-        ElementKind::Integer { signed } => {
-            let exact = activation.is_integer() && weight.is_integer();
-            exact && signed && format.storage_bits() >= product_bits
-        }
-        ElementKind::Float { .. } => {
-            let exact = activation.is_integer() && weight.is_integer();
-            !exact && format.storage_bits() >= activation.storage_bits().max(weight.storage_bits()).max(16)
-        }
-        ElementKind::Scale { .. } => false,
-    };
-    let accumulators: Vec<_> = named.iter().filter(|(_, format)| holds_sums(format)).copied().collect();
-    Ok(FormatSupport {
-        activation,
-        weight,
-        accumulator: file.accumulator.required().one_of(&accumulators)?,
-        macs_per_element_per_cycle: file
-            .macs_per_element_per_cycle
-            .or_default(1, "one multiplier in each processing element", defaults)
-            .in_range(1..=64)?,
-    })
-}
-
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
@@ -343,18 +239,9 @@ fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngi
     })
 }
 
-/// The registered dataflows by name.
-fn dataflows() -> Vec<(&'static str, &'static str)> {
-    dataflow::ALL.iter().map(|dataflow| (dataflow.name(), dataflow.name())).collect()
-}
-
 /// The registered memory models by name.
 fn memory_models() -> Vec<(&'static str, &'static str)> {
     memory::ALL.iter().map(|model| (model.name(), model.name())).collect()
-}
-
-fn cycles(field: &Field<u64>) -> Result<Cycles, Diagnostic> {
-    field.required().in_range(0..=MOST_CYCLES).map(Cycles)
 }
 
 fn capacity(field: &Field<Bytes>) -> Result<Bytes, Diagnostic> {

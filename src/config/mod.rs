@@ -18,6 +18,7 @@ pub mod energy;
 pub mod field;
 pub mod files;
 pub mod hardware;
+mod matrix_units;
 pub mod node;
 mod parse;
 pub mod placed;

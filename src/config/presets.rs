@@ -30,11 +30,16 @@ impl Preset {
 }
 
 /// Embedded hardware files, in the order of listings.
-pub static HARDWARE: &[Preset] = &[Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") }];
+pub static HARDWARE: &[Preset] = &[
+    Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") },
+    Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+];
 
 /// Embedded energy tables.
-pub static ENERGY_TABLES: &[Preset] =
-    &[Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") }];
+pub static ENERGY_TABLES: &[Preset] = &[
+    Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") },
+    Preset { name: "mx-22nm", text: include_str!("../../hw-configs/energy/mx-22nm.yaml") },
+];
 
 /// Embedded workload files.
 pub static WORKLOADS: &[Preset] =

@@ -1,15 +1,25 @@
 //! Dataflows: how an array works through one tile, as closed-form phases with carried state.
 //!
 //! A dataflow never steps cycles. It is handed a tile and the moment at which the tile may start, and answers when each
-//! phase ends; what must wait for what across tiles is kept in [`ArrayState`]. It knows neither programs nor schedules.
-//! A new dataflow is one file and one line in [`ALL`].
+//! phase ends; what must wait for what across tiles is kept in [`ArrayState`]. It also answers whatever else depends on
+//! what runs along the rows and columns of an array, so that nobody else computes with them. It knows neither programs
+//! nor schedules. A new dataflow is one file and one line in [`ALL`].
 
+pub mod dot_product;
+pub mod input_stationary;
+pub mod output_stationary;
+mod overlap;
+pub mod pace;
+mod serial;
 pub mod weight_stationary;
 
-use crate::hardware::matrix_unit::SystolicArray;
+use crate::dataflow::pace::Paces;
+use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
 
-/// A dataflow of systolic arrays.
+/// A dataflow.
+///
+/// Every method takes the array that names this dataflow ([`Array::dataflow`]); with an array of another kind it panics.
 pub trait Dataflow: Sync + std::fmt::Debug {
     /// Name in files and reports.
     fn name(&self) -> &'static str;
@@ -17,25 +27,49 @@ pub trait Dataflow: Sync + std::fmt::Debug {
     /// One sentence for `npusim list`.
     fn description(&self) -> &'static str;
 
+    /// Whether it is one of systolic arrays, which files may choose by its name.
+    fn is_systolic(&self) -> bool {
+        true
+    }
+
     /// Runs `tile` from cycle `ready` on, after whatever `state` says is still under way, and updates `state`.
-    fn issue(&self, array: &SystolicArray, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases;
+    fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases;
 
-    /// Cycles between two folds of `m` streamed rows in the steady state, where no port is in the way.
-    fn steady_period(&self, array: &SystolicArray, m: u64) -> u64;
+    /// Cycles by which a tile delays its successor in the steady state.
+    fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64;
 
-    /// Folds that the array makes of a tile of `k` x `n` stationary elements and `m` streamed rows.
-    fn folds(&self, array: &SystolicArray, tile: &TileWork) -> u64;
+    /// What the array holds, or works on at once, along each axis: below these extents, work is padded.
+    fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity;
 
-    /// Processing-element cycles that a tile occupies, padding included: the issued multiply-accumulates.
-    fn issued_macs(&self, array: &SystolicArray, tile: &TileWork) -> u64;
+    /// Elements that pass the ports in one step of each phase.
+    fn step(&self, array: &Array, tile: &TileWork) -> Step;
+
+    /// How often the elements of a tile pass the ports.
+    fn passes(&self, array: &Array, tile: &TileWork) -> Passes;
+
+    /// Folds that the array makes of a tile: residences of stationary operands or of outputs.
+    fn folds(&self, array: &Array, tile: &TileWork) -> u64;
+
+    /// Multiply-accumulates of all elements in the cycles in which a tile occupies them, padding included.
+    fn issued_macs(&self, array: &Array, tile: &TileWork) -> u64;
 }
 
 /// Every dataflow, in the order of listings.
-pub static ALL: &[&dyn Dataflow] = &[&weight_stationary::WeightStationary];
+pub static ALL: &[&dyn Dataflow] = &[
+    &weight_stationary::WeightStationary,
+    &output_stationary::OutputStationary,
+    &input_stationary::InputStationary,
+    &dot_product::DotProduct,
+];
 
 /// The dataflow of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Dataflow> {
     ALL.iter().copied().find(|dataflow| dataflow.name() == name)
+}
+
+/// The dataflow of `array`.
+pub fn of(array: &Array) -> &'static dyn Dataflow {
+    by_name(array.dataflow()).expect("arrays name a registered dataflow")
 }
 
 /// The work of one tile.
@@ -49,19 +83,73 @@ pub struct TileWork {
     pub n: u64,
     /// Multiply-accumulates that one processing element does a cycle, along K.
     pub macs_per_element_per_cycle: u64,
-    /// Cycles between two streamed rows: 1, or more where a port cannot deliver a row a cycle.
-    pub row_interval: u64,
-    /// Cycles between two rows of stationary elements being loaded: 1, or more where a port cannot deliver them.
-    pub load_interval: u64,
+    /// What the ports allow.
+    pub paces: Paces,
+}
+
+impl TileWork {
+    /// A tile whose operands and sums are not held up by any port.
+    pub const fn unhindered(m: u64, k: u64, n: u64, macs_per_element_per_cycle: u64) -> TileWork {
+        TileWork { m, k, n, macs_per_element_per_cycle, paces: Paces::UNHINDERED }
+    }
+
+    /// Steps along K when an element takes all its lanes at once.
+    const fn lane_steps(&self) -> u64 {
+        self.k.div_ceil(self.macs_per_element_per_cycle)
+    }
+}
+
+/// Extents, in elements along each axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granularity {
+    /// Rows of X and Y.
+    pub m: u64,
+    /// Columns of X, rows of W.
+    pub k: u64,
+    /// Columns of W and Y.
+    pub n: u64,
+}
+
+/// Elements of one step of each phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Operands of a streamed step.
+    pub streamed: OperandElements,
+    /// Operands of a step of loading what stays; none where nothing is loaded.
+    pub loaded: OperandElements,
+    /// Partial sums of a step that brings results.
+    pub sums: u64,
+}
+
+/// Elements of the two operands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OperandElements {
+    /// Of X.
+    pub activations: u64,
+    /// Of W.
+    pub weights: u64,
+}
+
+/// How often each element of a tile passes a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// Reads of each activation.
+    pub activation_reads: u64,
+    /// Reads of each weight.
+    pub weight_reads: u64,
+    /// Writes of each output's partial sum. It is read back as often, but for the first time of an output.
+    pub sum_writes: u64,
 }
 
 /// What earlier tiles have left under way in an array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArrayState {
-    /// When the stationary registers accept the next fold.
-    pub load_free: Cycles,
-    /// When the array accepts the next streamed row.
-    pub stream_free: Cycles,
+    /// When the registers of stationary operands accept the next fold.
+    load_free: Cycles,
+    /// When the array accepts the next streamed step.
+    stream_free: Cycles,
+    /// When the registers of finished results accept the next fold's.
+    results_free: Cycles,
 }
 
 /// When the phases of a tile end.
@@ -75,4 +163,46 @@ pub struct TilePhases {
     pub operands_released: Cycles,
     /// The last result is in the accumulators.
     pub complete: Cycles,
+}
+
+/// A tile on the rows and columns of a systolic array.
+#[derive(Clone, Copy, Debug)]
+struct Mapped {
+    /// Elements along the rows of the array.
+    rows: u64,
+    /// Elements along its columns.
+    columns: u64,
+    /// Steps of the stream of one fold.
+    steps: u64,
+}
+
+impl Mapped {
+    const fn row_folds(&self, array: &SystolicArray) -> u64 {
+        self.rows.div_ceil(array.rows)
+    }
+
+    const fn column_folds(&self, array: &SystolicArray) -> u64 {
+        self.columns.div_ceil(array.columns)
+    }
+
+    const fn folds(&self, array: &SystolicArray) -> u64 {
+        self.row_folds(array) * self.column_folds(array)
+    }
+
+    /// Columns that the last fold uses.
+    const fn last_columns(&self, array: &SystolicArray) -> u64 {
+        (self.columns - 1) % array.columns + 1
+    }
+
+    const fn issued_macs(&self, array: &SystolicArray, macs_per_element_per_cycle: u64) -> u64 {
+        self.folds(array) * self.steps * array.rows * array.columns * macs_per_element_per_cycle
+    }
+}
+
+/// The array of a systolic dataflow.
+fn systolic(array: &Array) -> &SystolicArray {
+    match array {
+        Array::Systolic(array) => array,
+        Array::DotProduct(_) => panic!("a systolic dataflow is given the array that names it"),
+    }
 }

@@ -9,13 +9,21 @@
 //! moment the fold's first row passes it, and the next fold follows with the same skew, so the skew is paid once and the
 //! steady period of a fold is `max(m, rows)`.
 
-use crate::dataflow::{ArrayState, Dataflow, TilePhases, TileWork};
-use crate::hardware::matrix_unit::SystolicArray;
+use crate::dataflow::overlap::held_operands;
+use crate::dataflow::pace::Paces;
+use crate::dataflow::{
+    ArrayState, Dataflow, Granularity, Mapped, OperandElements, Passes, Step, TilePhases, TileWork, serial, systolic,
+};
+use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
 
 /// The dataflow.
 #[derive(Clone, Copy, Debug)]
 pub struct WeightStationary;
+
+fn mapped(tile: &TileWork) -> Mapped {
+    Mapped { rows: tile.lane_steps(), columns: tile.n, steps: tile.m }
+}
 
 impl Dataflow for WeightStationary {
     fn name(&self) -> &'static str {
@@ -26,60 +34,117 @@ impl Dataflow for WeightStationary {
         "weights stay in the array, activations stream through, partial sums leave at the bottom"
     }
 
-    fn issue(&self, array: &SystolicArray, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
-        let depth_folds = tile.k.div_ceil(array.rows * tile.macs_per_element_per_cycle);
-        let column_folds = tile.n.div_ceil(array.columns);
-        let load = array.rows * tile.load_interval;
-        let stream = tile.m * tile.row_interval;
-        let skew = array.rows + array.columns - 2;
-        let period = if array.double_buffered { stream.max(load) } else { load + stream + skew };
-
-        let start = ready.max(state.load_free);
-        let first_stream = (start + Cycles(load)).max(state.stream_free);
-        let last_stream = first_stream + Cycles((depth_folds * column_folds - 1) * period);
-        let stream_end = last_stream + Cycles(stream);
-        // Only used columns carry results. Where the last column fold is narrow, the full one before it, which ended
-        // `depth_folds` periods earlier, may still be draining.
-        let used_columns = (tile.n - 1) % array.columns + 1;
-        let narrow = (stream_end + Cycles(array.rows + used_columns)).get() - 2;
-        let full = if column_folds > 1 { (stream_end + Cycles(skew)).get() - depth_folds * period } else { 0 };
-        let complete = Cycles(narrow.max(full));
-        *state = if array.double_buffered {
-            ArrayState { load_free: last_stream, stream_free: stream_end }
-        } else {
-            // Without a second register set the whole array drains before anything else enters.
-            ArrayState { load_free: stream_end + Cycles(skew), stream_free: stream_end + Cycles(skew) }
-        };
-        TilePhases { start, next_issue: state.load_free, operands_released: stream_end, complete }
+    fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
+        issue_held(systolic(array), &mapped(tile), &tile.paces, ready, state)
     }
 
-    fn steady_period(&self, array: &SystolicArray, m: u64) -> u64 {
-        if array.double_buffered { m.max(array.rows) } else { serial_fold(array, m) }
+    fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64 {
+        steady_held(systolic(array), &mapped(tile), &tile.paces)
     }
 
-    fn folds(&self, array: &SystolicArray, tile: &TileWork) -> u64 {
-        tile.k.div_ceil(array.rows * tile.macs_per_element_per_cycle) * tile.n.div_ceil(array.columns)
+    fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity {
+        let array = systolic(array);
+        Granularity { m: 1, k: array.rows * macs_per_element_per_cycle, n: array.columns }
     }
 
-    fn issued_macs(&self, array: &SystolicArray, tile: &TileWork) -> u64 {
-        self.folds(array, tile) * tile.m * array.processing_elements() * tile.macs_per_element_per_cycle
+    fn step(&self, array: &Array, tile: &TileWork) -> Step {
+        let held = self.granularity(array, tile.macs_per_element_per_cycle);
+        let columns = tile.n.min(held.n);
+        Step {
+            streamed: OperandElements { activations: tile.k.min(held.k), weights: 0 },
+            loaded: OperandElements { activations: 0, weights: columns * tile.macs_per_element_per_cycle },
+            sums: columns,
+        }
+    }
+
+    fn passes(&self, array: &Array, tile: &TileWork) -> Passes {
+        let (array, mapped) = (systolic(array), mapped(tile));
+        Passes { activation_reads: mapped.column_folds(array), weight_reads: 1, sum_writes: mapped.row_folds(array) }
+    }
+
+    fn folds(&self, array: &Array, tile: &TileWork) -> u64 {
+        mapped(tile).folds(systolic(array))
+    }
+
+    fn issued_macs(&self, array: &Array, tile: &TileWork) -> u64 {
+        mapped(tile).issued_macs(systolic(array), tile.macs_per_element_per_cycle)
     }
 }
 
-/// Cycles of a fold of `m` rows that overlaps with nothing.
-fn serial_fold(array: &SystolicArray, m: u64) -> u64 {
-    2 * array.rows + m + array.columns - 2
+/// A tile whose stationary operand lies on `mapped`, K along the rows.
+pub(super) fn issue_held(
+    array: &SystolicArray,
+    mapped: &Mapped,
+    paces: &Paces,
+    ready: Cycles,
+    state: &mut ArrayState,
+) -> TilePhases {
+    let (parts, skew) = (parts(array, mapped, paces), array.rows + array.columns - 2);
+    if let Some(folds) = &array.serial_folds {
+        return serial::issue(array, folds, mapped, parts, ready, state);
+    }
+    let serial::Parts { load, stream, .. } = parts;
+    let period = period(array, parts);
+    let streams = held_operands((load, stream, period), mapped.folds(array), ready, state);
+    // Only used columns carry results. Where the last column fold is narrow, the full one before it, which ended
+    // `row_folds` periods earlier, may still be draining.
+    let narrow = (streams.end + Cycles(array.rows + mapped.last_columns(array))).get() - 2;
+    let full = if mapped.column_folds(array) > 1 {
+        (streams.end + Cycles(skew)).get() - mapped.row_folds(array) * period
+    } else {
+        0
+    };
+    *state = if array.double_buffered {
+        ArrayState { load_free: streams.last_stream, stream_free: streams.end, ..*state }
+    } else {
+        // Without a second register set the whole array drains before anything else enters.
+        ArrayState { load_free: streams.end + Cycles(skew), stream_free: streams.end + Cycles(skew), ..*state }
+    };
+    TilePhases {
+        start: streams.start,
+        next_issue: state.load_free,
+        operands_released: streams.end,
+        complete: Cycles(narrow.max(full)),
+    }
+}
+
+/// [`Dataflow::steady_cycles`] of such a tile.
+pub(super) fn steady_held(array: &SystolicArray, mapped: &Mapped, paces: &Paces) -> u64 {
+    let parts = parts(array, mapped, paces);
+    match &array.serial_folds {
+        Some(folds) => serial::cycles(array, folds, mapped, parts),
+        None => mapped.folds(array) * period(array, parts),
+    }
+}
+
+/// Results leave with the skew of the stream, one step of results for each streamed step; there is no drain.
+fn parts(array: &SystolicArray, mapped: &Mapped, paces: &Paces) -> serial::Parts {
+    let stream = paces.stream.cycles(mapped.steps).max(paces.sums(mapped.steps));
+    serial::Parts { load: paces.load.cycles(array.rows), stream, drain: 0 }
+}
+
+fn period(array: &SystolicArray, parts: serial::Parts) -> u64 {
+    if array.double_buffered {
+        parts.stream.max(parts.load)
+    } else {
+        parts.load + parts.stream + array.rows + array.columns - 2
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ARRAY: SystolicArray =
-        SystolicArray { rows: 8, columns: 8, dataflow: "weight_stationary", double_buffered: true };
+    const ARRAY: Array = Array::Systolic(SystolicArray {
+        rows: 8,
+        columns: 8,
+        dataflow: "weight_stationary",
+        double_buffered: true,
+        serial_folds: None,
+    });
 
     fn tile(m: u64, k: u64, n: u64) -> TileWork {
-        TileWork { m, k, n, macs_per_element_per_cycle: 1, row_interval: 1, load_interval: 1 }
+        TileWork::unhindered(m, k, n, 1)
     }
 
     #[test]

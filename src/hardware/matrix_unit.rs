@@ -1,5 +1,6 @@
-//! Matrix units: arrays of multiply-accumulate elements, the formats they accept and where their operands live.
+//! Matrix units: an array of multipliers, the formats it accepts and where its operands live.
 
+use crate::hardware::array::Array;
 use crate::hardware::memory::MemoryId;
 use crate::numerics::formats::ElementFormat;
 use crate::units::Cycles;
@@ -13,8 +14,8 @@ pub struct MatrixUnitId(pub usize);
 pub struct MatrixUnit {
     /// Unique name.
     pub name: String,
-    /// The array of processing elements.
-    pub array: SystolicArray,
+    /// The array of multipliers.
+    pub array: Array,
     /// Format pairs that the array multiplies, each with its rate and accumulator.
     pub formats: Vec<FormatSupport>,
     /// Memory from which activations and weights stream into the array.
@@ -33,28 +34,6 @@ impl MatrixUnit {
                 && support.weight == formats.weight
                 && support.accumulator.is_integer() == formats.accumulator.is_integer()
         })
-    }
-}
-
-/// A systolic array of `rows` x `columns` processing elements.
-///
-/// In the weight-stationary dataflow rows run along K and columns along N; other dataflows say what theirs mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SystolicArray {
-    /// Processing elements along a column.
-    pub rows: u64,
-    /// Processing elements along a row.
-    pub columns: u64,
-    /// Registered name of the dataflow (`dataflow::ALL`).
-    pub dataflow: &'static str,
-    /// Whether a second set of stationary registers lets the next fold load while this one streams.
-    pub double_buffered: bool,
-}
-
-impl SystolicArray {
-    /// Number of processing elements.
-    pub const fn processing_elements(&self) -> u64 {
-        self.rows * self.columns
     }
 }
 

@@ -4,6 +4,7 @@
 //! cycle is an integer or an exact rational; floats appear only in energy figures.
 
 pub mod actions;
+pub mod array;
 pub mod energy_table;
 pub mod matrix_unit;
 pub mod memory;

@@ -7,6 +7,7 @@ use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid, Tile};
 use crate::schedule::nest::{Destination, Load, Nest, Storage, TileMap};
+use crate::schedule::tile_work::tile_work;
 use crate::shape::Blocking;
 use crate::units::{Bytes, Cycles};
 
@@ -63,18 +64,15 @@ pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
     rows * row_bytes
 }
 
-/// Cycles of the matrix unit: folds at their steady period, skew and first load aside.
+/// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline aside.
 pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
-    let unit = npu.matrix_unit(matrix.unit);
-    let array = &unit.array;
-    let dataflow =
-        dataflow::by_name(array.dataflow).expect("configuration resolves dataflows by their registered name");
-    let depth = array.rows * matrix.macs_per_element_per_cycle;
-    let streamed = sum_over_blocks(grid.m, |m| dataflow.steady_period(array, m));
-    let k_folds = sum_over_blocks(grid.k, |k| k.div_ceil(depth));
-    let n_folds = sum_over_blocks(grid.n, |n| n.div_ceil(array.columns));
-    Cycles(streamed * k_folds * n_folds)
+    let array = &npu.matrix_unit(matrix.unit).array;
+    let dataflow = dataflow::of(array);
+    let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
+    let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
+    let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
+    Cycles(sum_over_blocks(grid.m, over_k))
 }
 
 /// Cycles of the vector unit, ports aside.

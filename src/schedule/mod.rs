@@ -13,6 +13,7 @@ pub mod grouping;
 pub mod nest;
 pub mod plan;
 pub mod residency;
+pub mod tile_work;
 pub mod tiling;
 pub mod token_run;
 pub mod verify;

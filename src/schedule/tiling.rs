@@ -1,8 +1,9 @@
 //! The tiling search: the best grid of a nest by the closed-form estimate.
 //!
-//! Candidates form a fixed lattice (whole axes and powers of two of the array's dimensions), so the search is bounded by
+//! Candidates form a fixed lattice (whole axes and powers of two of what the array works on at once), so the search is bounded by
 //! their number, never by time. Ties are broken by fewer off-chip bytes, fewer steps, then by loop order and block sizes.
 
+use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::estimate::estimate;
 use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
@@ -77,13 +78,14 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
     };
     let array = &npu.matrix_unit(matrix.unit).array;
-    // A block of k may not be cut: whole folds of whole blocks.
-    let depth = least_common_multiple(array.rows * matrix.macs_per_element_per_cycle, matrix.depth_unit);
+    let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
+    // Products that are summed as one may not be cut: whole folds of whole blocks.
+    let depth = least_common_multiple(at_once.k, matrix.depth_unit);
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
-        for m in blocks(m.extent(), 1) {
+        for m in blocks(m.extent(), at_once.m) {
             for k in blocks(k.extent(), depth) {
-                grids.extend(blocks(n.extent(), array.columns).into_iter().map(|n| Grid { m, k, n, order }));
+                grids.extend(blocks(n.extent(), at_once.n).into_iter().map(|n| Grid { m, k, n, order }));
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::memory::{Direction, Transfer};
 use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, TileMap};
+use crate::schedule::tile_work::tile_work;
 use crate::timing::statistics::{OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
@@ -24,8 +25,7 @@ pub(super) struct MatrixEngine {
 impl MatrixEngine {
     pub(super) fn new(npu: &Npu, id: MatrixUnitId) -> MatrixEngine {
         let unit = npu.matrix_unit(id).clone();
-        let dataflow =
-            dataflow::by_name(unit.array.dataflow).expect("configuration resolves dataflows by their registered name");
+        let dataflow = dataflow::of(&unit.array);
         MatrixEngine {
             unit,
             dataflow,
@@ -45,7 +45,7 @@ impl MatrixEngine {
         now: Cycles,
         statistics: &mut OpStatistics,
     ) -> TilePhases {
-        let work = self.tile_work(npu, matrix, tile);
+        let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
         let array = &self.unit.array;
         let phases = self.dataflow.issue(array, &work, now + self.unit.launch, &mut self.state);
 
@@ -64,32 +64,8 @@ impl MatrixEngine {
         phases
     }
 
-    fn tile_work(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileWork {
-        let array = &self.unit.array;
-        let (m, k, n) = (tile.m.len(), tile.k.len(), tile.n.len());
-        let depth = array.rows * matrix.macs_per_element_per_cycle;
-        let [left, right] = &matrix.operands;
-        let operands = npu.sram(self.unit.operand_memory);
-        let accumulators = npu.sram(self.unit.accumulator_memory);
-        let row_in = operands.read_bytes_per_cycle.cycles_for(left.storage.row_bytes(k.min(depth)));
-        let sums_bytes = matrix.sums.row_bytes(n.min(array.columns));
-        let row_out = accumulators.write_bytes_per_cycle.cycles_for(sums_bytes);
-        let sums_in = accumulators.read_bytes_per_cycle.cycles_for(sums_bytes);
-        let weights_in = operands
-            .read_bytes_per_cycle
-            .cycles_for(right.storage.row_bytes(n.min(array.columns)) * matrix.macs_per_element_per_cycle);
-        TileWork {
-            m,
-            k,
-            n,
-            macs_per_element_per_cycle: matrix.macs_per_element_per_cycle,
-            row_interval: row_in.max(row_out).max(sums_in).get().max(1),
-            load_interval: weights_in.get().max(1),
-        }
-    }
-
-    /// Activations are read once per column fold, weights once per tile; partial sums are written by each k fold and
-    /// read back by each but the first one of their output tile.
+    /// Operands are read, and partial sums written, as often as the dataflow says; sums are read back as often, but for
+    /// the first time of their output tile.
     fn count_traffic(
         &self,
         npu: &Npu,
@@ -98,22 +74,19 @@ impl MatrixEngine {
         work: &TileWork,
         statistics: &mut OpStatistics,
     ) {
-        let array = &self.unit.array;
+        let passes = self.dataflow.passes(&self.unit.array, work);
         let [left, right] = &matrix.operands;
-        let column_folds = work.n.div_ceil(array.columns);
-        let depth = array.rows * work.macs_per_element_per_cycle;
-        let depth_folds = work.k.div_ceil(depth);
         let operand_traffic = traffic(npu, self.unit.operand_memory.0, statistics);
-        operand_traffic.read += left.storage.tile_bytes(left.map, tile) * column_folds;
-        operand_traffic.read += right.storage.tile_bytes(right.map, tile);
-        for (scales, times) in matrix.scales.iter().zip([column_folds, 1]) {
+        operand_traffic.read += left.storage.tile_bytes(left.map, tile) * passes.activation_reads;
+        operand_traffic.read += right.storage.tile_bytes(right.map, tile) * passes.weight_reads;
+        for (scales, times) in matrix.scales.iter().zip([passes.activation_reads, passes.weight_reads]) {
             operand_traffic.read +=
                 scales.map_or(Bytes::ZERO, |scales| scales.storage.tile_bytes(scales.map, tile)) * times;
         }
         let sums = matrix.sums.tile_bytes(TileMap::OUTPUT, tile);
         let sums_traffic = traffic(npu, self.unit.accumulator_memory.0, statistics);
-        sums_traffic.written += sums * depth_folds;
-        sums_traffic.read += sums * (depth_folds - u64::from(tile.k.start == 0));
+        sums_traffic.written += sums * passes.sum_writes;
+        sums_traffic.read += sums * (passes.sum_writes - u64::from(tile.k.start == 0));
     }
 }
 

@@ -1,0 +1,27 @@
+//! What a tile of a product is to the array that works on it: its extents, and what the ports of the memories allow.
+
+use crate::dataflow::pace::{Pace, Paces};
+use crate::dataflow::{self, OperandElements, TileWork};
+use crate::hardware::npu::Npu;
+use crate::schedule::nest::MatrixWork;
+
+/// The work of a tile of `m x k x n` of `matrix`.
+pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWork {
+    let unit = npu.matrix_unit(matrix.unit);
+    let work = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
+    let step = dataflow::of(&unit.array).step(&unit.array, &work);
+    let [left, right] = &matrix.operands;
+    let operand_bytes = |elements: OperandElements| {
+        left.storage.row_bytes(elements.activations) + right.storage.row_bytes(elements.weights)
+    };
+    let operands = npu.sram(unit.operand_memory).read_bytes_per_cycle;
+    let accumulators = npu.sram(unit.accumulator_memory);
+    let sum_bytes = matrix.sums.row_bytes(step.sums);
+    let paces = Paces {
+        stream: Pace::of(operand_bytes(step.streamed), operands),
+        load: Pace::of(operand_bytes(step.loaded), operands),
+        sums_out: Pace::of(sum_bytes, accumulators.write_bytes_per_cycle),
+        sums_in: Pace::of(sum_bytes, accumulators.read_bytes_per_cycle),
+    };
+    TileWork { paces, ..work }
+}
