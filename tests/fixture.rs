@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
-use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit};
+use npusim::hardware::matrix_unit::{Accumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorUnit;
+use npusim::numerics::accumulate::IntegerAccumulator;
 use npusim::numerics::formats::{FP32, INT8, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::shape::{GemmShape, MatrixShape};
@@ -49,6 +50,7 @@ pub(crate) fn parts() -> NpuParts {
                 activation: &INT8,
                 weight: &INT8,
                 accumulator: &INT32,
+                accumulation: Accumulation::Integer(IntegerAccumulator::INT32),
                 macs_per_element_per_cycle: 1,
             }],
             operand_memory: SRAM,
