@@ -153,6 +153,15 @@ impl Blocking {
     }
 }
 
+/// The smallest number that both divide; both are at least 1.
+pub const fn least_common_multiple(a: u64, b: u64) -> u64 {
+    let (mut larger, mut smaller) = (a, b);
+    while smaller != 0 {
+        (larger, smaller) = (smaller, larger % smaller);
+    }
+    a / larger * b
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,6 +99,10 @@ impl Rate {
 
     /// Cycles to pass `units` at this rate, rounded up to whole cycles.
     pub fn cycles_for(self, units: u64) -> Cycles {
+        // Wide division is slow, and almost never needed.
+        if let Some(product) = units.checked_mul(self.denominator) {
+            return Cycles(product.div_ceil(self.numerator));
+        }
         let cycles = (units as u128 * self.denominator as u128).div_ceil(self.numerator as u128);
         Cycles(u64::try_from(cycles).expect("work is bounded by the checked sizes of the workload"))
     }

@@ -1,13 +1,19 @@
 //! The shipped hardware and workload files, and a collection of wrong ones with the exact place of each mistake.
 
+use std::num::NonZeroU32;
+
 use npusim::config::defaults::Defaults;
 use npusim::config::diagnostics::ConfigError;
 use npusim::config::document::Document;
 use npusim::config::node::{Node, Value};
 use npusim::config::source::Place;
 use npusim::config::{hardware, presets, tensors, workload};
+use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use npusim::hardware::memory::MemoryKind;
 use npusim::hardware::npu::Npu;
+use npusim::numerics::accumulate::{
+    AccumulationOrder, Destination, IntegerAccumulator, IntegerOverflow, SaturationPoint, Truncation,
+};
 use npusim::shape::GemmShape;
 use npusim::units::Bytes;
 use npusim::workload::bindings::Bindings;
@@ -205,6 +211,65 @@ fn an_override_changes_the_model_by_index_and_by_name_down_to_a_figure_of_the_en
 }
 
 #[test]
+fn accumulators_are_what_a_file_says_and_what_it_leaves_out_is_recorded() {
+    let sums = |changes: &[(&str, &str)], pair: usize| {
+        let mut document = presets::open_hardware("mx-npu").unwrap();
+        for (key, value) in changes {
+            let path = format!("matrix_units.0.formats.{pair}.{key}");
+            document.apply(&path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
+        }
+        let mut defaults = Defaults::default();
+        let npu = hardware::resolve(&document, &mut defaults).unwrap();
+        let taken = defaults.taken().iter().filter(|taken| taken.path.contains(&format!("formats[{pair}]")));
+        let taken: Vec<String> = taken.map(|taken| taken.value.clone()).collect();
+        (npu.matrix_units()[0].formats[pair].accumulation, taken)
+    };
+    let integer = |bits, overflow| Accumulation::Integer(IntegerAccumulator::try_new(bits, overflow).unwrap());
+    let count = |count| NonZeroU32::new(count).unwrap();
+    // FP8, whose adders sum 16 products at twice the rate.
+    let float = |order| Accumulation::Float(FloatAccumulation { order, destination: Destination::Fp32, dot_depth: 32 });
+    let (int8, fp8) = (2, 6);
+    let all = |wanted: &[&str]| wanted.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    assert_eq!(sums(&[], int8), (integer(32, IntegerOverflow::Wrap), all(&["32", "wrap"])));
+    let saturate = |point| integer(24, IntegerOverflow::Saturate(point));
+    for (overflow, point) in [
+        ("saturate_each_step", SaturationPoint::Step),
+        ("saturate_at_end", SaturationPoint::End),
+        ("{ saturate_every: 32 }", SaturationPoint::Every(count(32))),
+    ] {
+        let changes = [("accumulator_bits", "24"), ("overflow", overflow)];
+        assert_eq!(sums(&changes, int8), (saturate(point), Vec::new()), "{overflow}");
+    }
+    let hopper = Truncation::try_new(count(32), 13).unwrap().with_result_bits(14).unwrap();
+    for (accumulation, order) in [
+        ("block", AccumulationOrder::Block),
+        ("sequential", AccumulationOrder::Sequential),
+        ("exact", AccumulationOrder::Exact),
+        ("{ fused: 8 }", AccumulationOrder::Fused(count(8))),
+        ("{ truncated: { n: 32, bits: 13, group: 1, result_bits: 14 } }", AccumulationOrder::Truncated(hopper)),
+    ] {
+        assert_eq!(sums(&[("accumulation", accumulation)], fp8), (float(order), Vec::new()), "{accumulation}");
+    }
+}
+
+#[test]
+fn a_systolic_array_adds_floats_one_by_one_unless_its_file_says_otherwise() {
+    let mut document = presets::open_hardware("edge-int8").unwrap();
+    let formats = "[{ activation: fp16, weight: fp16, accumulator: fp32 }, { activation: int8, weight: int8, accumulator: fp32 }]";
+    for (path, value) in [("matrix_units.0.formats", formats), ("energy", "mx-22nm")] {
+        document.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
+    }
+    let npu = npu(&document).unwrap();
+    let orders = npu.matrix_units()[0].formats.iter().map(|format| match format.accumulation {
+        Accumulation::Float(accumulation) => (accumulation.order, accumulation.dot_depth),
+        Accumulation::Integer(_) => panic!("both accumulate in FP32"),
+    });
+    // Integers into floats are block-scaled ones: the scale belongs to the sum of a block.
+    let expected = [(AccumulationOrder::Sequential, 1), (AccumulationOrder::Block, 1)];
+    assert_eq!(orders.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_flag_that_makes_parts_disagree_is_cited_although_its_value_alone_would_do() {
     for (path, value, words) in [
         // 256 + 256 + 128 + 1024 KiB in 1 MiB, and 1 MiB in 512 KiB.
@@ -268,15 +333,24 @@ fn the_values_of_a_built_in_workload_are_refused_with_the_way_to_them() {
 /// The tensor files in `data` are written byte by byte after the safetensors format (eight bytes of header length, a JSON
 /// header, the data): `small` is right, the others are named for what is wrong.
 const CASES: &[(&str, usize, usize, &str)] = &[
+    ("hardware_accumulator_wider_than_its_format", 7, 81, "40 is out of range"),
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
     ("hardware_duplicate_key", 5, 32, "the key \"rows\" is given twice"),
     ("hardware_duplicate_name", 25, 11, "the name \"sram\" is used twice"),
     ("hardware_empty_list", 3, 15, "the list is empty; at least one item is expected"),
     ("hardware_energy_table_missing", 28, 9, "the energy table tests/cases/errors/energy/none.yaml cannot be read"),
     ("hardware_energy_without_a_figure", 25, 11, "the energy table has no figure for read_sums, write_sums"),
     ("hardware_format_listed_twice", 8, 9, "int8 x int8 is listed twice"),
+    (
+        "hardware_fused_in_a_systolic_array",
+        7,
+        85,
+        "an operation adds 4 products, but an element of this array has 1 at once",
+    ),
+    ("hardware_group_of_wide_products", 7, 114, "fp16 has products too wide"),
     ("hardware_huge", 21, 17, "\"2 TiB\" is out of range"),
     ("hardware_list_for_a_mapping", 28, 3, "this is a list of 1 item; a mapping is expected here"),
     ("hardware_memory_of_the_wrong_kind", 9, 25, "`main` needs an on-chip memory without partitions"),
@@ -287,16 +361,26 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_no_variant", 17, 5, "one of these keys is missing: dram, sram"),
     ("hardware_not_a_number", 18, 65, "\".nan\" is not a rate"),
     // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
+    ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
+    ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    (
+        "hardware_serial_folds_of_a_double_buffer",
+        5,
+        110,
+        "serial folds overlap with nothing, but the array is double-buffered",
+    ),
     ("hardware_several_documents", 11, 1, "a second document starts here; a file holds exactly one"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
+    ("hardware_two_arrays", 6, 24, "these keys exclude one another: systolic_array, dot_product_array"),
     ("hardware_two_variants", 19, 11, "these keys exclude one another: dram, sram"),
     ("hardware_unknown_dataflow", 5, 54, "\"weigth_stationary\" is not known here"),
     ("hardware_unknown_format", 7, 37, "\"int7\" is not known here"),
     ("hardware_unknown_key", 10, 5, "unknown key \"launch_cylces\""),
     ("hardware_unknown_memory", 8, 21, "\"srma\" is not known here"),
     ("hardware_unprintable_name", 4, 11, "\"ma\\tin\" is not a name of at most 100 letters, digits"),
+    ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),

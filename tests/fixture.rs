@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
-use npusim::hardware::matrix_unit::{FormatSupport, MatrixUnit};
+use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorUnit;
+use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::shape::{GemmShape, MatrixShape};
@@ -69,10 +70,16 @@ pub(crate) fn parts() -> NpuParts {
 /// Every element format with itself: integers into INT32, everything (block-scaled integers too) into FP32; 4-bit pairs at
 /// twice the rate.
 fn every_pair() -> Vec<FormatSupport> {
-    let support = |format: &'static ElementFormat, accumulator| FormatSupport {
+    let dot_unit = FloatAccumulation { order: AccumulationOrder::Block, destination: Destination::Fp32, dot_depth: 32 };
+    let support = |format: &'static ElementFormat, accumulator: &'static ElementFormat| FormatSupport {
         activation: format,
         weight: format,
         accumulator,
+        accumulation: if accumulator.is_integer() {
+            Accumulation::Integer(IntegerAccumulator::INT32)
+        } else {
+            Accumulation::Float(dot_unit)
+        },
         macs_per_element_per_cycle: if format.storage_bits() == 4 { 2 } else { 1 },
     };
     let operands = formats::ALL.iter().copied().filter(|format| format.storage_bits() <= 16);

@@ -77,7 +77,7 @@ pub(super) struct ListArguments {
 pub(super) enum ListKind {
     /// Quantization schemes.
     Schemes,
-    /// Dataflows of systolic arrays.
+    /// Dataflows of arrays.
     Dataflows,
     /// Timing models of off-chip memory.
     Memories,

@@ -6,6 +6,7 @@
 //! - [`crate::config::placed::Placed`]`<T>`: a `T` that keeps its path and place, for errors that concern it as a whole;
 //!   [`crate::config::placed::List`]`<T>` likewise for lists.
 //! - a struct, `Vec<T>` or `BTreeMap<String, T>` of these: must be there.
+//! - a struct renamed to [`SHORT_FORM`]: a mapping, or a single value that stands for its first field.
 //! - `Option<T>` of these: may be absent. An empty value (`key:`) is not absent.
 //! - [`Node`]: any value, as a tree; must be there.
 //!
@@ -15,6 +16,7 @@
 //! The reason for a deserializer of our own rather than the YAML crate's: that one gives neither paths nor found values
 //! in its errors, stops at the first, and cannot cite a flag that has overridden a value.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -33,6 +35,9 @@ use crate::config::source::Place;
 pub(crate) const LEAF: &str = "npusim::Leaf";
 /// The newtype name by which a wrapper asks for path and place before the value itself.
 pub(crate) const PLACED: &str = "npusim::Placed";
+
+/// The struct name by which `key: value` may stand for `key: {first_field: value}`.
+pub(crate) const SHORT_FORM: &str = "npusim::ShortForm";
 
 thread_local! {
     /// Serde's data model cannot carry places, so they pass beside it: filled right before a visitor of [`LEAF`] or
@@ -237,16 +242,29 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let entries = self.entries(&[])?;
-        let keys = entries.iter().map(|(key, node)| (self.path.key(key.text.to_string()), Target::Present(node)));
+        let keys = entries.iter().map(|(key, node)| {
+            let name = key.text.to_string();
+            (Cow::Owned(name.clone()), self.path.key(name), Target::Present(node))
+        });
         visitor.visit_map(Entries { entries: keys, value: None, problems: self.problems })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
+        if let (SHORT_FORM, Target::Present(node)) = (name, self.target)
+            && node.as_scalar().is_some()
+        {
+            let absent = Target::Absent { mapping: &node.place };
+            let keys = fields.iter().enumerate().map(|(position, field)| match position {
+                0 => (Cow::Borrowed(*field), self.path.clone(), self.target),
+                _ => (Cow::Borrowed(*field), self.path.key(*field), absent),
+            });
+            return visitor.visit_map(Entries { entries: keys, value: None, problems: self.problems });
+        }
         let entries = self.entries(fields)?;
         for (key, _) in entries.iter().filter(|(key, _)| !fields.contains(&&*key.text)).take(MAX_DIAGNOSTICS) {
             self.problems.borrow_mut().push(unknown_key(key, fields, &self.path));
@@ -255,7 +273,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
         let keys = fields.iter().map(|field| {
             let known = entries.iter().find(|(key, _)| &*key.text == *field);
             let target = known.map_or(Target::Absent { mapping }, |(_, node)| Target::Present(node));
-            (self.path.key(*field), target)
+            (Cow::Borrowed(*field), self.path.key(*field), target)
         });
         visitor.visit_map(Entries { entries: keys, value: None, problems: self.problems })
     }
@@ -308,14 +326,13 @@ struct Entries<'n, I> {
     problems: &'n RefCell<Problems>,
 }
 
-impl<'de, 'n, I: Iterator<Item = (DottedPath, Target<'n>)>> MapAccess<'de> for Entries<'n, I> {
+impl<'de, 'n, I: Iterator<Item = (Cow<'static, str>, DottedPath, Target<'n>)>> MapAccess<'de> for Entries<'n, I> {
     type Error = ReadError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
-        let Some((path, target)) = self.entries.next() else { return Ok(None) };
-        let name = path.last();
+        let Some((name, path, target)) = self.entries.next() else { return Ok(None) };
         self.value = Some((path, target));
-        let key: StrDeserializer<'_, ReadError> = name.as_str().into_deserializer();
+        let key: StrDeserializer<'_, ReadError> = (*name).into_deserializer();
         seed.deserialize(key).map(Some)
     }
 

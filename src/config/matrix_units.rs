@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::config::accumulation::{self, OrderFile, OverflowFile, Pair, Written};
 use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, Diagnostic};
@@ -13,7 +14,7 @@ use crate::hardware::array::{
 };
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnit};
 use crate::hardware::memory::MemoryId;
-use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
+use crate::numerics::formats::{ALL as FORMATS, BF16, ElementFormat, ElementKind, FP32};
 use crate::units::Cycles;
 
 /// The most multiply-accumulates that one array does a cycle.
@@ -66,6 +67,9 @@ pub(crate) struct FormatFile {
     activation: Field<String>,
     weight: Field<String>,
     accumulator: Field<String>,
+    accumulation: Option<Placed<OrderFile>>,
+    accumulator_bits: Field<u64>,
+    overflow: Option<Placed<OverflowFile>>,
     macs_per_element_per_cycle: Field<u64>,
 }
 
@@ -78,7 +82,7 @@ pub(crate) fn resolve(
     let array = resolve_array(unit, defaults)?;
     let mut formats: Vec<FormatSupport> = Vec::new();
     for file in unit.formats.at_least_one()? {
-        let format = resolve_format(file, defaults)?;
+        let format = resolve_format(file, &array, defaults)?;
         check_size(unit, &array, file, &format)?;
         let pair = |format: &FormatSupport| (format.activation, format.weight, format.accumulator.is_integer());
         if formats.iter().any(|known| pair(known) == pair(&format)) {
@@ -202,7 +206,7 @@ fn resolve_dot_product(array: &DotProductArrayFile, defaults: &mut Defaults) -> 
     })
 }
 
-fn resolve_format(file: &FormatFile, defaults: &mut Defaults) -> Result<FormatSupport, Diagnostic> {
+fn resolve_format(file: &FormatFile, array: &Array, defaults: &mut Defaults) -> Result<FormatSupport, Diagnostic> {
     let named: Vec<(&str, &'static ElementFormat)> = FORMATS.iter().map(|format| (format.name(), *format)).collect();
     let operands = |format: &&(&str, &ElementFormat)| !matches!(format.1.kind(), ElementKind::Scale { .. });
     let operands: Vec<_> = named.iter().filter(operands).copied().collect();
@@ -214,23 +218,29 @@ fn resolve_format(file: &FormatFile, defaults: &mut Defaults) -> Result<FormatSu
             let exact = activation.is_integer() && weight.is_integer();
             exact && signed && format.storage_bits() >= product_bits
         }
-        // Also those of integers: the sums of block-scaled ones are real numbers.
+        // Also of integers: the sums of block-scaled ones are real numbers.
         ElementKind::Float { .. } => {
-            let widest_float = [activation, weight].into_iter().filter(|format| !format.is_integer());
-            format.storage_bits() >= widest_float.map(|format| format.storage_bits()).fold(16, u32::max)
+            let floats = [activation, weight].into_iter().filter(|operand| !operand.is_integer());
+            let widest = floats.map(ElementFormat::storage_bits).max().unwrap_or(0);
+            [&BF16, &FP32].contains(&format) && format.storage_bits() >= widest
         }
         ElementKind::Scale { .. } => false,
     };
     let accumulators: Vec<_> = named.iter().filter(|(_, format)| holds_sums(format)).copied().collect();
-    Ok(FormatSupport {
-        activation,
-        weight,
-        accumulator: file.accumulator.required().one_of(&accumulators)?,
-        macs_per_element_per_cycle: file
-            .macs_per_element_per_cycle
-            .or_default(1, "one multiplier in each processing element", defaults)
-            .in_range(1..=64)?,
-    })
+    let accumulator = file.accumulator.required().one_of(&accumulators)?;
+    let macs_per_element_per_cycle = file
+        .macs_per_element_per_cycle
+        .or_default(1, "one multiplier in each processing element", defaults)
+        .in_range(1..=64)?;
+    let pair = Pair { activation, weight, accumulator, macs_per_element_per_cycle };
+    let written = Written {
+        accumulator: &file.accumulator,
+        accumulation: &file.accumulation,
+        accumulator_bits: &file.accumulator_bits,
+        overflow: &file.overflow,
+    };
+    let accumulation = accumulation::resolve(&written, &pair, array, defaults)?;
+    Ok(FormatSupport { activation, weight, accumulator, accumulation, macs_per_element_per_cycle })
 }
 
 /// The registered dataflows of systolic arrays by name.

@@ -7,6 +7,7 @@
 //!
 //! The generic half of this layer knows nothing of hardware, workloads or schemes.
 
+mod accumulation;
 pub mod apply;
 pub mod checks;
 pub mod defaults;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::execute::values::Values;
+use crate::numerics::accumulate::IntegerAccumulator;
 use crate::numerics::gemm::float::{self, FloatTile};
 use crate::numerics::gemm::int8::{self, PackedB};
-use crate::numerics::gemm::{Matrix, MatrixMut, Operand};
+use crate::numerics::gemm::{Matrix, MatrixMut, Operand, integer};
 use crate::numerics::tensor::Elements;
 use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, RightLayout};
@@ -17,11 +18,14 @@ use crate::shape::Span;
 pub(super) struct MatrixExecutor {
     gemm: Gemm,
     arithmetic: Arithmetic,
+    overflowed: u64,
 }
 
 enum Arithmetic {
-    /// INT8 codes into INT32 sums, exact.
-    Integer { right: PackedB },
+    /// INT8 codes into INT32 sums, exact modulo 2^32.
+    Int32 { right: PackedB },
+    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole output.
+    Integer { right: PackedB, accumulator: IntegerAccumulator, sums: Vec<i64> },
     /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile is the one under way.
     Float { left: Box<Operand>, right: Box<Operand>, plan: AccumulationPlan, tile: Option<FloatTile> },
 }
@@ -32,7 +36,7 @@ impl MatrixExecutor {
             unreachable!("the matrix operation of a nest is a product");
         };
         let arithmetic = match plan.accumulator {
-            Accumulator::Int32Wrapping => {
+            Accumulator::Integer(accumulator) => {
                 let (rows, columns) = (size(gemm.shape.k), size(gemm.shape.n));
                 let right = match values.elements(gemm.right.codes) {
                     Elements::I8(codes) => {
@@ -40,7 +44,12 @@ impl MatrixExecutor {
                     }
                     other => unreachable!("an integer product has i8 codes, not {other:?}"),
                 };
-                Arithmetic::Integer { right }
+                if accumulator == IntegerAccumulator::INT32 && rows <= int8::EXACT_DEPTH {
+                    Arithmetic::Int32 { right }
+                } else {
+                    let sums = vec![0; size(gemm.shape.output().elements())];
+                    Arithmetic::Integer { right, accumulator, sums }
+                }
             }
             Accumulator::Float { .. } => {
                 let left = values.operand(gemm.left, RightLayout::NByK);
@@ -48,21 +57,47 @@ impl MatrixExecutor {
                 Arithmetic::Float { left: Box::new(left), right: Box::new(right), plan: *plan, tile: None }
             }
         };
-        MatrixExecutor { gemm: gemm.clone(), arithmetic }
+        MatrixExecutor { gemm: gemm.clone(), arithmetic, overflowed: 0 }
+    }
+
+    /// Sums so far that did not fit the accumulator.
+    pub(super) const fn overflowed(&self) -> u64 {
+        self.overflowed
     }
 
     /// Whether the order of tiles cannot change a bit.
     pub(super) fn is_order_free(&self) -> bool {
         match self.arithmetic {
-            Arithmetic::Integer { .. } => true,
-            Arithmetic::Float { .. } => false,
+            Arithmetic::Int32 { .. } => true,
+            Arithmetic::Integer { .. } | Arithmetic::Float { .. } => false,
         }
     }
 
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
         match &mut self.arithmetic {
-            Arithmetic::Integer { right } => add_integer_tile(&self.gemm, right, values, tile),
+            Arithmetic::Int32 { right } => add_int32_tile(&self.gemm, right, values, tile),
+            Arithmetic::Integer { right, accumulator, sums } => {
+                let shape = self.gemm.shape;
+                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
+                let Elements::I8(left) = values.elements(self.gemm.left.codes) else {
+                    unreachable!("an integer product has i8 codes");
+                };
+                let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
+                let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
+                let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
+                let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
+                let mut sums = all.block(m, n).expect("tiles lie inside their tensors");
+                integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
+                    .expect("tiles cut k between operations");
+                if tile.k.end == shape.k {
+                    self.overflowed += count_overflows(*accumulator, sums.reborrow());
+                    integer::read(*accumulator, sums.reborrow());
+                    for (index, row) in (tile.m.start..tile.m.end).enumerate() {
+                        values.write_sums(self.gemm.output, row, tile.n.start, sums.row(index));
+                    }
+                }
+            }
             Arithmetic::Float { left, right, plan, tile: under_way } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
                     unreachable!("float arithmetic has a float accumulator");
@@ -88,7 +123,21 @@ impl MatrixExecutor {
     }
 }
 
-fn add_integer_tile(gemm: &Gemm, right: &PackedB, values: &mut Values, tile: &Tile) {
+/// Sums that the accumulator cannot hold. Where it saturates on the way the exact sum is not known, and only sums at an end
+/// of its range are counted.
+fn count_overflows(accumulator: IntegerAccumulator, mut sums: MatrixMut<'_, i64>) -> u64 {
+    let (smallest, largest) = (accumulator.smallest(), accumulator.largest());
+    let is_beyond = |sum: &i64| {
+        if accumulator.adjusts_at_end() {
+            *sum < smallest || *sum > largest
+        } else {
+            *sum == smallest || *sum == largest
+        }
+    };
+    (0..sums.rows()).map(|row| sums.row(row).iter().filter(|sum| is_beyond(sum)).count() as u64).sum()
+}
+
+fn add_int32_tile(gemm: &Gemm, right: &PackedB, values: &mut Values, tile: &Tile) {
     let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
     let mut output = values.take(gemm.output);
     let (Elements::I8(left), Elements::I32(sums)) = (values.elements(gemm.left.codes), &mut output) else {

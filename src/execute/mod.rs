@@ -30,6 +30,7 @@ pub struct Execution {
     tensors: Vec<Option<Tensor>>,
     computed: BTreeMap<TensorId, Tensor>,
     macs: Vec<u64>,
+    overflowed_sums: Vec<u64>,
 }
 
 impl Execution {
@@ -41,6 +42,11 @@ impl Execution {
     /// The values of a tensor as they were computed: they differ from [`Execution::tensor`] where a record replaced them.
     pub fn computed(&self, id: TensorId) -> Option<&Tensor> {
         self.computed.get(&id).or_else(|| self.tensor(id))
+    }
+
+    /// Integer sums that did not fit their accumulator, by operation.
+    pub fn overflowed_sums(&self) -> &[u64] {
+        &self.overflowed_sums
     }
 
     /// Multiply-accumulates executed, by operation.
@@ -78,6 +84,7 @@ pub fn run(
 ) -> Result<Execution, MissingValues> {
     let mut values = Values::bind(program, bindings)?;
     let mut macs = vec![0; program.ops.len()];
+    let mut overflowed_sums = vec![0; program.ops.len()];
     let mut preparation = VectorExecutor::default();
     for op in &program.preparation {
         let shape = program.tensor(op.kind.reads()[0]).shape;
@@ -100,6 +107,7 @@ pub fn run(
                 Some(tile) => executor.run(&mut values, &tile),
                 None => tiles().map(|tile| executor.run(&mut values, &tile)).sum(),
             };
+            overflowed_sums[work.op.0] = executor.overflowed();
         }
         if let Some(work) = &nest.vector {
             let mut executor = VectorExecutor::default();
@@ -114,7 +122,7 @@ pub fn run(
         }
     }
     let (tensors, computed) = values.into_tensors();
-    Ok(Execution { tensors, computed, macs })
+    Ok(Execution { tensors, computed, macs, overflowed_sums })
 }
 
 /// The box that tiles fill without a gap, if they do: the hull whose volume is the sum of theirs.

@@ -167,6 +167,18 @@ impl Values {
         }
     }
 
+    /// Writes integer sums, which fit 32 bits, to the columns from `first_column` of one row.
+    pub(super) fn write_sums(&mut self, id: TensorId, row: u64, first_column: u64, sums: &[i64]) {
+        let stored = &mut self.tensors[id.0];
+        let range = stored.range(row, Span::new(first_column, first_column + sums.len() as u64));
+        let Elements::I32(out) = &mut stored.elements else {
+            unreachable!("integer sums are held in 32 bits");
+        };
+        for (out, sum) in out[range].iter_mut().zip(sums) {
+            *out = i32::try_from(*sum).expect("accumulators of up to 32 bits");
+        }
+    }
+
     /// Quantizes values into the columns from `first_column` of one row, by one scale, one per column, or none.
     pub(super) fn quantize_row(
         &mut self,

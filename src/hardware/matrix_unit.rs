@@ -2,6 +2,7 @@
 
 use crate::hardware::array::Array;
 use crate::hardware::memory::MemoryId;
+use crate::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use crate::numerics::formats::ElementFormat;
 use crate::units::Cycles;
 
@@ -55,8 +56,31 @@ pub struct FormatSupport {
     pub activation: &'static ElementFormat,
     /// Format of the right operand's elements.
     pub weight: &'static ElementFormat,
-    /// Format of the partial sums.
+    /// Format of the partial sums. With a float one, a pair of integers is one of block-scaled integers.
     pub accumulator: &'static ElementFormat,
+    /// How products are added up in it.
+    pub accumulation: Accumulation,
     /// Multiply-accumulates that one processing element does a cycle in this pair, along K.
     pub macs_per_element_per_cycle: u64,
+}
+
+/// How the products of one output are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulation {
+    /// As integers, exactly but for what happens beyond the width.
+    Integer(IntegerAccumulator),
+    /// As floats, in a stated order.
+    Float(FloatAccumulation),
+}
+
+/// An order of float accumulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloatAccumulation {
+    /// Which products enter one operation, and where it rounds.
+    pub order: AccumulationOrder,
+    /// Format of the accumulator.
+    pub destination: Destination,
+    /// Products of one operation of the `block` order where the operands have no scales: the depth of the array's adders.
+    /// Where they have, it is the block that shares a scale.
+    pub dot_depth: u64,
 }

@@ -49,7 +49,11 @@ impl MemorySystem for IdealSystem {
         let cycle = u128::from(self.bytes_per_cycle.numerator());
         let service = u128::from(transfer.bytes().get()) * u128::from(self.bytes_per_cycle.denominator());
         self.busy_until = self.busy_until.max(u128::from(now.get()) * cycle) + service;
-        let served = u64::try_from(self.busy_until.div_ceil(cycle)).expect("cycles fit 64 bits");
+        // Wide division is slow, and almost never needed.
+        let served = match u64::try_from(self.busy_until) {
+            Ok(busy_until) => busy_until.div_ceil(self.bytes_per_cycle.numerator()),
+            Err(_) => u64::try_from(self.busy_until.div_ceil(cycle)).expect("cycles fit 64 bits"),
+        };
         let ticket = Ticket(self.submitted);
         self.submitted += 1;
         self.under_way.push_back((Cycles(served) + self.latency, ticket));

@@ -1,5 +1,6 @@
 //! The program evaluated whole, one operation after the other, with plain loops over rows and columns.
 
+use crate::numerics::accumulate::IntegerAccumulator;
 use crate::numerics::block::{BlockFormat, BlockOptions, BlockTensor};
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
 use crate::numerics::functions;
@@ -85,7 +86,25 @@ impl Evaluator<'_> {
         let size = |extent: u64| usize::try_from(extent).ok();
         let (m, k, n) = (size(gemm.shape.m)?, size(gemm.shape.k)?, size(gemm.shape.n)?);
         match plan.accumulator {
-            Accumulator::Int32Wrapping => {
+            Accumulator::Integer(accumulator) if accumulator != IntegerAccumulator::INT32 => {
+                let left = self.get(gemm.left.codes)?.as_i8()?;
+                let right = self.get(gemm.right.codes)?.transposed();
+                let products = accumulator.products_per_operation();
+                let mut sums = Vec::with_capacity(m * n);
+                for row in left.chunks_exact(k) {
+                    for column in right.as_i8()?.chunks_exact(k) {
+                        let mut sum = 0;
+                        for (row, column) in row.chunks(products).zip(column.chunks(products)) {
+                            let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
+                            sum = accumulator.add(sum, terms.sum());
+                        }
+                        sums.push(i32::try_from(accumulator.read(sum)).ok()?);
+                    }
+                }
+                let described = self.program.tensor(gemm.output);
+                Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
+            }
+            Accumulator::Integer(_) => {
                 let left = Matrix::dense(self.get(gemm.left.codes)?.as_i8()?, m, k).ok()?;
                 let right = Matrix::dense(self.get(gemm.right.codes)?.as_i8()?, k, n).ok()?;
                 let mut sums = vec![0; m * n];

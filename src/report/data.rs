@@ -212,6 +212,8 @@ pub struct LayerNumerics {
     /// Error of the layer's own arithmetic.
     #[serde(flatten)]
     pub error: ErrorMetrics,
+    /// Integer sums that did not fit their accumulator and so came out wrong.
+    pub overflowed_sums: u64,
     /// Error of the output with the bias, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with_bias: Option<ErrorMetrics>,

@@ -12,13 +12,19 @@ pub fn layer_numerics(program: &Program, execution: &Execution, real: &[RealLaye
         .layers
         .iter()
         .zip(real)
-        .map(|(layer, real)| {
+        .enumerate()
+        .map(|(index, (layer, real))| {
+            let of_layer = program.ops.iter().zip(execution.overflowed_sums()).filter(|(op, _)| op.layer.0 == index);
+            let overflowed_sums = of_layer.map(|(_, sums)| sums).sum();
             let computed = execution.computed(layer.output).expect("execution computes every layer");
             let computed = computed.to_f64();
             let whole = compare(&real.output, computed.iter().copied());
             match &real.bias {
-                None => LayerNumerics { error: whole, with_bias: None },
-                Some(bias) => LayerNumerics { error: without(bias, &real.output, &computed), with_bias: Some(whole) },
+                None => LayerNumerics { error: whole, overflowed_sums, with_bias: None },
+                Some(bias) => {
+                    let error = without(bias, &real.output, &computed);
+                    LayerNumerics { error, overflowed_sums, with_bias: Some(whole) }
+                }
             }
         })
         .collect()

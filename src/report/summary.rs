@@ -90,6 +90,12 @@ pub fn facts(report: &Report) -> Vec<String> {
         ),
         format!("utilization: {}", utilization.join(", ")),
     ]
+    .into_iter()
+    .chain(report.layers.iter().filter_map(|layer| {
+        let sums = layer.numerics?.overflowed_sums;
+        (sums > 0).then(|| format!("overflow: {sums} sums of `{}` did not fit the accumulator", layer.name))
+    }))
+    .collect()
 }
 
 /// The whole summary.

@@ -8,6 +8,7 @@ use crate::hardware::memory::MemoryId;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
+use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::shape::{MatrixShape, Span};
@@ -235,7 +236,9 @@ pub struct MatrixWork {
     pub operands: [Read; 2],
     /// Block scales of the left and the right operand.
     pub scales: [Option<Read>; 2],
-    /// Products that are summed as one: blocks of k may only be cut at multiples of this.
+    /// What holds the partial sums.
+    pub accumulator: Accumulator,
+    /// Blocks of k may only be cut at multiples of this: products that are summed as one, and blocks that share a scale.
     pub depth_unit: u64,
     /// Storage of the partial sums.
     pub sums: Storage,

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::hardware::matrix_unit::MatrixUnitId;
+use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::VectorUnitId;
-use crate::numerics::accumulate::{self, AccumulationOrder};
 use crate::program::Program;
 use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
@@ -22,7 +21,7 @@ use crate::schedule::nest::{
 use crate::schedule::residency::Residents;
 use crate::schedule::tiling::{self, Buffers};
 use crate::schedule::{Placement, Schedule, ScheduleError};
-use crate::shape::Blocking;
+use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
 
 /// Schedules `program` on `npu`.
@@ -65,9 +64,8 @@ impl<'a> Planner<'a> {
             nest.fill_waits = self.fill_waits(index, &nests);
             nest.grid = self.grid(&nest)?;
             if let Some(matrix) = &nest.matrix {
-                let is_integer = self.program.tensor(self.gemm(matrix.op).output).format.is_integer();
-                let accumulator = if is_integer { Accumulator::Int32Wrapping } else { float_accumulator(matrix) };
-                accumulation[matrix.op.0] = Some(AccumulationPlan { accumulator, segments: nest.grid.k });
+                let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
+                accumulation[matrix.op.0] = Some(plan);
             }
             nests.push(nest);
         }
@@ -125,7 +123,7 @@ impl<'a> Planner<'a> {
         let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
             return Err(self.unsupported(op, &gemm));
         };
-        let macs_per_element_per_cycle = support.macs_per_element_per_cycle;
+        let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
         let right_map = match gemm.right_layout {
             RightLayout::KByN => TileMap::RIGHT,
             RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
@@ -140,15 +138,27 @@ impl<'a> Planner<'a> {
             let blocks = operand.blocks?;
             Some(read(self, blocks.scales, map.of_block_scales(blocks.format.block()), queue))
         });
-        let depth_unit =
-            sides.iter().filter_map(|(operand, ..)| operand.blocks).map(|blocks| blocks.format.block()).max();
+        let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
+        let block = blocks.map(|blocks| blocks.format.block()).max().unwrap_or(1);
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
         let capacity = self.npu.sram(memory).capacity;
         let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
-        let sums = self.storage(gemm.output);
-        let is_integer = self.program.tensor(gemm.output).format.is_integer();
-        let depth_unit = depth_unit.unwrap_or(if is_integer { 1 } else { DOT_UNIT_DEPTH });
-        Ok(MatrixWork { unit, op, operands, scales, depth_unit, sums, accumulators, macs_per_element_per_cycle })
+        // The program says what the sums mean, the unit how wide it keeps them.
+        let element_bits = u64::from(sums_format.storage_bits());
+        let sums = Storage { element_bits, ..self.storage(gemm.output) };
+        let accumulator = Accumulator::of(accumulation, block);
+        let depth_unit = least_common_multiple(block, accumulator.products_per_operation());
+        Ok(MatrixWork {
+            unit,
+            op,
+            operands,
+            scales,
+            accumulator,
+            depth_unit,
+            sums,
+            accumulators,
+            macs_per_element_per_cycle,
+        })
     }
 
     fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
@@ -399,15 +409,6 @@ fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
             operands
         }
     }
-}
-
-/// Products that a dot unit sums exactly before they enter an FP32 accumulator, for operands without blocks: those of an
-/// MX block, so that one unit serves both.
-const DOT_UNIT_DEPTH: u64 = 32;
-
-fn float_accumulator(matrix: &MatrixWork) -> Accumulator {
-    let (order, destination) = (AccumulationOrder::Block, accumulate::Destination::Fp32);
-    Accumulator::Float { order, destination, depth: matrix.depth_unit }
 }
 
 const fn scale_operand(scale: Scale) -> (TensorId, TileMap, DmaQueue) {

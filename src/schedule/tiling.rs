@@ -10,7 +10,7 @@ use crate::hardware::npu::Npu;
 use crate::schedule::estimate::estimate;
 use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
 use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
-use crate::shape::Blocking;
+use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
 
 /// A candidate is as good as another when it is slower by less than one part in this many.
@@ -95,10 +95,6 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         }
     }
     grids
-}
-
-fn least_common_multiple(a: u64, b: u64) -> u64 {
-    (1..=b).map(|times| a * times).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }
 
 /// The whole axis, and every power of two times `unit` below it.
