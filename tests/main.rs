@@ -8,5 +8,6 @@ mod closed_form;
 mod config_files;
 mod consistency;
 mod fixture;
+mod formats_end_to_end;
 mod phases;
 mod witness;

@@ -1,0 +1,73 @@
+//! Formats beyond INT8, from YAML to report, on the real layer: numbers against an independent program, bytes by hand.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn report(more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    Command::new(env!("CARGO_BIN_EXE_npusim"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", "--hw", "hw-configs/mx-npu.yaml", "--workload", "workloads/minilm-layer.yaml"])
+        .args(more)
+        .arg("--out")
+        .arg(&out)
+        .assert()
+        .success();
+    serde_json::from_str(&std::fs::read_to_string(out.join("report.json")).unwrap()).unwrap()
+}
+
+/// `minilm_l3.expected.json` was measured by an independent NumPy program; see workloads/data/README.md.
+#[test]
+fn the_real_layer_reaches_the_expected_ratio_in_fp16_mxfp8_and_mxfp4() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/data/minilm_l3.expected.json");
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for (scheme, key) in [("fp16", "fp16"), ("mxfp8_e4m3", "mxfp8_e4m3_b32"), ("mxfp4", "mxfp4_b32")] {
+        let report = report(&["--scheme", scheme]);
+        let mut compared = 0;
+        for layer in report["layers"].as_array().unwrap() {
+            let name = layer["name"].as_str().unwrap();
+            let Some(expected) = expected[name][key].as_f64() else { continue };
+            let found = layer["numerics"]["sqnr_db"].as_f64().unwrap();
+            assert!((found - expected).abs() <= 0.1, "{scheme}, {name}: {found} dB, expected {expected} dB");
+            compared += 1;
+        }
+        assert_eq!(compared, 4, "{scheme}");
+    }
+}
+
+#[test]
+fn a_unit_of_one_to_two_to_four_needs_half_and_a_quarter_of_the_cycles() {
+    let bound = |scheme: &str| {
+        report(&["--no-numerics", "--scheme", scheme])["bounds"]["compute_cycles"].as_u64().unwrap()
+    };
+    // 339,738,624 multiply-accumulates at 16 x 16 x 16 a cycle in FP16.
+    assert_eq!(bound("fp16"), 82_944);
+    assert_eq!(bound("mxfp8_e4m3"), 41_472);
+    assert_eq!(bound("mxint8"), 41_472);
+    assert_eq!(bound("mxfp4"), 20_736);
+}
+
+#[test]
+fn scale_bytes_are_counted_unless_the_scheme_leaves_them_out() {
+    let constants = |flags: &[&str]| {
+        let mut all = vec!["--no-numerics", "--scheme", "mxfp4"];
+        all.extend(flags);
+        report(&all)["layers"][0]["constant_bytes"].as_u64().unwrap()
+    };
+    // qkv: 384 x 1152 weights of 4 bits, one scale byte per 32 of them, a bias of 1152 x 4 bytes.
+    let (weights, scales, bias) = (384 * 1152 / 2, 384 * 1152 / 32, 1152 * 4);
+    assert_eq!(constants(&[]), weights + scales + bias);
+    assert_eq!(constants(&["--set", "scheme.blocks.count_scale_bytes=false"]), weights + bias);
+}
+
+#[test]
+fn a_narrow_accumulator_loses_sums_and_the_report_counts_them() {
+    let narrow = ["--scheme", "w8a8_per_token_per_channel", "--set", "matrix_units.main.formats.2.accumulator_bits=16"];
+    let report = report(&narrow);
+    let numerics = &report["layers"][0]["numerics"];
+    assert!(numerics["overflowed_sums"].as_u64().unwrap() > 0);
+    assert!(numerics["sqnr_db"].as_f64().unwrap() < 20.0);
+}
