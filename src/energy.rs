@@ -2,8 +2,8 @@
 
 use crate::hardware::actions::{Action, ActionCounts};
 use crate::hardware::energy_table::{EnergyBreakdown, MissingAction};
+use crate::hardware::matrix_unit::ProductFormats;
 use crate::hardware::npu::Npu;
-use crate::hardware::vector_unit::VectorFunction;
 use crate::program::Program;
 use crate::program::op::{OpId, OpKind};
 use crate::timing::statistics::{OpStatistics, RunStatistics};
@@ -38,17 +38,14 @@ pub fn cost(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Result<
 /// The actions of one operation.
 pub fn count(program: &Program, npu: &Npu, id: OpId, statistics: &OpStatistics) -> ActionCounts {
     let mut counts = ActionCounts::default();
-    let elements = statistics.vector_elements;
-    match &program.op(id).kind {
-        OpKind::Gemm(gemm) => {
-            let (activation, weight) = (program.tensor(gemm.left).format, program.tensor(gemm.right).format);
-            counts.add(Action::Mac { activation, weight }, statistics.macs);
-            counts.add(Action::IdleMac, statistics.issued_macs - statistics.macs);
-        }
-        OpKind::Reduce { .. } => counts.add(Action::Vector(VectorFunction::Reduce), elements),
-        OpKind::Quantize { .. } => counts.add(Action::Vector(VectorFunction::Quantize), elements),
-        OpKind::Dequantize { .. } => counts.add(Action::Vector(VectorFunction::Dequantize), elements),
-        OpKind::Activate { .. } => counts.add(Action::Vector(VectorFunction::Activate), elements),
+    let kind = &program.op(id).kind;
+    if let OpKind::Gemm(gemm) = kind {
+        let ProductFormats { activation, weight, .. } = program.product_formats(gemm);
+        counts.add(Action::Mac { activation, weight }, statistics.macs);
+        counts.add(Action::IdleMac, statistics.issued_macs - statistics.macs);
+    }
+    for function in kind.vector_functions() {
+        counts.add(Action::Vector(*function), statistics.vector_elements);
     }
     for (memory, traffic) in npu.memories().iter().zip(&statistics.traffic) {
         counts.add(Action::Read(memory.name.clone()), traffic.read.get());

@@ -91,7 +91,7 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
     let (execution, numerics) = match bindings {
         None => (None, None),
         Some(bindings) => {
-            let execution = execute::run(&program, &schedule, bindings)?;
+            let execution = execute::run(&program, &schedule, bindings, execute::Granularity::Products)?;
             let real = real::evaluate(workload, bindings)?;
             let numerics = layer_numerics(&program, &execution, &real);
             (Some(execution), Some(numerics))

@@ -93,11 +93,11 @@ fn a_timing_that_forgets_time_is_caught() {
 struct WithoutBias;
 
 impl Scheme for WithoutBias {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "without_bias"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "a mutation"
     }
 

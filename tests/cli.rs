@@ -137,7 +137,7 @@ fn a_wrong_flag_is_cited_and_nothing_is_written() {
         ("matrix_units.0.systolic_array.rowz=8", "did you mean \"rows\"?"),
         ("matrix_units.0.systolic_array.rows=0", "allowed: 1 to 65536"),
         ("matrixunits.0=8", "did you mean \"matrix_units\"?"),
-        ("name=other", "hardware.name or workload.name"),
+        ("name=other", "hardware.name or workload.name or scheme.name"),
         ("matrix_units.0.systolic_array.rows", "="),
     ] {
         let assert = npusim().args(RUN).args(["--set", flag, "--out"]).arg(&out).assert().code(2);
@@ -184,7 +184,7 @@ fn check_finds_shipped_files_sound_and_tells_the_kinds_apart() {
     let other = folder.path().join("other.yaml");
     std::fs::write(&other, "colour: red\n").unwrap();
     let message = stderr_of(npusim().arg("check").arg(&other).assert().code(2));
-    assert!(message.contains("neither a hardware nor a workload file"), "{message}");
+    assert!(message.contains("neither a hardware nor a workload nor a scheme file"), "{message}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! what must have crossed. Nothing of the simulator's command generation is used.
 
 use npusim::hardware::array::{Array, BlockWeights};
-use npusim::program::op::{OpKind, Scope};
+use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
 use npusim::schedule::grid::{Grid, LoopOrder};
@@ -43,19 +43,30 @@ pub(crate) fn bytes_match(run: &Run) -> Finding {
     Ok(())
 }
 
-/// The axes that a tensor's rows and columns follow, as positions in (m, k, n).
-type Follows = [Option<usize>; 2];
+/// The axes that a tensor's rows and columns follow, as positions in (m, k, n), and the columns' indices to one column.
+#[derive(Clone, Copy)]
+struct Follows {
+    axes: [Option<usize>; 2],
+    block: u64,
+}
+
+impl Follows {
+    const fn axes(rows: Option<usize>, columns: Option<usize>) -> Follows {
+        Follows { axes: [rows, columns], block: 1 }
+    }
+}
 
 fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut [Level; 3]) {
     let program = &run.program;
     let grid = &nest.grid;
     let array = &run.npu.matrix_units()[0].array;
     // Blocks that the array makes of an axis, as positions in (m, k, n).
-    let sides = sides(array);
+    let mut sides = sides(array);
+    sides[1] *= nest.matrix.as_ref().map_or(1, |matrix| matrix.macs_per_element_per_cycle);
     let blocks = |lengths: [u64; 3], axis: usize| lengths[axis].div_ceil(sides[axis]);
     let [left_again, right_again, sums_stay] = reuse(array);
-    let written: Vec<TensorId> = ops_of(nest).iter().map(|op| program.op(*op).kind.output()).collect();
-    let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.output());
+    let written: Vec<TensorId> = ops_of(nest).iter().flat_map(|op| program.op(*op).kind.writes()).collect();
+    let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.writes()[0]);
     let mut seen = Vec::new();
     for op in ops_of(nest) {
         let kind = &program.op(op).kind;
@@ -87,7 +98,7 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             }
             // What the unit itself reads on the chip.
             levels[1].read += match kind {
-                OpKind::Gemm(gemm) if tensor == gemm.left => {
+                OpKind::Gemm(gemm) if is_left(gemm, tensor) => {
                     per_tile(grid, program.tensor(tensor), follows, |tile| if left_again { blocks(tile, 2) } else { 1 })
                 }
                 OpKind::Gemm(_) => {
@@ -100,12 +111,11 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 }
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
+                | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
                 | OpKind::Activate { .. } => per_output_tile(grid, program.tensor(tensor), follows),
             };
         }
-        let output = kind.output();
-        let tensor = program.tensor(output);
         match kind {
             OpKind::Gemm(gemm) => {
                 // Each k fold writes the sums, each but the first of an output tile reads them back.
@@ -114,14 +124,21 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 levels[2].written += gemm.shape.m * gemm.shape.n * 4 * folds;
                 levels[2].read += gemm.shape.m * gemm.shape.n * 4 * (folds - 1);
             }
-            OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => {
-                match run.schedule.placements[output.0] {
-                    None => {}
-                    Some(Placement::Resident) => levels[1].written += bytes(tensor),
-                    Some(Placement::Dram { .. }) => {
-                        levels[1].written += bytes(tensor);
-                        levels[1].read += bytes(tensor);
-                        levels[0].written += bytes(tensor);
+            OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::Activate { .. } => {
+                for output in kind.writes() {
+                    let tensor = program.tensor(output);
+                    match run.schedule.placements[output.0] {
+                        None => {}
+                        Some(Placement::Resident) => levels[1].written += bytes(tensor),
+                        Some(Placement::Dram { .. }) => {
+                            levels[1].written += bytes(tensor);
+                            levels[1].read += bytes(tensor);
+                            levels[0].written += bytes(tensor);
+                        }
                     }
                 }
             }
@@ -162,24 +179,43 @@ fn ops_of(nest: &Nest) -> Vec<npusim::program::op::OpId> {
     nest.matrix.iter().map(|matrix| matrix.op).chain(chain).collect()
 }
 
+fn is_left(gemm: &Gemm, tensor: TensorId) -> bool {
+    tensor == gemm.left.codes || gemm.left.blocks.is_some_and(|blocks| tensor == blocks.scales)
+}
+
 fn operands(kind: &OpKind) -> Vec<(TensorId, Follows)> {
     let (m, k, n) = (Some(0), Some(1), Some(2));
-    let scale = |scope: Scope| match scope {
-        Scope::Tensor => [None, None],
-        Scope::Row => [m, None],
-        Scope::Column => [None, n],
+    let by_scope = |scale: &Scale| {
+        let follows = match scale.scope {
+            Scope::Tensor => Follows::axes(None, None),
+            Scope::Row => Follows::axes(m, None),
+            Scope::Column => Follows::axes(None, n),
+        };
+        (scale.tensor, follows)
     };
     match kind {
-        OpKind::Gemm(gemm) => vec![(gemm.left, [m, k]), (gemm.right, [k, n])],
-        OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![(*input, [m, n])],
-        OpKind::Quantize { input, scale: by, .. } => vec![(*input, [m, n]), (by.tensor, scale(by.scope))],
+        OpKind::Gemm(gemm) => {
+            let right = match gemm.right_layout {
+                RightLayout::KByN => Follows::axes(k, n),
+                RightLayout::NByK => Follows::axes(n, k),
+            };
+            let mut operands = Vec::new();
+            for (operand, follows) in [(gemm.left, Follows::axes(m, k)), (gemm.right, right)] {
+                operands.push((operand.codes, follows));
+                if let Some(blocks) = operand.blocks {
+                    operands.push((blocks.scales, Follows { block: blocks.format.block(), ..follows }));
+                }
+            }
+            operands
+        }
+        OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![(*input, Follows::axes(m, n))],
+        OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
+            std::iter::once((*input, Follows::axes(m, n))).chain(scale.as_ref().map(by_scope)).collect()
+        }
         OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
-            let mut operands = vec![
-                (*input, [m, n]),
-                (left_scale.tensor, scale(left_scale.scope)),
-                (right_scale.tensor, scale(right_scale.scope)),
-            ];
-            operands.extend(bias.map(|bias| (bias, [None, n])));
+            let mut operands = vec![(*input, Follows::axes(m, n))];
+            operands.extend([left_scale, right_scale].into_iter().flatten().map(by_scope));
+            operands.extend(bias.map(|bias| (bias, Follows::axes(None, n))));
             operands
         }
     }
@@ -215,13 +251,14 @@ fn visit(grid: &Grid, mut step: impl FnMut([usize; 3], [u64; 3])) {
 }
 
 fn tile_bytes(tensor: &ProgramTensor, follows: Follows, lengths: [u64; 3]) -> u64 {
-    let rows = follows[0].map_or(tensor.shape.rows, |axis| lengths[axis]);
-    let columns = follows[1].map_or(tensor.shape.columns, |axis| lengths[axis]);
-    rows * (columns * u64::from(tensor.format.storage_bits())).div_ceil(8)
+    let [rows, columns] = follows.axes;
+    let rows = rows.map_or(tensor.shape.rows, |axis| lengths[axis]);
+    let columns = columns.map_or(tensor.shape.columns, |axis| lengths[axis].div_ceil(follows.block));
+    rows * (columns * tensor.counted_bits()).div_ceil(8)
 }
 
 fn bytes(tensor: &ProgramTensor) -> u64 {
-    tile_bytes(tensor, [None, None], [0; 3])
+    tile_bytes(tensor, Follows::axes(None, None), [0; 3])
 }
 
 /// A tile is fetched whenever it is not the one of the step before.
@@ -229,7 +266,7 @@ fn fetched_bytes(grid: &Grid, tensor: &ProgramTensor, follows: Follows) -> u64 {
     let mut last = None;
     let mut sum = 0;
     visit(grid, |index, lengths| {
-        let key = follows.map(|axis| axis.map(|axis| index[axis]));
+        let key = follows.axes.map(|axis| axis.map(|axis| index[axis]));
         if last != Some(key) {
             sum += tile_bytes(tensor, follows, lengths);
             last = Some(key);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
-use npusim::hardware::matrix_unit::{Accumulation, FormatSupport, MatrixUnit};
+use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorUnit;
-use npusim::numerics::accumulate::IntegerAccumulator;
-use npusim::numerics::formats::{FP32, INT8, INT32};
+use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
+use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::units::{Bytes, Cycles, Rate};
@@ -46,13 +46,7 @@ pub(crate) fn parts() -> NpuParts {
         matrix_units: vec![MatrixUnit {
             name: "array".to_owned(),
             array: systolic("weight_stationary", true),
-            formats: vec![FormatSupport {
-                activation: &INT8,
-                weight: &INT8,
-                accumulator: &INT32,
-                accumulation: Accumulation::Integer(IntegerAccumulator::INT32),
-                macs_per_element_per_cycle: 1,
-            }],
+            formats: every_pair(),
             operand_memory: SRAM,
             accumulator_memory: ACCUMULATORS,
             launch: Cycles(0),
@@ -73,6 +67,27 @@ pub(crate) fn parts() -> NpuParts {
     }
 }
 
+/// Every element format with itself: integers into INT32, everything (block-scaled integers too) into FP32; 4-bit pairs at
+/// twice the rate.
+fn every_pair() -> Vec<FormatSupport> {
+    let wrapping = Accumulation::Integer(IntegerAccumulator::INT32);
+    let in_blocks = Accumulation::Float(FloatAccumulation {
+        order: AccumulationOrder::Block,
+        destination: Destination::Fp32,
+        dot_depth: 32,
+    });
+    let support = |format: &'static ElementFormat, accumulator: &'static ElementFormat| FormatSupport {
+        activation: format,
+        weight: format,
+        accumulator,
+        accumulation: if accumulator.is_integer() { wrapping } else { in_blocks },
+        macs_per_element_per_cycle: if format.storage_bits() == 4 { 2 } else { 1 },
+    };
+    let operands = formats::ALL.iter().copied().filter(|format| format.storage_bits() <= 16);
+    let integers = operands.clone().filter(|format| format.is_integer()).map(|format| support(format, &INT32));
+    integers.chain(operands.map(|format| support(format, &FP32))).collect()
+}
+
 /// An 8x8 array.
 pub(crate) fn systolic(dataflow: &'static str, double_buffered: bool) -> Array {
     Array::Systolic(SystolicArray { rows: 8, columns: 8, dataflow, double_buffered, serial_folds: None })
@@ -80,8 +95,8 @@ pub(crate) fn systolic(dataflow: &'static str, double_buffered: bool) -> Array {
 
 /// A table in which every action of the test accelerator costs `energy_pj`.
 pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
-    let actions = [
-        "mac_int8_int8",
+    let macs = formats::ALL.iter().map(|format| format!("mac_{format}_{format}"));
+    let others = [
         "idle_mac",
         "vector_reduce",
         "vector_quantize",
@@ -96,7 +111,8 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "write_accumulators",
     ];
     let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
-    EnergyTable::new(actions.into_iter().map(|action| (action.to_owned(), record())).collect::<BTreeMap<_, _>>())
+    let actions = macs.chain(others.into_iter().map(str::to_owned));
+    EnergyTable::new(actions.map(|action| (action, record())).collect::<BTreeMap<_, _>>())
 }
 
 /// The accelerator of [`parts`].

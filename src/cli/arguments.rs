@@ -32,11 +32,11 @@ pub(super) struct RunArguments {
     /// Workload file, or the name of a built-in one.
     #[arg(long, value_name = "FILE")]
     pub(super) workload: String,
-    /// Quantization scheme.
-    #[arg(long, value_name = "NAME", default_value = "w8a8_per_token_per_channel")]
+    /// Scheme file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE", default_value = "w8a8_per_token_per_channel")]
     pub(super) scheme: String,
-    /// Replace a value of the hardware or workload file, such as `matrix_units.0.systolic_array.rows=64`. A path that
-    /// both files could have starts with `hardware.` or `workload.`.
+    /// Replace a value of the hardware, workload or scheme file, such as `matrix_units.0.systolic_array.rows=64`. A path
+    /// that several files could have starts with `hardware.`, `workload.` or `scheme.`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
     /// Folder for report.json, layers.csv and summary.md. It appears whole or not at all.
@@ -49,7 +49,7 @@ pub(super) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
-    /// Hardware and workload files; which kind each is shows from its keys.
+    /// Hardware, workload and scheme files; which kind each is shows from its keys.
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
 }

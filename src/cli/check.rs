@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::CheckArguments;
-use crate::cli::inputs::{HARDWARE_KEYS, WORKLOAD_KEYS};
+use crate::cli::inputs::KINDS;
 use crate::cli::{CliError, print, print_error};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
-use crate::config::{hardware, presets, tensors, workload};
+use crate::config::{hardware, scheme, tensors, workload};
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
@@ -26,28 +26,24 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
     Ok(status)
 }
 
-fn check(mut document: Document) -> Result<&'static str, ConfigError> {
-    let keys: Vec<String> =
-        document.root().as_mapping().into_iter().flatten().map(|(key, _)| key.text.to_string()).collect();
-    let count = |known: &[&str]| keys.iter().filter(|key| known.contains(&key.as_str())).count();
-    let (as_hardware, as_workload) = (count(HARDWARE_KEYS), count(WORKLOAD_KEYS));
-    if as_hardware == as_workload {
-        let problem = Diagnostic::new(
-            &document.root().place,
-            &DottedPath::default(),
-            "this is neither a hardware nor a workload file",
-        );
-        return Err(problem
-            .note(format!("a hardware file has {}", HARDWARE_KEYS.join(", ")))
-            .help(format!("a workload file has {}", WORKLOAD_KEYS.join(", ")))
-            .into());
+fn check(document: Document) -> Result<&'static str, ConfigError> {
+    let root = document.root();
+    let has = |key: &&str| root.get(key).is_some();
+    let counts = KINDS.map(|(_, keys)| keys.iter().filter(|key| has(key)).count());
+    let most = counts.into_iter().max().unwrap_or(0);
+    let kinds: Vec<&str> =
+        KINDS.iter().zip(counts).filter(|(_, count)| *count == most).map(|((kind, _), _)| *kind).collect();
+    match kinds.as_slice() {
+        ["hardware"] => hardware::resolve(&document, &mut Defaults::default()).map(|_| "hardware"),
+        ["workload"] => {
+            let (workload, places) = workload::resolve(&document)?;
+            tensors::load(&workload, &places).map(|_| "workload")
+        }
+        ["scheme"] => scheme::resolve(&document).map(|_| "scheme"),
+        _ => {
+            let message = "this is neither a hardware nor a workload nor a scheme file";
+            let keys = KINDS.map(|(kind, keys)| format!("a {kind} file has {}", keys.join(", ")));
+            Err(Diagnostic::new(&root.place, &DottedPath::default(), message).help(keys.join("; ")).into())
+        }
     }
-    if as_hardware > as_workload {
-        presets::include_energy_table(&mut document)?;
-        hardware::resolve(&document, &mut Defaults::default())?;
-        return Ok("hardware");
-    }
-    let (workload, places) = workload::resolve(&document)?;
-    tensors::load(&workload, &places)?;
-    Ok("workload")
 }

@@ -1,16 +1,18 @@
 //! From the arguments of a run to models: documents, overrides, resolved hardware and workload.
 
-use crate::cli::CliError;
+use std::collections::BTreeMap;
+
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::source::Place;
 use crate::config::workload::TensorPlaces;
-use crate::config::{apply, hardware, presets, tensors, workload};
+use crate::config::{apply, hardware, presets, scheme, tensors, workload};
+use crate::hardware::energy_table::EnergyRecord;
 use crate::hardware::npu::Npu;
-use crate::report::data::{Configuration, SourceText, TakenDefault};
-use crate::scheme::{self, Scheme};
+use crate::report::data::{Configuration, EnergyFigure, SourceText, TakenDefault};
+use crate::scheme::Scheme;
 use crate::workload::bindings::Bindings;
 use crate::workload::graph::Workload;
 
@@ -18,27 +20,31 @@ use crate::workload::graph::Workload;
 pub(super) struct Inputs {
     pub(super) npu: Npu,
     pub(super) workload: Workload,
+    pub(super) scheme: Box<dyn Scheme>,
     places: TensorPlaces,
     defaults: Defaults,
     configuration: Configuration,
 }
 
 impl Inputs {
-    /// Opens both files, applies the overrides and resolves them.
-    pub(super) fn open(hardware_name: &str, workload_name: &str, set: &[String]) -> Result<Inputs, ConfigError> {
-        let mut hardware_document = presets::open_hardware(hardware_name)?;
-        let mut workload_document = presets::open_workload(workload_name)?;
+    /// Opens the files, applies the overrides and resolves them.
+    pub(super) fn open(names: Names<'_>, set: &[String]) -> Result<Inputs, ConfigError> {
+        let mut documents = [
+            presets::open_hardware(names.hardware)?,
+            presets::open_workload(names.workload)?,
+            presets::open_scheme(names.scheme)?,
+        ];
         for assignment in set {
             let origin = Place::flag(format!("--set {assignment}"));
             let (path, value) = apply::split_assignment(assignment, &origin)?;
-            let (document, path) = target(&mut hardware_document, &mut workload_document, path, &origin)?;
-            document.apply(path, value, &origin)?;
+            let (kind, path) = target(path, &origin)?;
+            documents[kind].apply(path, value, &origin)?;
         }
-        // An override may have named another energy table.
-        presets::include_energy_table(&mut hardware_document)?;
+        let [hardware_document, workload_document, scheme_document] = documents;
         let mut defaults = Defaults::default();
         let npu = hardware::resolve(&hardware_document, &mut defaults)?;
         let (workload, places) = workload::resolve(&workload_document)?;
+        let scheme = scheme::resolve(&scheme_document)?;
         let source_text = |name: &str, document: &Document| SourceText {
             name: name.to_owned(),
             file: document.source().name().to_owned(),
@@ -47,10 +53,11 @@ impl Inputs {
         let configuration = Configuration {
             hardware: source_text(npu.name(), &hardware_document),
             workload: source_text(workload.name(), &workload_document),
-            scheme: String::new(),
+            scheme: source_text(scheme.name(), &scheme_document),
+            energy: energy_figures(&npu),
             overrides: set.to_vec(),
         };
-        Ok(Inputs { npu, workload, places, defaults, configuration })
+        Ok(Inputs { npu, workload, scheme, places, defaults, configuration })
     }
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
@@ -61,7 +68,7 @@ impl Inputs {
         tensors::load(&self.workload, &self.places).map(Some)
     }
 
-    /// What the report says was simulated, but for the scheme.
+    /// What the report says was simulated.
     pub(super) fn configuration(&self) -> Configuration {
         self.configuration.clone()
     }
@@ -81,50 +88,52 @@ impl Inputs {
     }
 }
 
-/// Which document a path belongs to: the one that its first word names, or else the one that has its first key.
-fn target<'d, 'p>(
-    hardware: &'d mut Document,
-    workload: &'d mut Document,
-    path: &'p str,
-    origin: &Place,
-) -> Result<(&'d mut Document, &'p str), Diagnostic> {
-    if let Some(path) = path.strip_prefix("hardware.") {
-        return Ok((hardware, path));
-    }
-    if let Some(path) = path.strip_prefix("workload.") {
-        return Ok((workload, path));
+/// Files or built-in names of a run.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) hardware: &'a str,
+    pub(super) workload: &'a str,
+    pub(super) scheme: &'a str,
+}
+
+fn energy_figures(npu: &Npu) -> BTreeMap<String, EnergyFigure> {
+    let figure = |record: &EnergyRecord| EnergyFigure { energy_pj: record.energy_pj, source: record.source.clone() };
+    npu.energy().records().map(|(action, record)| (action.to_owned(), figure(record))).collect()
+}
+
+/// Kinds of file with their top-level keys, which tell them apart.
+pub(super) const KINDS: [(&str, &[&str]); 3] = [
+    ("hardware", &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"]),
+    ("workload", &["name", "activation_format", "tensors", "layers"]),
+    ("scheme", &["name", "cast", "w8a8", "blocks"]),
+];
+
+/// Which kind of file a path belongs to: the one that its first word names, or else the one that has its first key.
+fn target<'p>(path: &'p str, origin: &Place) -> Result<(usize, &'p str), Diagnostic> {
+    for (position, (kind, _)) in KINDS.iter().enumerate() {
+        if let Some(rest) = path.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')) {
+            return Ok((position, rest));
+        }
     }
     let first = path.split(['.', '[']).next().unwrap_or(path);
-    match (HARDWARE_KEYS.contains(&first), WORKLOAD_KEYS.contains(&first)) {
-        (true, false) => Ok((hardware, path)),
-        (false, true) => Ok((workload, path)),
-        (true, true) => {
-            let message = format!("both the hardware and the workload file have \"{first}\"");
-            Err(Diagnostic::new(origin, &DottedPath::default(), message)
-                .help(format!("write hardware.{path} or workload.{path}")))
-        }
-        (false, false) => {
-            let keys = || HARDWARE_KEYS.iter().chain(WORKLOAD_KEYS).copied();
-            let message = format!("neither the hardware nor the workload file has \"{first}\"");
+    let having: Vec<usize> = (0..KINDS.len()).filter(|kind| KINDS[*kind].1.contains(&first)).collect();
+    match having.as_slice() {
+        [kind] => Ok((*kind, path)),
+        [] => {
+            let keys = || KINDS.iter().flat_map(|(_, keys)| keys.iter().copied());
+            let message = format!("no file of this run has \"{first}\"");
             let problem = Diagnostic::new(origin, &DottedPath::default(), message);
             Err(match nearest(first, keys()) {
                 Some(key) => problem.help(format!("did you mean \"{key}\"?")),
                 None => problem.note(format!("known: {}", keys().collect::<Vec<_>>().join(", "))),
             })
         }
+        several => {
+            let kinds: Vec<&str> = several.iter().map(|kind| KINDS[*kind].0).collect();
+            let message = format!("the {} files all have \"{first}\"", kinds.join(", "));
+            let choices: Vec<String> = kinds.iter().map(|kind| format!("{kind}.{path}")).collect();
+            Err(Diagnostic::new(origin, &DottedPath::default(), message)
+                .help(format!("write {}", choices.join(" or "))))
+        }
     }
-}
-
-/// Top-level keys of the two kinds of file, which also tell them apart.
-pub(super) const HARDWARE_KEYS: &[&str] =
-    &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"];
-/// Top-level keys of a workload file.
-pub(super) const WORKLOAD_KEYS: &[&str] = &["name", "activation_format", "tensors", "layers"];
-
-/// The scheme of that name.
-pub(super) fn scheme(name: &str) -> Result<&'static dyn Scheme, CliError> {
-    scheme::by_name(name).ok_or_else(|| {
-        let names: Vec<&str> = scheme::ALL.iter().map(|scheme| scheme.name()).collect();
-        CliError::unknown("scheme", name, nearest(name, names.iter().copied()), &names)
-    })
 }

@@ -3,26 +3,26 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::RunArguments;
-use crate::cli::inputs::Inputs;
+use crate::cli::inputs::{Inputs, Names};
 use crate::cli::{CliError, print, table};
 use crate::config::files::OutputDirectory;
-use crate::report::data::{Configuration, Report};
+use crate::report::data::Report;
 use crate::report::{csv, json, summary};
 use crate::simulation::{Setup, simulate};
 use crate::timing::observer::Unobserved;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
-    let inputs = Inputs::open(&arguments.hw, &arguments.workload, &arguments.set)?;
-    let scheme = super::inputs::scheme(&arguments.scheme)?;
+    let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
+    let inputs = Inputs::open(names, &arguments.set)?;
     // The folder is claimed before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(OutputDirectory::create).transpose()?;
     let bindings = if arguments.no_numerics { None } else { inputs.bindings()? };
     let setup = Setup {
         npu: &inputs.npu,
         workload: &inputs.workload,
-        scheme,
+        scheme: inputs.scheme.as_ref(),
         bindings: bindings.as_ref(),
-        configuration: Configuration { scheme: scheme.name().to_owned(), ..inputs.configuration() },
+        configuration: inputs.configuration(),
         defaults: inputs.defaults(),
     };
     let report = simulate(setup, &mut Unobserved)?.report;

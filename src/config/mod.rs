@@ -25,6 +25,7 @@ mod parse;
 pub mod placed;
 pub mod presets;
 pub mod scalar;
+pub mod scheme;
 pub mod source;
 pub mod tensors;
 #[cfg(test)]

@@ -45,6 +45,43 @@ pub static ENERGY_TABLES: &[Preset] = &[
 pub static WORKLOADS: &[Preset] =
     &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
 
+/// Embedded scheme files: one for each registered scheme.
+pub static SCHEMES: &[Preset] = &[
+    Preset { name: "fp16", text: include_str!("../../workloads/schemes/fp16.yaml") },
+    Preset { name: "bf16", text: include_str!("../../workloads/schemes/bf16.yaml") },
+    Preset { name: "w8a8_per_tensor", text: include_str!("../../workloads/schemes/w8a8_per_tensor.yaml") },
+    Preset {
+        name: "w8a8_per_tensor_per_channel",
+        text: include_str!("../../workloads/schemes/w8a8_per_tensor_per_channel.yaml"),
+    },
+    Preset {
+        name: "w8a8_per_token_per_channel",
+        text: include_str!("../../workloads/schemes/w8a8_per_token_per_channel.yaml"),
+    },
+    Preset { name: "w8a8_fp8_per_tensor", text: include_str!("../../workloads/schemes/w8a8_fp8_per_tensor.yaml") },
+    Preset {
+        name: "w8a8_fp8_per_token_per_channel",
+        text: include_str!("../../workloads/schemes/w8a8_fp8_per_token_per_channel.yaml"),
+    },
+    Preset { name: "mxfp8_e4m3", text: include_str!("../../workloads/schemes/mxfp8_e4m3.yaml") },
+    Preset { name: "mxfp8_e5m2", text: include_str!("../../workloads/schemes/mxfp8_e5m2.yaml") },
+    Preset { name: "mxfp6_e2m3", text: include_str!("../../workloads/schemes/mxfp6_e2m3.yaml") },
+    Preset { name: "mxfp6_e3m2", text: include_str!("../../workloads/schemes/mxfp6_e3m2.yaml") },
+    Preset { name: "mxfp4", text: include_str!("../../workloads/schemes/mxfp4.yaml") },
+    Preset { name: "mxint8", text: include_str!("../../workloads/schemes/mxint8.yaml") },
+    Preset { name: "mxint4", text: include_str!("../../workloads/schemes/mxint4.yaml") },
+    Preset { name: "nvfp4", text: include_str!("../../workloads/schemes/nvfp4.yaml") },
+    Preset { name: "nvfp4_one_level", text: include_str!("../../workloads/schemes/nvfp4_one_level.yaml") },
+];
+
+/// The scheme document of that preset name or path.
+///
+/// # Errors
+/// There is neither a preset nor a file of that name; or as [`Document::open`].
+pub fn open_scheme(name_or_path: &str) -> Result<Document, ConfigError> {
+    open("scheme", SCHEMES, name_or_path)
+}
+
 /// The hardware document of that preset name or path, its energy table included.
 ///
 /// # Errors

@@ -3,50 +3,105 @@
 use std::ops::Range;
 
 use crate::execute::values::Values;
+use crate::numerics::gemm::float::{self, FloatTile};
 use crate::numerics::gemm::int8::{self, PackedB};
-use crate::numerics::gemm::{Matrix, MatrixMut};
+use crate::numerics::gemm::{Matrix, MatrixMut, Operand};
 use crate::numerics::tensor::Elements;
 use crate::program::Program;
-use crate::program::op::{Gemm, OpId, OpKind};
+use crate::program::op::{Gemm, OpId, OpKind, RightLayout};
+use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
 
-/// One product under way; its right operand is packed once.
+/// One product under way; its operands are prepared once.
 pub(super) struct MatrixExecutor {
     gemm: Gemm,
-    right: PackedB,
+    arithmetic: Arithmetic,
+}
+
+enum Arithmetic {
+    /// INT8 codes into INT32 sums, exact.
+    Integer { right: PackedB },
+    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile is the one under way.
+    Float { left: Box<Operand>, right: Box<Operand>, plan: AccumulationPlan, tile: Option<FloatTile> },
 }
 
 impl MatrixExecutor {
-    pub(super) fn new(program: &Program, op: OpId, values: &Values) -> MatrixExecutor {
+    pub(super) fn new(program: &Program, op: OpId, plan: &AccumulationPlan, values: &Values) -> MatrixExecutor {
         let OpKind::Gemm(gemm) = &program.op(op).kind else {
             unreachable!("the matrix operation of a nest is a product");
         };
-        let (rows, columns) = (size(gemm.shape.k), size(gemm.shape.n));
-        let right = match values.elements(gemm.right) {
-            Elements::I8(codes) => int8::prepare(Matrix::dense(codes, rows, columns).expect("shapes are verified")),
-            other => unreachable!("an integer product has i8 codes, not {other:?}"),
+        let arithmetic = match plan.accumulator {
+            Accumulator::Int32Wrapping => {
+                let (rows, columns) = (size(gemm.shape.k), size(gemm.shape.n));
+                let right = match values.elements(gemm.right.codes) {
+                    Elements::I8(codes) => {
+                        int8::prepare(Matrix::dense(codes, rows, columns).expect("shapes are verified"))
+                    }
+                    other => unreachable!("an integer product has i8 codes, not {other:?}"),
+                };
+                Arithmetic::Integer { right }
+            }
+            Accumulator::Float { .. } => {
+                let left = values.operand(gemm.left, RightLayout::NByK);
+                let right = values.operand(gemm.right, gemm.right_layout);
+                Arithmetic::Float { left: Box::new(left), right: Box::new(right), plan: *plan, tile: None }
+            }
         };
-        MatrixExecutor { gemm: gemm.clone(), right }
+        MatrixExecutor { gemm: gemm.clone(), arithmetic }
+    }
+
+    /// Whether the order of tiles cannot change a bit.
+    pub(super) fn is_order_free(&self) -> bool {
+        match self.arithmetic {
+            Arithmetic::Integer { .. } => true,
+            Arithmetic::Float { .. } => false,
+        }
     }
 
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
-        let shape = self.gemm.shape;
-        let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
-        let mut output = values.take(self.gemm.output);
-        let (Elements::I8(left), Elements::I32(sums)) = (values.elements(self.gemm.left), &mut output) else {
-            unreachable!("an integer product multiplies i8 codes into i32 sums");
-        };
-        let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
-        let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
-        let right = self.right.block(k, n.clone()).expect("tiles lie inside their tensors");
-        let mut sums = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
-        let sums = sums.block(m, n).expect("tiles lie inside their tensors");
-        int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
-        values.put(self.gemm.output, output);
+        match &mut self.arithmetic {
+            Arithmetic::Integer { right } => add_integer_tile(&self.gemm, right, values, tile),
+            Arithmetic::Float { left, right, plan, tile: under_way } => {
+                let Accumulator::Float { order, destination, depth } = plan.accumulator else {
+                    unreachable!("float arithmetic has a float accumulator");
+                };
+                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
+                if tile.k.start == 0 {
+                    let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
+                    *under_way = Some(fresh.expect("a dot unit has a depth"));
+                }
+                let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
+                let left = left.part(m, k.clone()).expect("tiles lie inside their tensors");
+                let right = right.part(n, k).expect("tiles lie inside their tensors");
+                float::multiply_accumulate(&left, &right, sums).expect("tiles cut k between operations");
+                if tile.k.end == self.gemm.shape.k {
+                    let columns = size(tile.n.len());
+                    for (row, sums) in (tile.m.start..tile.m.end).zip(sums.values().chunks_exact(columns)) {
+                        values.write_row(self.gemm.output, row, tile.n.start, sums);
+                    }
+                }
+            }
+        }
         tile.m.len() * tile.k.len() * tile.n.len()
     }
+}
+
+fn add_integer_tile(gemm: &Gemm, right: &PackedB, values: &mut Values, tile: &Tile) {
+    let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
+    let mut output = values.take(gemm.output);
+    let (Elements::I8(left), Elements::I32(sums)) = (values.elements(gemm.left.codes), &mut output) else {
+        unreachable!("an integer product multiplies i8 codes into i32 sums");
+    };
+    let shape = gemm.shape;
+    let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
+    let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
+    let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
+    let mut sums = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
+    let sums = sums.block(m, n).expect("tiles lie inside their tensors");
+    int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
+    values.put(gemm.output, output);
 }
 
 fn size(extent: u64) -> usize {

@@ -57,11 +57,25 @@ pub struct MissingValues {
     pub tensor: String,
 }
 
+/// How integer products are computed. The bits are the same: sums modulo 2^32 have no order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granularity {
+    /// Each tile by itself, as the array works.
+    Tiles,
+    /// The box that a product's tiles fill, at once; where they do not fill one exactly, tile by tile.
+    Products,
+}
+
 /// Executes `schedule`.
 ///
 /// # Errors
 /// [`MissingValues`] where a tensor that the program reads has none.
-pub fn run(program: &Program, schedule: &Schedule, bindings: &Bindings) -> Result<Execution, MissingValues> {
+pub fn run(
+    program: &Program,
+    schedule: &Schedule,
+    bindings: &Bindings,
+    granularity: Granularity,
+) -> Result<Execution, MissingValues> {
     let mut values = Values::bind(program, bindings)?;
     let mut macs = vec![0; program.ops.len()];
     let mut preparation = VectorExecutor::default();
@@ -73,12 +87,19 @@ pub fn run(program: &Program, schedule: &Schedule, bindings: &Bindings) -> Resul
     for (index, nest) in schedule.nests.iter().enumerate() {
         let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
         if let Some(work) = &nest.matrix {
-            let mut executor = MatrixExecutor::new(program, work.op, &values);
-            for command in commands(Queue::Matrix(work.unit)) {
-                if let Work::Matrix(tile) = command.work {
-                    macs[work.op.0] += executor.run(&mut values, &tile);
-                }
-            }
+            let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
+            let mut executor = MatrixExecutor::new(program, work.op, plan, &values);
+            let tiles = || {
+                commands(Queue::Matrix(work.unit)).filter_map(|command| match command.work {
+                    Work::Matrix(tile) => Some(tile),
+                    Work::Transfer(_) | Work::Vector(_) => None,
+                })
+            };
+            let whole = (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_box(tiles()));
+            macs[work.op.0] += match whole.flatten() {
+                Some(tile) => executor.run(&mut values, &tile),
+                None => tiles().map(|tile| executor.run(&mut values, &tile)).sum(),
+            };
         }
         if let Some(work) = &nest.vector {
             let mut executor = VectorExecutor::default();
@@ -94,4 +115,21 @@ pub fn run(program: &Program, schedule: &Schedule, bindings: &Bindings) -> Resul
     }
     let (tensors, computed) = values.into_tensors();
     Ok(Execution { tensors, computed, macs })
+}
+
+/// The box that tiles fill without a gap, if they do: the hull whose volume is the sum of theirs.
+fn filled_box(tiles: impl Iterator<Item = Tile>) -> Option<Tile> {
+    let hull = |a: Span, b: Span| Span::new(a.start.min(b.start), a.end.max(b.end));
+    let volume = |tile: &Tile| tile.m.len() * tile.k.len() * tile.n.len();
+    let mut whole: Option<Tile> = None;
+    let mut sum = 0;
+    for tile in tiles {
+        sum += volume(&tile);
+        whole = Some(whole.map_or(tile, |whole| Tile {
+            m: hull(whole.m, tile.m),
+            k: hull(whole.k, tile.k),
+            n: hull(whole.n, tile.n),
+        }));
+    }
+    whole.filter(|whole| volume(whole) == sum)
 }

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::execute::MissingValues;
+use crate::numerics::block::BlockQuantizer;
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
+use crate::numerics::gemm::{BlockScales, Operand};
+use crate::numerics::quantize::ScaledQuantizer;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
+use crate::program::op::{GemmOperand, RightLayout};
 use crate::program::tensor::{Origin, TensorId};
 use crate::shape::{MatrixShape, Span};
 use crate::workload::bindings::Bindings;
@@ -109,13 +113,28 @@ impl Values {
         }
     }
 
-    /// The partial sums of `columns` of one row.
-    pub(super) fn sums(&self, id: TensorId, row: u64, columns: Span) -> &[i32] {
+    /// An operand of a float product, decoded; its codes are `[rows, k]`, or `[k, rows]` as the layout says.
+    pub(super) fn operand(&self, operand: GemmOperand, layout: RightLayout) -> Operand {
+        let codes = match layout {
+            RightLayout::NByK => self.tensor(operand.codes),
+            RightLayout::KByN => self.tensor(operand.codes).transposed(),
+        };
+        let unit_exponent = operand.blocks.map_or(0, |blocks| blocks.format.implicit_exponent());
+        let scales = operand.blocks.map(|blocks| BlockScales {
+            format: blocks.format.scale(),
+            codes: match self.elements(blocks.scales) {
+                Elements::Code8(codes) => codes,
+                other => unreachable!("block scales are held in bytes, not {other:?}"),
+            },
+            block: index(blocks.format.block()),
+        });
+        Operand::try_new(codes.view(), unit_exponent, scales).expect("operands are verified and of up to 16 bits")
+    }
+
+    /// All of a tensor, copied.
+    pub(super) fn tensor(&self, id: TensorId) -> Tensor {
         let stored = &self.tensors[id.0];
-        match &stored.elements {
-            Elements::I32(sums) => &sums[stored.range(row, columns)],
-            other => unreachable!("partial sums of an integer product are INT32, not {other:?}"),
-        }
+        Tensor::try_new(stored.shape, stored.format, stored.elements.clone()).expect("storage is made for its format")
     }
 
     /// One value.
@@ -148,14 +167,54 @@ impl Values {
         }
     }
 
-    /// Writes integer codes to the columns from `first_column` of one row.
-    pub(super) fn write_codes(&mut self, id: TensorId, row: u64, first_column: u64, codes: &[i8]) {
+    /// Quantizes values into the columns from `first_column` of one row, by one scale, one per column, or none.
+    pub(super) fn quantize_row(
+        &mut self,
+        id: TensorId,
+        row: u64,
+        first_column: u64,
+        quantizer: &ScaledQuantizer,
+        values: &[f32],
+        scales: &[f32],
+    ) {
         let stored = &mut self.tensors[id.0];
-        let range = stored.range(row, Span::new(first_column, first_column + codes.len() as u64));
+        let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
         match &mut stored.elements {
-            Elements::I8(out) => out[range].copy_from_slice(codes),
-            other => unreachable!("integer codes of up to 8 bits are held as i8, not {other:?}"),
+            Elements::I8(codes) => quantizer.quantize_i8(values, scales, &mut codes[range]),
+            Elements::Code8(codes) => quantizer.quantize_code8(values, scales, &mut codes[range]),
+            Elements::Code16(codes) => quantizer.quantize_code16(values, scales, &mut codes[range]),
+            other => unreachable!("operands of products have at most 16 bits, unlike {other:?}"),
         }
+    }
+
+    /// Quantizes values into blocks of one row of codes, from a column at which a block starts.
+    pub(super) fn quantize_block_row(
+        &mut self,
+        (codes, scales): (TensorId, TensorId),
+        row: u64,
+        first_column: u64,
+        quantizer: &BlockQuantizer,
+        values: &[f32],
+    ) {
+        let first_block = first_column / quantizer.block();
+        let blocks = quantizer.blocks_of(values.len()) as u64;
+        let mut scale_codes = self.take(scales);
+        let scales_range = self.tensors[scales.0].range(row, Span::new(first_block, first_block + blocks));
+        let stored = &mut self.tensors[codes.0];
+        let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
+        let Elements::Code8(scale_bytes) = &mut scale_codes else {
+            unreachable!("block scales are held in bytes");
+        };
+        match &mut stored.elements {
+            Elements::I8(codes) => {
+                quantizer.quantize_row_i8(values, &mut codes[range], &mut scale_bytes[scales_range]);
+            }
+            Elements::Code8(codes) => {
+                quantizer.quantize_row_code8(values, &mut codes[range], &mut scale_bytes[scales_range]);
+            }
+            other => unreachable!("elements of blocks have at most 8 bits, unlike {other:?}"),
+        }
+        self.put(scales, scale_codes);
     }
 
     /// The tensors, and the computed values of recorded ones.

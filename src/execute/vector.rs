@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::execute::values::Values;
+use crate::numerics::block::{BlockOptions, BlockQuantizer};
 use crate::numerics::dequantize::{RowScales, dequantize_row};
 use crate::numerics::functions;
-use crate::numerics::quantize::{SymmetricQuantizer, abs_max, widen_column_abs_maxima};
-use crate::program::op::{OpKind, Scale, Scope};
+use crate::numerics::quantize::{ScaledQuantizer, abs_max, widen_column_abs_maxima};
+use crate::program::op::{BlockAxis, OpKind, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
@@ -18,7 +19,6 @@ pub(super) struct VectorExecutor {
     maxima: BTreeMap<TensorId, Vec<f32>>,
     input: Vec<f32>,
     output: Vec<f32>,
-    codes: Vec<i8>,
     right_scales: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -30,7 +30,6 @@ impl VectorExecutor {
         match kind {
             OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
             OpKind::Reduce { input, output, scope, target } => {
-                let quantizer = SymmetricQuantizer::try_new(target).expect("a scale is sought for an integer format");
                 self.widen(values, *input, *output, *scope, tile);
                 let complete = match scope {
                     Scope::Row => is_last_n.then_some(tile.m),
@@ -38,12 +37,21 @@ impl VectorExecutor {
                     Scope::Column => is_last.then_some(Span::new(0, values.shape(*output).columns)),
                 };
                 if let Some(span) = complete {
-                    self.finish_scales(values, *output, *scope, span, &quantizer);
+                    self.finish_scales(values, *output, *scope, span, *target);
                 }
             }
-            OpKind::Quantize { input, scale, output } => self.quantize(values, *input, scale, *output, tile),
+            OpKind::Quantize { input, scale, output } => {
+                self.quantize(values, *input, scale.as_ref(), *output, tile);
+            }
+            OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales } => {
+                let quantizer =
+                    format.quantizer(BlockOptions::default()).expect("the default options suit every format");
+                let tensor_scale = tensor_scale.map_or(1.0, |scale| values.value(scale.tensor, 0, 0));
+                let quantizer = quantizer.with_tensor_scale(tensor_scale);
+                self.quantize_blocks(values, *input, &quantizer, *along, (*codes, *scales), tile);
+            }
             OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
-                self.dequantize(values, *input, (left_scale, right_scale), *bias, *output, tile);
+                self.dequantize(values, *input, (left_scale.as_ref(), right_scale.as_ref()), *bias, *output, tile);
             }
             OpKind::Activate { function, input, output } => {
                 let apply = activation(*function);
@@ -77,17 +85,10 @@ impl VectorExecutor {
         }
     }
 
-    fn finish_scales(
-        &mut self,
-        values: &mut Values,
-        output: TensorId,
-        scope: Scope,
-        span: Span,
-        quantizer: &SymmetricQuantizer,
-    ) {
+    fn finish_scales(&mut self, values: &mut Values, output: TensorId, scope: Scope, span: Span, target: ScaleTarget) {
         let maxima = &self.maxima[&output];
         self.output.clear();
-        self.output.extend((span.start..span.end).map(|index| quantizer.scale(maxima[index as usize])));
+        self.output.extend((span.start..span.end).map(|index| scale_for(target, maxima[index as usize])));
         match scope {
             Scope::Row => {
                 for (row, scale) in (span.start..span.end).zip(&self.output) {
@@ -98,26 +99,54 @@ impl VectorExecutor {
         }
     }
 
-    fn quantize(&mut self, values: &mut Values, input: TensorId, scale: &Scale, output: TensorId, tile: &Tile) {
-        let quantizer = SymmetricQuantizer::try_new(values.format(output)).expect("codes have a signed integer format");
+    fn quantize(&mut self, values: &mut Values, input: TensorId, scale: Option<&Scale>, output: TensorId, tile: &Tile) {
+        let quantizer = ScaledQuantizer::new(values.format(output));
         for row in tile.m.start..tile.m.end {
             self.input.clear();
             values.read_row(input, row, tile.n, &mut self.input);
-            self.codes.resize(self.input.len(), 0);
-            match scale.scope {
-                Scope::Tensor | Scope::Row => {
-                    let row_of_scale = if scale.scope == Scope::Row { row } else { 0 };
-                    let factor = quantizer.factor_of_scale(values.value(scale.tensor, row_of_scale, 0));
-                    quantizer.quantize_row_i8(&self.input, factor, &mut self.codes);
-                }
-                Scope::Column => {
+            let scales: &[f32] = match scale {
+                None => &[],
+                Some(scale) => {
                     self.right_scales.clear();
-                    values.read_row(scale.tensor, 0, tile.n, &mut self.right_scales);
-                    self.right_scales.iter_mut().for_each(|scale| *scale = quantizer.factor_of_scale(*scale));
-                    quantizer.quantize_row_by_columns_i8(&self.input, &self.right_scales, &mut self.codes);
+                    match scale.scope {
+                        Scope::Tensor => self.right_scales.push(values.value(scale.tensor, 0, 0)),
+                        Scope::Row => self.right_scales.push(values.value(scale.tensor, row, 0)),
+                        Scope::Column => values.read_row(scale.tensor, 0, tile.n, &mut self.right_scales),
+                    }
+                    &self.right_scales
+                }
+            };
+            values.quantize_row(output, row, tile.n.start, &quantizer, &self.input, scales);
+        }
+    }
+
+    fn quantize_blocks(
+        &mut self,
+        values: &mut Values,
+        input: TensorId,
+        quantizer: &BlockQuantizer,
+        along: BlockAxis,
+        (codes, scales): (TensorId, TensorId),
+        tile: &Tile,
+    ) {
+        match along {
+            BlockAxis::Columns => {
+                for row in tile.m.start..tile.m.end {
+                    self.input.clear();
+                    values.read_row(input, row, tile.n, &mut self.input);
+                    values.quantize_block_row((codes, scales), row, tile.n.start, quantizer, &self.input);
                 }
             }
-            values.write_codes(output, row, tile.n.start, &self.codes);
+            // Each column of the input becomes a row of codes.
+            BlockAxis::Rows => {
+                for column in tile.n.start..tile.n.end {
+                    self.input.clear();
+                    for row in tile.m.start..tile.m.end {
+                        values.read_row(input, row, Span::new(column, column + 1), &mut self.input);
+                    }
+                    values.quantize_block_row((codes, scales), column, tile.m.start, quantizer, &self.input);
+                }
+            }
         }
     }
 
@@ -125,29 +154,43 @@ impl VectorExecutor {
         &mut self,
         values: &mut Values,
         input: TensorId,
-        (left, right): (&Scale, &Scale),
+        (left, right): (Option<&Scale>, Option<&Scale>),
         bias: Option<TensorId>,
         output: TensorId,
         tile: &Tile,
     ) {
-        let columns = if right.scope == Scope::Column { tile.n } else { Span::new(0, 1) };
         self.right_scales.clear();
-        values.read_row(right.tensor, 0, columns, &mut self.right_scales);
+        match right {
+            None => self.right_scales.push(1.0),
+            Some(right) => {
+                let columns = if right.scope == Scope::Column { tile.n } else { Span::new(0, 1) };
+                values.read_row(right.tensor, 0, columns, &mut self.right_scales);
+            }
+        }
         self.bias.clear();
         if let Some(bias) = bias {
             values.read_row(bias, 0, tile.n, &mut self.bias);
         }
         for row in tile.m.start..tile.m.end {
-            let row_of_scale = if left.scope == Scope::Row { row } else { 0 };
-            let scales = RowScales {
-                left: values.value(left.tensor, row_of_scale, 0),
-                right: &self.right_scales,
-                bias: bias.map(|_| self.bias.as_slice()),
-            };
-            let sums = values.sums(input, row, tile.n);
-            self.output.resize(sums.len(), 0.0);
-            dequantize_row(sums, scales, &mut self.output);
+            let left = left.map_or(1.0, |left| {
+                let row_of_scale = if left.scope == Scope::Row { row } else { 0 };
+                values.value(left.tensor, row_of_scale, 0)
+            });
+            let scales = RowScales { left, right: &self.right_scales, bias: bias.map(|_| self.bias.as_slice()) };
+            self.output.clear();
+            values.read_row(input, row, tile.n, &mut self.output);
+            dequantize_row(&mut self.output, scales);
             values.write_row(output, row, tile.n.start, &self.output);
+        }
+    }
+}
+
+fn scale_for(target: ScaleTarget, abs_max: f32) -> f32 {
+    match target {
+        ScaleTarget::Element(format) => ScaledQuantizer::new(format).scale(abs_max),
+        ScaleTarget::Blocks(format) => {
+            let quantizer = format.quantizer(BlockOptions::default()).expect("the default options suit every format");
+            quantizer.tensor_scale_of(abs_max)
         }
     }
 }

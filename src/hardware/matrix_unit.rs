@@ -28,10 +28,25 @@ pub struct MatrixUnit {
 }
 
 impl MatrixUnit {
-    /// How this unit multiplies `activation` by `weight`, or `None` where it cannot.
-    pub fn support(&self, activation: &ElementFormat, weight: &ElementFormat) -> Option<&FormatSupport> {
-        self.formats.iter().find(|support| support.activation == activation && support.weight == weight)
+    /// How this unit does products of the given formats, or `None` where it cannot.
+    pub fn support(&self, formats: ProductFormats) -> Option<&FormatSupport> {
+        self.formats.iter().find(|support| {
+            support.activation == formats.activation
+                && support.weight == formats.weight
+                && support.accumulator.is_integer() == formats.accumulator.is_integer()
+        })
     }
+}
+
+/// What a product asks of a matrix unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProductFormats {
+    /// Format of the left operand's elements.
+    pub activation: &'static ElementFormat,
+    /// Format of the right operand's elements.
+    pub weight: &'static ElementFormat,
+    /// Kind of sums: integers, or floats (block-scaled integers are summed as floats).
+    pub accumulator: &'static ElementFormat,
 }
 
 /// One format pair of a matrix unit.

@@ -11,27 +11,26 @@ pub struct RowScales<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// `out[j] = sums[j] * (left * right[j]) + bias[j]`, each operation rounded to f32 in this order; the sum is first rounded
-/// to f32 (to nearest, ties to even), which is exact up to 2^24.
+/// `sums[j] * (left * right[j]) + bias[j]` in place, each operation rounded to f32 in this order. INT32 sums are rounded to
+/// f32 before (to nearest, ties to even), which is exact up to 2^24.
 ///
 /// Panics if the lengths differ; a `right` of one element serves all columns.
-pub fn dequantize_row(sums: &[i32], scales: RowScales<'_>, out: &mut [f32]) {
-    assert_eq!(sums.len(), out.len(), "one result per partial sum");
+pub fn dequantize_row(sums: &mut [f32], scales: RowScales<'_>) {
     if let [right] = scales.right {
         let scale = scales.left * right;
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = *sum as f32 * scale;
+        for sum in &mut *sums {
+            *sum *= scale;
         }
     } else {
         assert_eq!(sums.len(), scales.right.len(), "one right scale, or one per column");
-        for ((out, sum), right) in out.iter_mut().zip(sums).zip(scales.right) {
-            *out = *sum as f32 * (scales.left * right);
+        for (sum, right) in sums.iter_mut().zip(scales.right) {
+            *sum *= scales.left * right;
         }
     }
     if let Some(bias) = scales.bias {
-        assert_eq!(out.len(), bias.len(), "one bias per column");
-        for (out, bias) in out.iter_mut().zip(bias) {
-            *out += bias;
+        assert_eq!(sums.len(), bias.len(), "one bias per column");
+        for (sum, bias) in sums.iter_mut().zip(bias) {
+            *sum += bias;
         }
     }
 }
@@ -42,18 +41,19 @@ mod tests {
 
     #[test]
     fn the_bias_is_added_after_scaling() {
-        let mut out = [0.0; 2];
+        let mut sums = [8.0, -3.0];
         let scales = RowScales { left: 0.5, right: &[0.25, 2.0], bias: Some(&[1.0, -1.0]) };
-        dequantize_row(&[8, -3], scales, &mut out);
+        dequantize_row(&mut sums, scales);
         // 8 * 0.125 + 1 and -3 * 1 - 1, exact in f32.
-        assert_eq!(out, [2.0, -4.0]);
+        assert_eq!(sums, [2.0, -4.0]);
     }
 
     #[test]
-    fn a_sum_beyond_24_bits_rounds_to_the_nearest_float() {
-        let mut out = [0.0];
-        dequantize_row(&[(1 << 24) + 1], RowScales { left: 1.0, right: &[1.0], bias: None }, &mut out);
-        // 16777217 lies halfway between 16777216 and 16777218: ties to even.
-        assert_eq!(out, [16_777_216.0]);
+    fn scales_are_multiplied_with_each_other_first() {
+        // f32(3 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
+        // 10737419 * 2^-30, three times that is 32212257 * 2^-30, which rounds to 16106128 * 2^-29.
+        let mut sums = [3.0];
+        dequantize_row(&mut sums, RowScales { left: 0.1, right: &[0.1], bias: None });
+        assert_eq!(sums[0], 16_106_128.0 * 2f32.powi(-29));
     }
 }

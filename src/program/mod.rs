@@ -8,7 +8,8 @@ pub mod tensor;
 pub mod text;
 pub mod verify;
 
-use crate::program::op::{Op, OpId};
+use crate::hardware::matrix_unit::ProductFormats;
+use crate::program::op::{Gemm, Op, OpId};
 use crate::program::tensor::{ProgramTensor, TensorId};
 use crate::workload::layer::LayerId;
 
@@ -48,6 +49,15 @@ impl Program {
     /// One layer.
     pub fn layer(&self, id: LayerId) -> &ProgramLayer {
         &self.layers[id.0]
+    }
+
+    /// What a product asks of a matrix unit.
+    pub fn product_formats(&self, gemm: &Gemm) -> ProductFormats {
+        ProductFormats {
+            activation: self.tensor(gemm.left.codes).format,
+            weight: self.tensor(gemm.right.codes).format,
+            accumulator: self.tensor(gemm.output).format,
+        }
     }
 
     /// Adds a tensor.

@@ -1,6 +1,8 @@
 //! Operations: a closed set, matched everywhere without a wildcard, so a new one makes the compiler list every pass
 //! that has to learn it.
 
+use crate::hardware::vector_unit::VectorFunction;
+use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
 use crate::program::tensor::TensorId;
 use crate::shape::GemmShape;
@@ -109,7 +111,7 @@ pub struct Scale {
 pub enum OpKind {
     /// `output[m, n] = left[m, k] right[k, n]`, accumulated in the output's format.
     Gemm(Gemm),
-    /// The scale `max |x| / largest code` over each scope of the input.
+    /// The scale `max |x| / largest value of the target` over each scope of the input.
     Reduce {
         /// `[m, n]`.
         input: TensorId,
@@ -117,26 +119,41 @@ pub enum OpKind {
         output: TensorId,
         /// Over which elements.
         scope: Scope,
-        /// Format whose largest code the largest magnitude shall reach.
-        target: &'static ElementFormat,
+        /// What the largest magnitude shall reach.
+        target: ScaleTarget,
     },
-    /// `round(input / scale)`, clipped to the symmetric range of the output's format.
+    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers).
     Quantize {
         /// `[m, n]`, real-valued.
         input: TensorId,
-        /// Scale of each element.
-        scale: Scale,
+        /// Scale of each element; without one the values are rounded as they are.
+        scale: Option<Scale>,
         /// `[m, n]` codes.
         output: TensorId,
     },
-    /// `input * row_scale * column_scale + bias`.
+    /// Codes and scales of a block format; each block's scale is found and applied in one pass.
+    QuantizeBlocks {
+        /// `[m, n]`, real-valued.
+        input: TensorId,
+        /// The block format.
+        format: &'static BlockFormat,
+        /// Along which axis of the input the blocks run.
+        along: BlockAxis,
+        /// Scale of the whole tensor, for formats that have one.
+        tensor_scale: Option<Scale>,
+        /// Codes, blocks contiguous: `[m, n]` for blocks along columns, `[n, m]` for blocks along rows.
+        codes: TensorId,
+        /// Block scales, one per block of each row of the codes.
+        scales: TensorId,
+    },
+    /// `input * (left_scale * right_scale) + bias`.
     Dequantize {
         /// `[m, n]` partial sums.
         input: TensorId,
         /// Scale of the left operand: scope tensor or row.
-        left_scale: Scale,
+        left_scale: Option<Scale>,
         /// Scale of the right operand: scope tensor or column.
-        right_scale: Scale,
+        right_scale: Option<Scale>,
         /// `[1, n]`.
         bias: Option<TensorId>,
         /// `[m, n]`, real-valued.
@@ -153,42 +170,126 @@ pub enum OpKind {
     },
 }
 
+/// What a scale brings the largest magnitude of its scope to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleTarget {
+    /// The largest code (of the symmetric range) or the largest finite value of an element format.
+    Element(&'static ElementFormat),
+    /// The largest value that a block format with a tensor scale can hold.
+    Blocks(&'static BlockFormat),
+}
+
+/// Along which axis of a matrix blocks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockAxis {
+    /// Neighbouring columns of one row: activations, whose k runs along the row.
+    Columns,
+    /// Neighbouring rows of one column: weights `[k, n]`; their codes are stored `[n, k]`.
+    Rows,
+}
+
 /// A matrix product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gemm {
     /// m, k, n.
     pub shape: GemmShape,
     /// `[m, k]` codes.
-    pub left: TensorId,
-    /// `[k, n]` codes.
-    pub right: TensorId,
+    pub left: GemmOperand,
+    /// `[k, n]` codes, or `[n, k]` as the layout says.
+    pub right: GemmOperand,
+    /// How the right operand is stored.
+    pub right_layout: RightLayout,
     /// `[m, n]` partial sums.
     pub output: TensorId,
+}
+
+/// An operand of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemmOperand {
+    /// The codes.
+    pub codes: TensorId,
+    /// Scales of blocks along k that the matrix unit applies.
+    pub blocks: Option<OperandBlocks>,
+}
+
+impl GemmOperand {
+    /// An operand whose elements are the codes alone.
+    pub const fn plain(codes: TensorId) -> GemmOperand {
+        GemmOperand { codes, blocks: None }
+    }
+}
+
+/// The blocks of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandBlocks {
+    /// One scale per block of each row of the codes.
+    pub scales: TensorId,
+    /// The block format.
+    pub format: &'static BlockFormat,
+}
+
+/// How the right operand of a product is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RightLayout {
+    /// `[k, n]`.
+    KByN,
+    /// `[n, k]`: each output column's elements are contiguous.
+    NByK,
 }
 
 impl OpKind {
     /// Every tensor that it reads.
     pub fn reads(&self) -> Vec<TensorId> {
         match self {
-            OpKind::Gemm(gemm) => vec![gemm.left, gemm.right],
+            OpKind::Gemm(gemm) => {
+                let operands = [gemm.left, gemm.right];
+                let scales = operands.iter().filter_map(|operand| operand.blocks.map(|blocks| blocks.scales));
+                operands.iter().map(|operand| operand.codes).chain(scales).collect()
+            }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
-            OpKind::Quantize { input, scale, .. } => vec![*input, scale.tensor],
+            OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
+                std::iter::once(*input).chain(scale.map(|scale| scale.tensor)).collect()
+            }
             OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
-                let mut reads = vec![*input, left_scale.tensor, right_scale.tensor];
-                reads.extend(bias);
-                reads
+                let scales = [left_scale, right_scale].into_iter().flatten().map(|scale| scale.tensor);
+                std::iter::once(*input).chain(scales).chain(*bias).collect()
             }
         }
     }
 
-    /// The tensor that it writes.
-    pub fn output(&self) -> TensorId {
+    /// Every tensor that it writes.
+    pub fn writes(&self) -> Vec<TensorId> {
         match self {
-            OpKind::Gemm(gemm) => gemm.output,
+            OpKind::Gemm(gemm) => vec![gemm.output],
             OpKind::Reduce { output, .. }
             | OpKind::Quantize { output, .. }
             | OpKind::Dequantize { output, .. }
-            | OpKind::Activate { output, .. } => *output,
+            | OpKind::Activate { output, .. } => vec![*output],
+            OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
+        }
+    }
+
+    /// The matrix whose elements an element-wise operation walks; `None` for a product.
+    pub fn walked_input(&self) -> Option<TensorId> {
+        match self {
+            OpKind::Gemm(_) => None,
+            OpKind::Reduce { input, .. }
+            | OpKind::Quantize { input, .. }
+            | OpKind::QuantizeBlocks { input, .. }
+            | OpKind::Dequantize { input, .. }
+            | OpKind::Activate { input, .. } => Some(*input),
+        }
+    }
+
+    /// What it costs the lanes of a vector unit, each once per element; nothing for a product.
+    pub const fn vector_functions(&self) -> &'static [VectorFunction] {
+        match self {
+            OpKind::Gemm(_) => &[],
+            OpKind::Reduce { .. } => &[VectorFunction::Reduce],
+            OpKind::Quantize { .. } => &[VectorFunction::Quantize],
+            OpKind::QuantizeBlocks { .. } => &[VectorFunction::Reduce, VectorFunction::Quantize],
+            OpKind::Dequantize { .. } => &[VectorFunction::Dequantize],
+            OpKind::Activate { .. } => &[VectorFunction::Activate],
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct ProgramTensor {
     pub origin: Origin,
     /// Values recorded in a run of the original model that replace the computed ones for every consumer.
     pub recorded: Option<SourceTensorId>,
+    /// Whether its bytes count. A cost model that leaves scales out takes them to be free.
+    pub is_counted: bool,
 }
 
 /// Where the values of a tensor come from.
@@ -43,7 +45,12 @@ impl ProgramTensor {
 
     /// Bytes of `columns` neighbouring elements of one row, rounded up.
     pub fn row_bytes(&self, columns: u64) -> Bytes {
-        Bytes((columns * u64::from(self.format.storage_bits())).div_ceil(8))
+        Bytes((columns * self.counted_bits()).div_ceil(8))
+    }
+
+    /// Bits of an element as far as memories are concerned: zero where its bytes do not count.
+    pub fn counted_bits(&self) -> u64 {
+        if self.is_counted { u64::from(self.format.storage_bits()) } else { 0 }
     }
 
     /// Bytes of the whole tensor.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::program::Program;
-use crate::program::op::{Op, OpKind, Scale, ScaleSource, Scope};
+use crate::program::op::{BlockAxis, GemmOperand, Op, OpKind, Scale, ScaleSource, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 
 impl fmt::Display for Program {
@@ -29,12 +29,18 @@ impl OpText<'_> {
         format!("%{}", self.program.tensor(id).name)
     }
 
-    fn scale(&self, scale: Scale) -> String {
+    fn operand(&self, operand: GemmOperand) -> String {
+        let scales = operand.blocks.map(|blocks| format!(" scaled by {}", self.name(blocks.scales)));
+        self.name(operand.codes) + &scales.unwrap_or_default()
+    }
+
+    fn by(&self, scale: Option<Scale>) -> String {
+        let Some(scale) = scale else { return String::new() };
         let source = match scale.source {
             ScaleSource::Static => "static",
             ScaleSource::Dynamic => "dynamic",
         };
-        format!("{} ({source} per {})", self.name(scale.tensor), scope_name(scale.scope))
+        format!(" by {} ({source} per {})", self.name(scale.tensor), scope_name(scale.scope))
     }
 }
 
@@ -49,26 +55,38 @@ pub const fn scope_name(scope: Scope) -> &'static str {
 
 impl fmt::Display for OpText<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let output = self.program.tensor(self.op.kind.output());
-        write!(formatter, "%{}: {} {} = ", output.name, output.format, output.shape)?;
+        for (position, output) in self.op.kind.writes().into_iter().enumerate() {
+            let output = self.program.tensor(output);
+            let comma = if position > 0 { ", " } else { "" };
+            write!(formatter, "{comma}%{}: {} {}", output.name, output.format, output.shape)?;
+        }
+        formatter.write_str(" = ")?;
         match &self.op.kind {
             OpKind::Gemm(gemm) => {
-                write!(formatter, "gemm {} {} ({})", self.name(gemm.left), self.name(gemm.right), gemm.shape)?;
+                let [left, right] = [gemm.left, gemm.right].map(|operand| self.operand(operand));
+                write!(formatter, "gemm {left} {right} ({})", gemm.shape)?;
             }
             OpKind::Reduce { input, scope, target, .. } => {
+                let target = match target {
+                    ScaleTarget::Element(format) => format.name(),
+                    ScaleTarget::Blocks(format) => format.name(),
+                };
                 write!(formatter, "reduce abs_max per {} of {} for {target}", scope_name(*scope), self.name(*input))?;
             }
             OpKind::Quantize { input, scale, .. } => {
-                write!(formatter, "quantize {} by {}", self.name(*input), self.scale(*scale))?;
+                write!(formatter, "quantize {}{}", self.name(*input), self.by(*scale))?;
+            }
+            OpKind::QuantizeBlocks { input, format, along, tensor_scale, .. } => {
+                let along = match along {
+                    BlockAxis::Columns => "columns",
+                    BlockAxis::Rows => "rows",
+                };
+                let input = self.name(*input);
+                write!(formatter, "quantize {input} to {format} along {along}{}", self.by(*tensor_scale))?;
             }
             OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
-                write!(
-                    formatter,
-                    "dequantize {} by {} and {}",
-                    self.name(*input),
-                    self.scale(*left_scale),
-                    self.scale(*right_scale)
-                )?;
+                let (left, right) = (self.by(*left_scale), self.by(*right_scale));
+                write!(formatter, "dequantize {}{left}{right}", self.name(*input))?;
                 if let Some(bias) = bias {
                     write!(formatter, " plus {}", self.name(*bias))?;
                 }

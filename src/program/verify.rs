@@ -1,7 +1,8 @@
 //! The verifier: what must hold of every program, whoever made it.
 
+use crate::numerics::block::BlockFormat;
 use crate::program::Program;
-use crate::program::op::{Op, OpKind, Scale, Scope};
+use crate::program::op::{BlockAxis, Op, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::{Origin, TensorId};
 use crate::shape::MatrixShape;
 
@@ -64,9 +65,10 @@ pub fn verify(program: &Program) -> Result<(), ProgramError> {
                 return Err(ProgramError::ReadBeforeWrite { layer: layer(), tensor: name(program, read) });
             }
         }
-        let output = op.kind.output();
-        if std::mem::replace(&mut written[output.0], true) {
-            return Err(ProgramError::WrittenTwice { tensor: name(program, output) });
+        for output in op.kind.writes() {
+            if std::mem::replace(&mut written[output.0], true) {
+                return Err(ProgramError::WrittenTwice { tensor: name(program, output) });
+            }
         }
         verify_shapes(program, op)?;
     }
@@ -93,17 +95,39 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
     let expect_scale = |scale: &Scale, of: MatrixShape| expect(scale.tensor, scope_shape(scale.scope, of));
     match &op.kind {
         OpKind::Gemm(gemm) => {
-            expect(gemm.left, gemm.shape.left())?;
-            expect(gemm.right, gemm.shape.right())?;
+            let right = match gemm.right_layout {
+                RightLayout::KByN => gemm.shape.right(),
+                RightLayout::NByK => MatrixShape::new(gemm.shape.n, gemm.shape.k),
+            };
+            for (operand, expected) in [(gemm.left, gemm.shape.left()), (gemm.right, right)] {
+                expect(operand.codes, expected)?;
+                if let Some(blocks) = operand.blocks {
+                    expect(blocks.scales, block_scales_shape(blocks.format, expected))?;
+                }
+            }
             expect(gemm.output, gemm.shape.output())
         }
         OpKind::Reduce { input, output, scope, .. } => expect(*output, scope_shape(*scope, shape(*input))),
         OpKind::Quantize { input, scale, output } => {
-            expect_scale(scale, shape(*input))?;
+            if let Some(scale) = scale {
+                expect_scale(scale, shape(*input))?;
+            }
             expect(*output, shape(*input))
+        }
+        OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales } => {
+            if let Some(scale) = tensor_scale {
+                expect_scale(scale, shape(*input))?;
+            }
+            let stored = match along {
+                BlockAxis::Columns => shape(*input),
+                BlockAxis::Rows => MatrixShape::new(shape(*input).columns, shape(*input).rows),
+            };
+            expect(*codes, stored)?;
+            expect(*scales, block_scales_shape(format, stored))
         }
         OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
             for (scale, wrong) in [(left_scale, Scope::Column), (right_scale, Scope::Row)] {
+                let Some(scale) = scale else { continue };
                 if scale.scope == wrong {
                     let layer = program.layer(op.layer).name.clone();
                     let scope = crate::program::text::scope_name(wrong);
@@ -118,6 +142,11 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
         }
         OpKind::Activate { input, output, .. } => expect(*output, shape(*input)),
     }
+}
+
+/// Shape of the block scales of codes: one per block of each row.
+pub const fn block_scales_shape(format: &BlockFormat, codes: MatrixShape) -> MatrixShape {
+    MatrixShape::new(codes.rows, codes.columns.div_ceil(format.block()))
 }
 
 /// Shape of the scales of a `[m, n]` tensor.

@@ -1,34 +1,38 @@
 //! The program evaluated whole, one operation after the other, with plain loops over rows and columns.
 
-use crate::numerics::dequantize::{RowScales, dequantize_row};
-use crate::numerics::formats::{Overflow, Rounding};
+use crate::numerics::block::{BlockFormat, BlockOptions, BlockTensor};
+use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
 use crate::numerics::functions;
-use crate::numerics::gemm::{Matrix, MatrixMut, int8};
-use crate::numerics::quantize::{Granularity, SymmetricQuantizer, abs_maxima};
+use crate::numerics::gemm::float::{self, FloatTile};
+use crate::numerics::gemm::{BlockScales, Matrix, MatrixMut, Operand, int8};
+use crate::numerics::quantize::{Granularity, abs_maxima};
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
-use crate::program::op::{Gemm, OpKind, Scale, Scope};
+use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, RightLayout, Scale, ScaleTarget, Scope};
 use crate::program::tensor::{Origin, TensorId};
+use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::shape::MatrixShape;
 use crate::workload::bindings::Bindings;
 use crate::workload::layer::ActivationFunction;
 
-/// Evaluates `program`; returns each tensor as its consumers see it (records in place of computed values), and `None`
-/// for what needs a tensor without values.
-pub fn evaluate(program: &Program, bindings: &Bindings) -> Vec<Option<Tensor>> {
+/// Evaluates `program` under the accumulation plans of its products, by operation; returns each tensor as its consumers see
+/// it (records in place of computed values), and `None` for what needs a tensor without values.
+pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings: &Bindings) -> Vec<Option<Tensor>> {
     let mut evaluator = Evaluator { program, tensors: vec![None; program.tensors.len()] };
     for (index, tensor) in program.tensors.iter().enumerate() {
         if let Origin::Source(id) = tensor.origin {
             evaluator.tensors[index] = bindings.get(id).cloned();
         }
     }
-    for op in program.preparation.iter().chain(&program.ops) {
-        let output = op.kind.output();
-        let computed = evaluator.compute(&op.kind);
-        evaluator.tensors[output.0] = match program.tensor(output).recorded {
-            None => computed,
-            Some(record) => bindings.get(record).and_then(|record| evaluator.real(output, &record.to_f32())),
-        };
+    let preparation = program.preparation.iter().map(|op| (op, None));
+    for (op, plan) in preparation.chain(program.ops.iter().zip(plans.iter().map(Option::as_ref))) {
+        let computed = evaluator.compute(&op.kind, plan);
+        for (id, tensor) in op.kind.writes().into_iter().zip(computed) {
+            evaluator.tensors[id.0] = match program.tensor(id).recorded {
+                None => tensor,
+                Some(record) => bindings.get(record).and_then(|record| evaluator.real(id, &record.to_f32())),
+            };
+        }
     }
     evaluator.tensors
 }
@@ -39,24 +43,20 @@ struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    fn compute(&self, kind: &OpKind) -> Option<Tensor> {
+    /// The tensors that an operation writes, in its order.
+    fn compute(&self, kind: &OpKind, plan: Option<&AccumulationPlan>) -> Vec<Option<Tensor>> {
         match kind {
-            OpKind::Gemm(gemm) => self.product(gemm),
-            OpKind::Reduce { input, output, scope, target } => {
-                let quantizer = SymmetricQuantizer::try_new(target).ok()?;
-                let granularity = match scope {
-                    Scope::Tensor => Granularity::PerTensor,
-                    Scope::Row => Granularity::PerRow,
-                    Scope::Column => Granularity::PerColumn,
-                };
-                let input = self.get(*input)?;
-                let maxima = abs_maxima(&input.to_f32(), input.shape(), granularity);
-                let scales: Vec<f32> = maxima.into_iter().map(|maximum| quantizer.scale(maximum)).collect();
-                self.real(*output, &scales)
+            OpKind::Gemm(gemm) => vec![plan.and_then(|plan| self.product(gemm, plan))],
+            OpKind::Reduce { input, output, scope, target } => vec![self.scales(*input, *output, *scope, *target)],
+            OpKind::Quantize { input, scale, output } => vec![self.quantize(*input, scale.as_ref(), *output)],
+            OpKind::QuantizeBlocks { input, format, along, tensor_scale, .. } => {
+                let blocks = self.quantize_blocks(*input, format, *along, tensor_scale.as_ref());
+                let parts = blocks.map(|blocks| (blocks.codes().clone(), blocks.scales().clone()));
+                let (codes, scales) = parts.unzip();
+                vec![codes, scales]
             }
-            OpKind::Quantize { input, scale, output } => self.quantize(*input, scale, *output),
             OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
-                self.dequantize(*input, (left_scale, right_scale), *bias, *output)
+                vec![self.dequantize(*input, [left_scale.as_ref(), right_scale.as_ref()], *bias, *output)]
             }
             OpKind::Activate { function, input, output } => {
                 let apply = match function {
@@ -65,8 +65,8 @@ impl Evaluator<'_> {
                     ActivationFunction::Relu => functions::relu,
                     ActivationFunction::Silu => functions::silu,
                 };
-                let values: Vec<f32> = self.get(*input)?.to_f32().into_iter().map(apply).collect();
-                self.real(*output, &values)
+                let values = self.get(*input).map(|input| input.to_f32().into_iter().map(apply).collect::<Vec<_>>());
+                vec![values.and_then(|values| self.real(*output, &values))]
             }
         }
     }
@@ -81,59 +81,131 @@ impl Evaluator<'_> {
         Tensor::from_f32(described.shape, described.format, values, Rounding::NearestEven, Overflow::Saturate).ok()
     }
 
-    fn product(&self, gemm: &Gemm) -> Option<Tensor> {
+    fn product(&self, gemm: &Gemm, plan: &AccumulationPlan) -> Option<Tensor> {
         let size = |extent: u64| usize::try_from(extent).ok();
         let (m, k, n) = (size(gemm.shape.m)?, size(gemm.shape.k)?, size(gemm.shape.n)?);
-        let left = Matrix::dense(self.get(gemm.left)?.as_i8()?, m, k).ok()?;
-        let right = Matrix::dense(self.get(gemm.right)?.as_i8()?, k, n).ok()?;
-        let mut sums = vec![0; m * n];
-        int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
-        let described = self.program.tensor(gemm.output);
-        Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
+        match plan.accumulator {
+            Accumulator::Int32Wrapping => {
+                let left = Matrix::dense(self.get(gemm.left.codes)?.as_i8()?, m, k).ok()?;
+                let right = Matrix::dense(self.get(gemm.right.codes)?.as_i8()?, k, n).ok()?;
+                let mut sums = vec![0; m * n];
+                int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
+                let described = self.program.tensor(gemm.output);
+                Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
+            }
+            Accumulator::Float { order, destination, depth } => {
+                let left = self.operand(gemm.left, RightLayout::NByK)?;
+                let right = self.operand(gemm.right, gemm.right_layout)?;
+                let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
+                self.real(gemm.output, &tile.values())
+            }
+        }
     }
 
-    fn quantize(&self, input: TensorId, scale: &Scale, output: TensorId) -> Option<Tensor> {
-        let described = self.program.tensor(output);
-        let quantizer = SymmetricQuantizer::try_new(described.format).ok()?;
-        let values = self.get(input)?.to_f32();
-        let scales = self.get(scale.tensor)?;
-        let mut codes = vec![0i8; values.len()];
-        let columns = described.shape.columns;
-        for (index, (value, code)) in values.iter().zip(&mut codes).enumerate() {
-            let (row, column) = (index as u64 / columns, index as u64 % columns);
-            let factor = quantizer.factor_of_scale(scale_at(scales, scale.scope, row, column));
-            quantizer.quantize_row_i8(std::slice::from_ref(value), factor, std::slice::from_mut(code));
+    fn operand(&self, operand: GemmOperand, layout: RightLayout) -> Option<Operand> {
+        let codes = self.get(operand.codes)?;
+        let codes = if layout == RightLayout::KByN { codes.transposed() } else { codes.clone() };
+        let Some(OperandBlocks { scales, format }) = operand.blocks else {
+            return Operand::try_new(codes.view(), 0, None).ok();
+        };
+        let block = usize::try_from(format.block()).ok()?;
+        let scales = BlockScales { format: format.scale(), codes: self.get(scales)?.as_code8()?, block };
+        Operand::try_new(codes.view(), format.implicit_exponent(), Some(scales)).ok()
+    }
+
+    fn scales(&self, input: TensorId, output: TensorId, scope: Scope, target: ScaleTarget) -> Option<Tensor> {
+        let granularity = match scope {
+            Scope::Tensor => Granularity::PerTensor,
+            Scope::Row => Granularity::PerRow,
+            Scope::Column => Granularity::PerColumn,
+        };
+        let input = self.get(input)?;
+        let maxima = abs_maxima(&input.to_f32(), input.shape(), granularity);
+        let scales: Vec<f32> = match target {
+            ScaleTarget::Element(format) => maxima.into_iter().map(|abs_max| scale_of(format, abs_max)).collect(),
+            ScaleTarget::Blocks(format) => {
+                let quantizer = format.quantizer(BlockOptions::default()).ok()?;
+                maxima.into_iter().map(|abs_max| quantizer.tensor_scale_of(abs_max)).collect()
+            }
+        };
+        self.real(output, &scales)
+    }
+
+    fn quantize(&self, input: TensorId, scale: Option<&Scale>, output: TensorId) -> Option<Tensor> {
+        let MatrixShape { columns, .. } = self.program.tensor(output).shape;
+        let scales = match scale {
+            Some(scale) => Some((self.get(scale.tensor)?, scale.scope)),
+            None => None,
+        };
+        let divided = self.get(input)?.to_f32().into_iter().enumerate().map(|(index, value)| match scales {
+            None => value,
+            Some((scales, scope)) => {
+                let (row, column) = (index as u64 / columns, index as u64 % columns);
+                value / scale_at(scales, scope, row, column)
+            }
+        });
+        let divided: Vec<f32> = divided.collect();
+        // An integer's symmetric range leaves out the lowest code.
+        let format = self.program.tensor(output).format;
+        let lowest = if format.is_integer() { -format.max_finite() as f32 } else { f32::NEG_INFINITY };
+        let clipped: Vec<f32> = divided.into_iter().map(|value| if value < lowest { lowest } else { value }).collect();
+        self.real(output, &clipped)
+    }
+
+    fn quantize_blocks(
+        &self,
+        input: TensorId,
+        format: &'static BlockFormat,
+        along: BlockAxis,
+        tensor_scale: Option<&Scale>,
+    ) -> Option<BlockTensor> {
+        let input = match along {
+            BlockAxis::Columns => self.get(input)?.clone(),
+            BlockAxis::Rows => self.get(input)?.transposed(),
+        };
+        let quantizer = format.quantizer(BlockOptions::default()).ok()?;
+        let blocks = quantizer.quantize(&input.to_f32(), input.shape());
+        if let Some(scale) = tensor_scale {
+            // The whole-matrix quantizer finds the tensor scale by itself; it must be the one that the program reduced.
+            let reduced = self.get(scale.tensor)?.value(0, 0) as f32;
+            (blocks.tensor_scale().to_bits() == reduced.to_bits()).then_some(())?;
         }
-        Tensor::try_new(described.shape, described.format, Elements::I8(codes)).ok()
+        Some(blocks)
     }
 
     fn dequantize(
         &self,
         input: TensorId,
-        (left, right): (&Scale, &Scale),
+        scales: [Option<&Scale>; 2],
         bias: Option<TensorId>,
         output: TensorId,
     ) -> Option<Tensor> {
         let sums = self.get(input)?;
         let MatrixShape { columns, .. } = sums.shape();
-        let (left_scales, right_scales) = (self.get(left.tensor)?, self.get(right.tensor)?);
         let bias = match bias {
             Some(bias) => Some(self.get(bias)?.to_f32()),
             None => None,
         };
-        let mut values = vec![0.0; sums.as_i32()?.len()];
-        for (index, (sum, value)) in sums.as_i32()?.iter().zip(&mut values).enumerate() {
+        let mut values = sums.to_f32();
+        for (index, value) in values.iter_mut().enumerate() {
             let (row, column) = (index as u64 / columns, index as u64 % columns);
-            let right = [scale_at(right_scales, right.scope, row, column)];
-            let scales = RowScales {
-                left: scale_at(left_scales, left.scope, row, column),
-                right: &right,
-                bias: bias.as_ref().map(|bias| &bias[index % columns as usize..][..1]),
-            };
-            dequantize_row(&[*sum], scales, std::slice::from_mut(value));
+            let [left, right] = scales.map(|scale| match scale {
+                None => Some(1.0),
+                Some(scale) => Some(scale_at(self.get(scale.tensor)?, scale.scope, row, column)),
+            });
+            *value *= left? * right?;
+            if let Some(bias) = &bias {
+                *value += bias[index % columns as usize];
+            }
         }
         self.real(output, &values)
     }
+}
+
+fn scale_of(format: &'static ElementFormat, abs_max: f32) -> f32 {
+    let scale = abs_max / format.max_finite() as f32;
+    if scale == 0.0 { 1.0 } else { scale }
 }
 
 fn scale_at(scales: &Tensor, scope: Scope, row: u64, column: u64) -> f32 {

@@ -2,7 +2,7 @@
 
 use crate::hardware::npu::Npu;
 use crate::program::Program;
-use crate::program::op::OpKind;
+use crate::program::op::{Op, OpKind};
 use crate::program::tensor::TensorId;
 use crate::report::data::Bounds;
 use crate::timing::statistics::RunStatistics;
@@ -26,20 +26,14 @@ pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bound
 
 /// Useful multiply-accumulates over all matrix units together, each at the full rate of the pair.
 pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
-    let cycles = |op: &crate::program::op::Op| match &op.kind {
-        OpKind::Gemm(gemm) => {
-            let (activation, weight) = (program.tensor(gemm.left).format, program.tensor(gemm.right).format);
-            let per_cycle: u64 = npu
-                .matrix_units()
-                .iter()
-                .filter_map(|unit| {
-                    let support = unit.support(activation, weight)?;
-                    Some(unit.array.processing_elements() * support.macs_per_element_per_cycle)
-                })
-                .sum();
-            gemm.shape.macs().div_ceil(per_cycle.max(1))
-        }
-        OpKind::Reduce { .. } | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => 0,
+    let cycles = |op: &Op| {
+        let OpKind::Gemm(gemm) = &op.kind else { return 0 };
+        let formats = program.product_formats(gemm);
+        let supports = npu.matrix_units().iter().filter_map(|unit| {
+            let support = unit.support(formats)?;
+            Some(unit.array.processing_elements() * support.macs_per_element_per_cycle)
+        });
+        gemm.shape.macs().div_ceil(supports.sum::<u64>().max(1))
     };
     program.ops.iter().map(cycles).sum()
 }
@@ -47,7 +41,7 @@ pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
 /// Each given tensor that the run reads, once, and each result that nobody reads, once.
 pub fn compulsory_bytes(program: &Program) -> Bytes {
     let is_read = |id: TensorId| program.ops.iter().any(|op| op.kind.reads().contains(&id));
-    let is_written = |id: TensorId| program.ops.iter().any(|op| op.kind.output() == id);
+    let is_written = |id: TensorId| program.ops.iter().any(|op| op.kind.writes().contains(&id));
     (0..program.tensors.len())
         .map(TensorId)
         .filter(|id| if program.tensor(*id).is_given() { is_read(*id) } else { is_written(*id) && !is_read(*id) })

@@ -94,8 +94,8 @@ impl Context<'_> {
         let mut macs: BTreeMap<String, u64> = BTreeMap::new();
         for (index, op) in self.statistics.ops.iter().enumerate() {
             if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind {
-                let (left, right) = (self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format);
-                *macs.entry(format!("{left}_x_{right}")).or_default() += op.macs;
+                let formats = self.program.product_formats(gemm);
+                *macs.entry(format!("{}_x_{}", formats.activation, formats.weight)).or_default() += op.macs;
             }
         }
         let mut energy_pj: BTreeMap<String, f64> =
@@ -128,8 +128,7 @@ impl Context<'_> {
             for (index, op) in self.statistics.ops.iter().enumerate() {
                 if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind
                     && position == 0
-                    && let Some(support) =
-                        unit.support(self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format)
+                    && let Some(support) = unit.support(self.program.product_formats(gemm))
                 {
                     let rate = unit.array.processing_elements() * support.macs_per_element_per_cycle;
                     full_rate_cycles += op.macs as f64 / rate as f64;
@@ -207,14 +206,15 @@ impl Context<'_> {
         for index in ops {
             let kind = &self.program.ops[*index].kind;
             let read = match kind {
-                OpKind::Gemm(gemm) => vec![gemm.right],
-                OpKind::Quantize { scale, .. } => vec![scale.tensor],
-                OpKind::Dequantize { left_scale, right_scale, bias, .. } => {
-                    let mut read = vec![left_scale.tensor, right_scale.tensor];
-                    read.extend(bias);
-                    read
+                // Its left operand is an activation, whatever its origin.
+                OpKind::Gemm(gemm) => {
+                    std::iter::once(gemm.right.codes).chain(gemm.right.blocks.map(|blocks| blocks.scales)).collect()
                 }
-                OpKind::Reduce { .. } | OpKind::Activate { .. } => Vec::new(),
+                OpKind::Reduce { .. }
+                | OpKind::Quantize { .. }
+                | OpKind::QuantizeBlocks { .. }
+                | OpKind::Dequantize { .. }
+                | OpKind::Activate { .. } => kind.reads().into_iter().skip(1).collect::<Vec<_>>(),
             };
             constants.extend(read.into_iter().filter(|tensor| self.program.tensor(*tensor).is_given()));
         }

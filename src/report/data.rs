@@ -37,10 +37,21 @@ pub struct Configuration {
     pub hardware: SourceText,
     /// Workload file.
     pub workload: SourceText,
-    /// Scheme.
-    pub scheme: String,
+    /// Scheme file.
+    pub scheme: SourceText,
+    /// Energy figures of the run, by action.
+    pub energy: BTreeMap<String, EnergyFigure>,
     /// Values that replaced those of the files, as `PATH=VALUE`.
     pub overrides: Vec<String>,
+}
+
+/// Energy of one action.
+#[derive(Clone, Debug, Serialize)]
+pub struct EnergyFigure {
+    /// pJ of one action: one multiply-accumulate, one element, one byte.
+    pub energy_pj: f64,
+    /// Where the figure comes from.
+    pub source: String,
 }
 
 /// A file that the run was configured by.

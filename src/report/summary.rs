@@ -59,7 +59,7 @@ pub fn headline(report: &Report) -> String {
         "{} on {} under {}: {} cycles = {:.1} us, {:.2}x the lower bound of {} cycles",
         configuration.workload.name,
         configuration.hardware.name,
-        configuration.scheme,
+        configuration.scheme.name,
         totals.cycles,
         totals.time_us,
         ratio(totals.cycles, totals.lower_bound_cycles),

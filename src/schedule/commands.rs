@@ -266,7 +266,7 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     let nest = of.nest;
     let matrix = nest.matrix.as_ref().expect("a matrix walk belongs to a nest with a product");
     let Command { waits, signals, .. } = command;
-    for read in &matrix.operands {
+    for read in matrix.operands.iter().chain(matrix.scales.iter().flatten()) {
         use_operand(of, read, Reader::Matrix, step.index..step.index + 1, &step.tile, waits, signals);
     }
     if step.is_first_k {

@@ -58,7 +58,7 @@ pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
         None => storage.row_bytes(storage.shape.columns),
         Some(axis) => {
             let blocking = grid.blocking(axis);
-            sum_over_blocks(blocking, |length| storage.row_bytes(length))
+            sum_over_blocks(blocking, |length| storage.row_bytes(length.div_ceil(map.column_block)))
         }
     };
     rows * row_bytes
@@ -80,7 +80,12 @@ pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(vector) = &nest.vector else { return Cycles::ZERO };
     let unit = npu.vector_unit(vector.unit);
     let elements = grid.m.extent() * grid.n.extent();
-    let busy: Cycles = vector.steps.iter().map(|step| unit.rate(step.function).cycles_for(elements)).sum();
+    let busy: Cycles = vector
+        .steps
+        .iter()
+        .flat_map(|step| step.functions)
+        .map(|function| unit.rate(*function).cycles_for(elements))
+        .sum();
     busy + unit.latency * grid.output_tiles()
 }
 

@@ -45,13 +45,21 @@ pub fn group(program: &Program) -> Vec<Group> {
 /// Whether a vector operation can follow the others of `group` on each tile.
 fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     let kind = &program.op(id).kind;
-    let written: BTreeSet<TensorId> = group.ops().map(|op| program.op(op).kind.output()).collect();
+    let written: BTreeSet<TensorId> = group.ops().flat_map(|op| program.op(op).kind.writes()).collect();
     let touched = |tensor: TensorId| {
         written.contains(&tensor)
-            || (group.matrix.is_none() && group.ops().any(|op| main_input(&program.op(op).kind) == Some(tensor)))
+            || (group.matrix.is_none() && group.ops().any(|op| program.op(op).kind.walked_input() == Some(tensor)))
     };
-    let shares_the_walk = main_input(kind).is_some_and(touched);
-    // A product's output tiles may split a row, so even a scale per row is complete only after the walk.
+    // A product's output tiles may split a row: then even a scale per row is complete only after the walk, and blocks
+    // along the row would be cut.
+    let needs_whole_rows = match kind {
+        OpKind::QuantizeBlocks { .. } => group.matrix.is_some(),
+        OpKind::Gemm(_)
+        | OpKind::Reduce { .. }
+        | OpKind::Quantize { .. }
+        | OpKind::Dequantize { .. }
+        | OpKind::Activate { .. } => false,
+    };
     let waits_for_the_walk = kind.reads().into_iter().filter(|read| written.contains(read)).any(|read| {
         group.ops().any(|op| match &program.op(op).kind {
             OpKind::Reduce { output, scope, .. } if *output == read => match scope {
@@ -61,20 +69,10 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
             OpKind::Reduce { .. }
             | OpKind::Gemm(_)
             | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
             | OpKind::Activate { .. } => false,
         })
     });
-    shares_the_walk && !waits_for_the_walk
-}
-
-/// The tensor whose rows and columns an element-wise operation walks.
-fn main_input(kind: &OpKind) -> Option<TensorId> {
-    match kind {
-        OpKind::Gemm(_) => None,
-        OpKind::Reduce { input, .. }
-        | OpKind::Quantize { input, .. }
-        | OpKind::Dequantize { input, .. }
-        | OpKind::Activate { input, .. } => Some(*input),
-    }
+    kind.walked_input().is_some_and(touched) && !needs_whole_rows && !waits_for_the_walk
 }

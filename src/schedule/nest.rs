@@ -43,21 +43,34 @@ pub struct TileMap {
     pub rows: Option<Axis>,
     /// Axis that the tensor's columns follow.
     pub columns: Option<Axis>,
+    /// Indices of that axis to one column: more than 1 for the scales of blocks.
+    pub column_block: u64,
 }
 
 impl TileMap {
     /// Rows follow m, columns follow n.
-    pub const OUTPUT: TileMap = TileMap { rows: Some(Axis::M), columns: Some(Axis::N) };
+    pub const OUTPUT: TileMap = TileMap::new(Some(Axis::M), Some(Axis::N));
     /// Rows follow m, columns follow k.
-    pub const LEFT: TileMap = TileMap { rows: Some(Axis::M), columns: Some(Axis::K) };
+    pub const LEFT: TileMap = TileMap::new(Some(Axis::M), Some(Axis::K));
     /// Rows follow k, columns follow n.
-    pub const RIGHT: TileMap = TileMap { rows: Some(Axis::K), columns: Some(Axis::N) };
+    pub const RIGHT: TileMap = TileMap::new(Some(Axis::K), Some(Axis::N));
+    /// Rows follow n, columns follow k.
+    pub const RIGHT_BY_COLUMNS: TileMap = TileMap::new(Some(Axis::N), Some(Axis::K));
     /// One value per row of the output.
-    pub const PER_ROW: TileMap = TileMap { rows: Some(Axis::M), columns: None };
+    pub const PER_ROW: TileMap = TileMap::new(Some(Axis::M), None);
     /// One value per column of the output.
-    pub const PER_COLUMN: TileMap = TileMap { rows: None, columns: Some(Axis::N) };
+    pub const PER_COLUMN: TileMap = TileMap::new(None, Some(Axis::N));
     /// The same whole tensor at each tile.
-    pub const WHOLE: TileMap = TileMap { rows: None, columns: None };
+    pub const WHOLE: TileMap = TileMap::new(None, None);
+
+    const fn new(rows: Option<Axis>, columns: Option<Axis>) -> TileMap {
+        TileMap { rows, columns, column_block: 1 }
+    }
+
+    /// The map of the scales of an operand's blocks.
+    pub const fn of_block_scales(self, block: u64) -> TileMap {
+        TileMap { rows: self.rows, columns: self.columns, column_block: block }
+    }
 
     /// Axes that the tensor's tile depends on.
     pub fn axes(self) -> AxisSet {
@@ -67,7 +80,7 @@ impl TileMap {
             (None, Some(Axis::N)) => AxisSet::N,
             (Some(Axis::M), Some(Axis::N)) => AxisSet::MN,
             (Some(Axis::M), Some(Axis::K)) => AxisSet::MK,
-            (Some(Axis::K), Some(Axis::N)) => AxisSet::KN,
+            (Some(Axis::K), Some(Axis::N)) | (Some(Axis::N), Some(Axis::K)) => AxisSet::KN,
             (rows, columns) => unreachable!("no operand follows {rows:?} and {columns:?}"),
         }
     }
@@ -81,7 +94,13 @@ impl TileMap {
             Some(Axis::K) => tile.k,
             Some(Axis::N) => tile.n,
         };
-        (along(self.rows, shape.rows), along(self.columns, shape.columns))
+        let columns = along(self.columns, shape.columns);
+        let blocks = if self.columns.is_none() || self.column_block == 1 {
+            columns
+        } else {
+            Span::new(columns.start / self.column_block, columns.end.div_ceil(self.column_block))
+        };
+        (along(self.rows, shape.rows), blocks)
     }
 }
 
@@ -214,6 +233,10 @@ pub struct MatrixWork {
     pub op: OpId,
     /// Left and right operand.
     pub operands: [Read; 2],
+    /// Block scales of the left and the right operand.
+    pub scales: [Option<Read>; 2],
+    /// Products that are summed as one: blocks of k may only be cut at multiples of this.
+    pub depth_unit: u64,
     /// Storage of the partial sums.
     pub sums: Storage,
     /// Credit of the accumulators.
@@ -242,8 +265,8 @@ pub struct VectorWork {
 pub struct VectorStep {
     /// The operation.
     pub op: OpId,
-    /// What it costs the lanes, once per element of the tile.
-    pub function: VectorFunction,
+    /// What it costs the lanes, each once per element of the tile.
+    pub functions: &'static [VectorFunction],
 }
 
 /// A tensor that leaves a nest.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
-use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
+use crate::hardware::vector_unit::VectorUnitId;
+use crate::numerics::accumulate::{self, AccumulationOrder};
 use crate::program::Program;
-use crate::program::op::{Gemm, OpId, OpKind, Scope};
+use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
-use crate::schedule::accumulation::AccumulationPlan;
+use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
 use crate::schedule::grid::{Grid, LoopOrder};
@@ -64,7 +65,8 @@ impl<'a> Planner<'a> {
             nest.fill_waits = self.fill_waits(index, &nests);
             nest.grid = self.grid(&nest)?;
             if let Some(matrix) = &nest.matrix {
-                let accumulator = self.program.tensor(self.gemm(matrix.op).output).format;
+                let is_integer = self.program.tensor(self.gemm(matrix.op).output).format.is_integer();
+                let accumulator = if is_integer { Accumulator::Int32Wrapping } else { float_accumulator(matrix) };
                 accumulation[matrix.op.0] = Some(AccumulationPlan { accumulator, segments: nest.grid.k });
             }
             nests.push(nest);
@@ -109,7 +111,8 @@ impl<'a> Planner<'a> {
                 (shape.m, shape.k, shape.n)
             }
             None => {
-                let shape = self.program.tensor(walked_input(self.program, group.chain[0])).shape;
+                let input = self.program.op(group.chain[0]).kind.walked_input().expect("a chain is element-wise");
+                let shape = self.program.tensor(input).shape;
                 (shape.rows, 1, shape.columns)
             }
         };
@@ -119,32 +122,43 @@ impl<'a> Planner<'a> {
     fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
         let gemm = self.gemm(op).clone();
         let unit = MatrixUnitId(0);
-        let (activation, weight) = (self.program.tensor(gemm.left).format, self.program.tensor(gemm.right).format);
-        let Some(support) = self.npu.matrix_unit(unit).support(activation, weight) else {
+        let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
             return Err(self.unsupported(op, &gemm));
         };
         let macs_per_element_per_cycle = support.macs_per_element_per_cycle;
-        let left = (gemm.left, TileMap::LEFT, DmaQueue::Activations);
-        let right = (gemm.right, TileMap::RIGHT, DmaQueue::Weights);
-        let operands = [left, right].map(|(tensor, map, queue)| {
-            let access = self.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
-            Read { tensor, storage: self.storage(tensor), map, access }
+        let right_map = match gemm.right_layout {
+            RightLayout::KByN => TileMap::RIGHT,
+            RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
+        };
+        let sides = [(gemm.left, TileMap::LEFT, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
+        let mut read = |planner: &mut Self, tensor, map, queue| {
+            let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
+            Read { tensor, storage: planner.storage(tensor), map, access }
+        };
+        let operands = sides.map(|(operand, map, queue)| read(self, operand.codes, map, queue));
+        let scales = sides.map(|(operand, map, queue)| {
+            let blocks = operand.blocks?;
+            Some(read(self, blocks.scales, map.of_block_scales(blocks.format.block()), queue))
         });
+        let depth_unit =
+            sides.iter().filter_map(|(operand, ..)| operand.blocks).map(|blocks| blocks.format.block()).max();
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
         let capacity = self.npu.sram(memory).capacity;
         let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
         let sums = self.storage(gemm.output);
-        Ok(MatrixWork { unit, op, operands, sums, accumulators, macs_per_element_per_cycle })
+        let is_integer = self.program.tensor(gemm.output).format.is_integer();
+        let depth_unit = depth_unit.unwrap_or(if is_integer { 1 } else { DOT_UNIT_DEPTH });
+        Ok(MatrixWork { unit, op, operands, scales, depth_unit, sums, accumulators, macs_per_element_per_cycle })
     }
 
     fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
         let unit = VectorUnitId(0);
         let memory = self.npu.vector_unit(unit).memory;
-        let written: Vec<TensorId> = group.ops().map(|op| self.program.op(op).kind.output()).collect();
+        let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
-            steps.push(VectorStep { op, function: function(&self.program.op(op).kind) });
+            steps.push(VectorStep { op, functions: self.program.op(op).kind.vector_functions() });
             for (tensor, map, queue) in vector_operands(&self.program.op(op).kind) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
@@ -166,8 +180,8 @@ impl<'a> Planner<'a> {
     /// Tensors that outlive the group, in the order of their operations.
     fn outputs(&mut self, group: &Group, nest: &Nest) -> Vec<Output> {
         let mut outputs = Vec::new();
-        for op in group.ops() {
-            let tensor = self.program.op(op).kind.output();
+        let written = group.ops().flat_map(|op| self.program.op(op).kind.writes().into_iter().map(move |id| (op, id)));
+        for (op, tensor) in written {
             let destination = match self.placements[tensor.0] {
                 None => continue,
                 Some(Placement::Resident) => Destination::Resident,
@@ -179,9 +193,14 @@ impl<'a> Planner<'a> {
             };
             let map = match &self.program.op(op).kind {
                 OpKind::Reduce { scope, .. } => scope_map(*scope),
-                OpKind::Gemm(_) | OpKind::Quantize { .. } | OpKind::Dequantize { .. } | OpKind::Activate { .. } => {
-                    TileMap::OUTPUT
+                OpKind::QuantizeBlocks { format, scales, .. } if *scales == tensor => {
+                    TileMap::OUTPUT.of_block_scales(format.block())
                 }
+                OpKind::Gemm(_)
+                | OpKind::Quantize { .. }
+                | OpKind::QuantizeBlocks { .. }
+                | OpKind::Dequantize { .. }
+                | OpKind::Activate { .. } => TileMap::OUTPUT,
             };
             let rows = self.rows_counter(tensor);
             outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
@@ -258,9 +277,16 @@ impl<'a> Planner<'a> {
         });
         ScheduleError::UnsupportedFormats {
             layer: self.layer_name(op),
-            activation: self.program.tensor(gemm.left).format.to_string(),
-            weight: self.program.tensor(gemm.right).format.to_string(),
+            activation: self.operand_format(gemm.left),
+            weight: self.operand_format(gemm.right),
             supported: pairs.collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    fn operand_format(&self, operand: GemmOperand) -> String {
+        match operand.blocks {
+            Some(blocks) => blocks.format.name().to_owned(),
+            None => self.program.tensor(operand.codes).format.to_string(),
         }
     }
 
@@ -281,7 +307,7 @@ impl<'a> Planner<'a> {
             Some(Placement::Dram { base }) => base,
             Some(Placement::Resident) | None => 0,
         };
-        Storage { shape: described.shape, element_bits: u64::from(described.format.storage_bits()), base }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), base }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {
@@ -334,7 +360,7 @@ fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Opti
     for (index, tensor) in program.tensors.iter().enumerate() {
         let id = TensorId(index);
         let reads = |group: &Group| group.ops().any(|op| program.op(op).kind.reads().contains(&id));
-        let writes = |group: &Group| group.ops().any(|op| program.op(op).kind.output() == id);
+        let writes = |group: &Group| group.ops().any(|op| program.op(op).kind.writes().contains(&id));
         let readers = groups.iter().filter(|group| reads(group)).count();
         let leaves_its_group = groups.iter().find(|group| writes(group)).is_some_and(|group| {
             let outside = readers - usize::from(reads(group));
@@ -356,26 +382,6 @@ fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Opti
     placements
 }
 
-fn walked_input(program: &Program, op: OpId) -> TensorId {
-    match &program.op(op).kind {
-        OpKind::Gemm(gemm) => gemm.output,
-        OpKind::Reduce { input, .. }
-        | OpKind::Quantize { input, .. }
-        | OpKind::Dequantize { input, .. }
-        | OpKind::Activate { input, .. } => *input,
-    }
-}
-
-fn function(kind: &OpKind) -> VectorFunction {
-    match kind {
-        OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
-        OpKind::Reduce { .. } => VectorFunction::Reduce,
-        OpKind::Quantize { .. } => VectorFunction::Quantize,
-        OpKind::Dequantize { .. } => VectorFunction::Dequantize,
-        OpKind::Activate { .. } => VectorFunction::Activate,
-    }
-}
-
 /// What a vector operation reads, how it follows the tiles, and which queue brings it.
 fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
     match kind {
@@ -383,19 +389,29 @@ fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
         OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
             vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)]
         }
-        OpKind::Quantize { input, scale, .. } => vec![
-            (*input, TileMap::OUTPUT, DmaQueue::Activations),
-            (scale.tensor, scope_map(scale.scope), scale_queue(scale.scope)),
-        ],
+        OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
+            std::iter::once((*input, TileMap::OUTPUT, DmaQueue::Activations)).chain(scale.map(scale_operand)).collect()
+        }
         OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
             let mut operands = vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)];
-            for scale in [left_scale, right_scale] {
-                operands.push((scale.tensor, scope_map(scale.scope), scale_queue(scale.scope)));
-            }
+            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(scale_operand));
             operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN, DmaQueue::Weights)));
             operands
         }
     }
+}
+
+/// Products that a dot unit sums exactly before they enter an FP32 accumulator, for operands without blocks: those of an
+/// MX block, so that one unit serves both.
+const DOT_UNIT_DEPTH: u64 = 32;
+
+fn float_accumulator(matrix: &MatrixWork) -> Accumulator {
+    let (order, destination) = (AccumulationOrder::Block, accumulate::Destination::Fp32);
+    Accumulator::Float { order, destination, depth: matrix.depth_unit }
+}
+
+const fn scale_operand(scale: Scale) -> (TensorId, TileMap, DmaQueue) {
+    (scale.tensor, scope_map(scale.scope), scale_queue(scale.scope))
 }
 
 const fn scope_map(scope: Scope) -> TileMap {

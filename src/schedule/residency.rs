@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use crate::program::Program;
-use crate::program::op::OpKind;
 use crate::program::tensor::{Origin, TensorId};
 use crate::schedule::grouping::Group;
 use crate::units::Bytes;
@@ -80,7 +79,7 @@ fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
         let uses_it = |group: &Group, as_output: bool| {
             group.ops().any(|op| {
                 let kind = &program.op(op).kind;
-                if as_output { kind.output() == tensor } else { kind.reads().contains(&tensor) }
+                if as_output { kind.writes().contains(&tensor) } else { kind.reads().contains(&tensor) }
             })
         };
         let readers: Vec<usize> = (0..groups.len()).filter(|group| uses_it(&groups[*group], false)).collect();
@@ -104,13 +103,7 @@ fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
 
 /// Whether `group` is a vector chain that walks the rows of `tensor`.
 fn is_walked_first(program: &Program, group: &Group, tensor: TensorId) -> bool {
-    let walks = |op| match &program.op(op).kind {
-        OpKind::Reduce { input, .. }
-        | OpKind::Quantize { input, .. }
-        | OpKind::Dequantize { input, .. }
-        | OpKind::Activate { input, .. } => *input == tensor,
-        OpKind::Gemm(_) => false,
-    };
+    let walks = |op| program.op(op).kind.walked_input() == Some(tensor);
     group.matrix.is_none() && group.ops().any(walks)
 }
 

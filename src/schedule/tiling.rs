@@ -79,15 +79,21 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     };
     let array = &npu.matrix_unit(matrix.unit).array;
     let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
+    // Products that are summed as one may not be cut: whole folds of whole blocks.
+    let depth = least_common_multiple(at_once.k, matrix.depth_unit);
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
         for m in blocks(m.extent(), at_once.m) {
-            for k in blocks(k.extent(), at_once.k) {
+            for k in blocks(k.extent(), depth) {
                 grids.extend(blocks(n.extent(), at_once.n).into_iter().map(|n| Grid { m, k, n, order }));
             }
         }
     }
     grids
+}
+
+fn least_common_multiple(a: u64, b: u64) -> u64 {
+    (1..=b).map(|times| a * times).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
 }
 
 /// The whole axis, and every power of two times `unit` below it.

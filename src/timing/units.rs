@@ -79,6 +79,10 @@ impl MatrixEngine {
         let operand_traffic = traffic(npu, self.unit.operand_memory.0, statistics);
         operand_traffic.read += left.storage.tile_bytes(left.map, tile) * passes.activation_reads;
         operand_traffic.read += right.storage.tile_bytes(right.map, tile) * passes.weight_reads;
+        for (scales, times) in matrix.scales.iter().zip([passes.activation_reads, passes.weight_reads]) {
+            operand_traffic.read +=
+                scales.map_or(Bytes::ZERO, |scales| scales.storage.tile_bytes(scales.map, tile)) * times;
+        }
         let sums = matrix.sums.tile_bytes(TileMap::OUTPUT, tile);
         let sums_traffic = traffic(npu, self.unit.accumulator_memory.0, statistics);
         sums_traffic.written += sums * passes.sum_writes;
@@ -97,7 +101,7 @@ pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &
     let elements = work.tile.m.len() * work.tile.n.len();
     let mut lanes = Cycles::ZERO;
     for step in &vector.steps {
-        let cycles = unit.rate(step.function).cycles_for(elements);
+        let cycles = step.functions.iter().map(|function| unit.rate(*function).cycles_for(elements)).sum();
         let statistics = &mut ops[step.op.0];
         statistics.busy += cycles;
         statistics.vector_elements += elements;

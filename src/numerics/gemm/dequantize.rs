@@ -1,4 +1,5 @@
-//! INT32 sums to f32: one scale a row of A times one a column of B, groups of k added in ascending order.
+//! Sums to f32 values: one scale a row of A times one a column of B, groups of k added in ascending order; and the tensor
+//! scales of NVFP4.
 
 use crate::numerics::gemm::{GemmError, Matrix, MatrixMut, check_length};
 
@@ -27,9 +28,17 @@ pub fn add_dequantized(
     Ok(())
 }
 
+/// Applies the tensor scales of both operands to an accumulated product: `y = f32(y * f32(a_scale * b_scale))`.
+pub fn apply_tensor_scales(values: &mut [f32], a_scale: f32, b_scale: f32) {
+    let scale = a_scale * b_scale;
+    for value in values {
+        *value *= scale;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::add_dequantized;
+    use super::{add_dequantized, apply_tensor_scales};
     use crate::numerics::gemm::{Matrix, MatrixMut};
 
     #[test]
@@ -41,6 +50,14 @@ mod tests {
         let view = MatrixMut::dense(&mut y, 1, 1).unwrap();
         add_dequantized(Matrix::dense(&sums, 1, 1).unwrap(), &[0.1], &[0.1], view).unwrap();
         assert_eq!(y[0], 16_106_128.0 * 2f32.powi(-29));
+    }
+
+    #[test]
+    fn tensor_scales_are_multiplied_first() {
+        // 3 * f32(0.1 * 0.1) as above.
+        let mut values = [3.0];
+        apply_tensor_scales(&mut values, 0.1, 0.1);
+        assert_eq!(values[0], 16_106_128.0 * 2f32.powi(-29));
     }
 
     #[test]

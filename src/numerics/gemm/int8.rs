@@ -3,7 +3,8 @@
 //! Integer sums are exact in any order, so the fast kernel may vectorise along `k`. It repacks B once, column by column
 //! ([`PackedB`]), and computes 2 x 4 outputs at a time as dot products of contiguous bytes; the compiler turns those into
 //! widening multiply-adds of the widest unit that the machine reports at run time. The loop body is written once and
-//! compiled for each [`InstructionSet`].
+//! compiled for each [`InstructionSet`]. With the `vnni` feature, products large enough to repay its set-up go to the
+//! kernel of `int8_vnni` where the machine has AVX-512 VNNI; callers see no difference but the time.
 //!
 //! All sums are taken modulo 2^32, which is what a wrapping 32-bit accumulator holds in whatever order it is fed. They
 //! are the exact sums while those fit: from a zero C that is every `k` up to [`EXACT_DEPTH`]. For deeper products use
@@ -11,6 +12,8 @@
 
 use multiversion::multiversion;
 
+#[cfg(feature = "vnni")]
+use crate::numerics::gemm::int8_vnni;
 use crate::numerics::gemm::{GemmError, Matrix, MatrixMut, check_shapes};
 
 /// The largest `k` whose products cannot leave an INT32 accumulator that started from zero: `k * 128 * 128 < 2^31`.
@@ -26,6 +29,8 @@ pub struct PackedB {
     columns: Vec<i8>,
     k: usize,
     n: usize,
+    #[cfg(feature = "vnni")]
+    panels: int8_vnni::PanelStore,
 }
 
 impl PackedB {
@@ -55,7 +60,13 @@ impl PackedB {
             of_rows: self.k,
             of_columns: self.n,
         };
-        Ok(PackedBlock { transposed: transposed.block(columns.clone(), rows.clone()).map_err(swapped)? })
+        Ok(PackedBlock {
+            transposed: transposed.block(columns.clone(), rows.clone()).map_err(swapped)?,
+            #[cfg(feature = "vnni")]
+            panels: &self.panels,
+            #[cfg(feature = "vnni")]
+            origin: (rows.start, columns.start),
+        })
     }
 
     /// All of B.
@@ -69,9 +80,14 @@ impl PackedB {
 pub struct PackedBlock<'a> {
     /// Row `j` holds column `j` of B.
     transposed: Matrix<'a, i8>,
+    #[cfg(feature = "vnni")]
+    panels: &'a int8_vnni::PanelStore,
+    /// Row and column of B where the block starts.
+    #[cfg(feature = "vnni")]
+    origin: (usize, usize),
 }
 
-impl PackedBlock<'_> {
+impl<'a> PackedBlock<'a> {
     /// The elements of column `j`, k ascending; `j` is below the number of columns.
     pub(super) fn column(&self, j: usize) -> &[i8] {
         self.transposed.row(j)
@@ -80,23 +96,46 @@ impl PackedBlock<'_> {
     pub(super) fn shape(&self) -> (usize, usize) {
         (self.transposed.columns(), self.transposed.rows())
     }
+
+    /// The block with its columns as rows.
+    #[cfg(feature = "vnni")]
+    pub(super) fn transposed(&self) -> Matrix<'a, i8> {
+        self.transposed
+    }
+
+    /// Where the panels of B are kept, and the row and column of B where this block starts.
+    #[cfg(feature = "vnni")]
+    pub(super) fn panels(&self) -> (&'a int8_vnni::PanelStore, (usize, usize)) {
+        (self.panels, self.origin)
+    }
 }
 
 /// Packs B (`k` x `n`) for [`multiply_accumulate`].
 pub fn prepare(b: Matrix<'_, i8>) -> PackedB {
-    // Square blocks keep the lines being written in the first-level cache; row by row takes more than twice as long.
+    // Square blocks go through a buffer of their own: written straight to `columns`, the lines of one block lie `k` bytes
+    // apart, and where `k` is a large power of two they evict each other from the first-level cache.
     const BLOCK: usize = 32;
     let (k, n) = b.shape();
     let mut columns = vec![0; k * n];
+    let mut transposed = [[0; BLOCK]; BLOCK];
     for (first_k, first_n) in (0..k).step_by(BLOCK).flat_map(|p| (0..n).step_by(BLOCK).map(move |j| (p, j))) {
-        for p in first_k..k.min(first_k + BLOCK) {
-            let last_n = n.min(first_n + BLOCK);
-            for (j, &weight) in (first_n..last_n).zip(&b.row(p)[first_n..last_n]) {
-                columns[j * k + p] = weight;
+        let (depth, width) = (BLOCK.min(k - first_k), BLOCK.min(n - first_n));
+        for p in 0..depth {
+            for (column, &weight) in transposed.iter_mut().zip(&b.row(first_k + p)[first_n..][..width]) {
+                column[p] = weight;
             }
         }
+        for (j, column) in transposed[..width].iter().enumerate() {
+            columns[(first_n + j) * k + first_k..][..depth].copy_from_slice(&column[..depth]);
+        }
     }
-    PackedB { columns, k, n }
+    PackedB {
+        columns,
+        k,
+        n,
+        #[cfg(feature = "vnni")]
+        panels: int8_vnni::PanelStore::new(k * n),
+    }
 }
 
 /// The vector units that the kernel is compiled for, narrowest first.
@@ -156,13 +195,19 @@ impl InstructionSet {
     }
 }
 
-/// `C += A x B` modulo 2^32, with the widest vector unit of this machine.
+/// `C += A x B` modulo 2^32, with the fastest kernel of this machine.
 ///
 /// A is `m` x `k`, B is `k` x `n`, C is `m` x `n`.
 ///
 /// # Errors
 /// [`GemmError::ShapeMismatch`] when the shapes do not make a product.
 pub fn multiply_accumulate(a: Matrix<'_, i8>, b: PackedBlock<'_>, c: MatrixMut<'_, i32>) -> Result<(), GemmError> {
+    #[cfg(feature = "vnni")]
+    let mut c = c;
+    #[cfg(feature = "vnni")]
+    if check_shapes(a.shape(), b.shape(), c.shape()).is_ok() && int8_vnni::multiply_accumulate(a, b, &mut c) {
+        return Ok(());
+    }
     multiply_accumulate_with(InstructionSet::widest(), a, b, c)
 }
 
@@ -177,13 +222,16 @@ pub fn multiply_accumulate_with(
     mut c: MatrixMut<'_, i32>,
 ) -> Result<(), GemmError> {
     check_shapes(a.shape(), b.shape(), c.shape())?;
-    let columns = b.transposed;
-    match set {
-        InstructionSet::Baseline => kernel(a, columns, &mut c),
-        InstructionSet::Avx2 => kernel_avx2(a, columns, &mut c),
-        InstructionSet::Avx512 => kernel_avx512(a, columns, &mut c),
-    }
+    run(set, a, b.transposed, &mut c);
     Ok(())
+}
+
+fn run(set: InstructionSet, a: Matrix<'_, i8>, columns: Matrix<'_, i8>, c: &mut MatrixMut<'_, i32>) {
+    match set {
+        InstructionSet::Baseline => kernel(a, columns, c),
+        InstructionSet::Avx2 => kernel_avx2(a, columns, c),
+        InstructionSet::Avx512 => kernel_avx512(a, columns, c),
+    }
 }
 
 /// `C += A x B` in 64 bits, exact for every `k` (up to 2^49 products of full size from a zero C).
@@ -197,16 +245,14 @@ pub fn multiply_accumulate_wide(
 ) -> Result<(), GemmError> {
     check_shapes(a.shape(), b.shape(), c.shape())?;
     let (k, n) = b.shape();
+    let set = InstructionSet::widest();
     let mut partial = vec![0i32; n];
     for i in 0..a.rows() {
         for start in (0..k).step_by(EXACT_DEPTH) {
             let segment = start..k.min(start + EXACT_DEPTH);
             partial.fill(0);
-            multiply_accumulate(
-                a.block(i..i + 1, segment.clone())?,
-                PackedBlock { transposed: b.transposed.block(0..n, segment)? },
-                MatrixMut::dense(&mut partial, 1, n)?,
-            )?;
+            let columns = b.transposed.block(0..n, segment.clone())?;
+            run(set, a.block(i..i + 1, segment)?, columns, &mut MatrixMut::dense(&mut partial, 1, n)?);
             for (sum, &part) in c.row(i).iter_mut().zip(&partial) {
                 *sum += i64::from(part);
             }

@@ -63,6 +63,12 @@ impl<'a, T> Matrix<'a, T> {
         &self.elements[i * self.stride..][..self.columns]
     }
 
+    /// The elements from the first of row 0 on, and how many lie between the starts of two rows.
+    #[cfg(feature = "vnni")]
+    pub(super) fn elements_and_stride(&self) -> (&'a [T], usize) {
+        (self.elements, self.stride)
+    }
+
     pub(crate) fn shape(&self) -> (usize, usize) {
         (self.rows, self.columns)
     }

@@ -9,6 +9,8 @@
 pub mod dequantize;
 pub mod float;
 pub mod int8;
+#[cfg(feature = "vnni")]
+mod int8_vnni;
 pub mod integer;
 mod matrix;
 mod operand;

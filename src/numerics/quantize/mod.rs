@@ -12,8 +12,10 @@
 
 mod affine;
 mod granularity;
+mod scaled;
 mod symmetric;
 
 pub use affine::{AffineParameters, IntegerLimits, affine_parameters, quantize_affine};
 pub use granularity::{Granularity, abs_max, abs_maxima, widen_column_abs_maxima};
+pub use scaled::ScaledQuantizer;
 pub use symmetric::{IntegerRange, Quantized, ScaleArithmetic, SymmetricQuantizer, UnsupportedFormat};

@@ -1,0 +1,79 @@
+//! Block formats on both sides: OCP MX and NVFP4.
+//!
+//! Activations are quantized during the run, weights before it, both in blocks along k; the matrix unit applies the block
+//! scales and sums in FP32 (OCP Microscaling Formats 1.0, section 6). A block's scale needs only the block, so there is no
+//! barrier, except for two-level NVFP4, whose tensor scale needs the whole tensor.
+
+use std::borrow::Cow;
+
+use crate::numerics::block::{self, BlockFormat};
+use crate::program::op::{ScaleTarget, Scope};
+use crate::program::tensor::TensorId;
+use crate::scheme::Scheme;
+use crate::scheme::lowering::Lowering;
+use crate::workload::layer::{LayerId, LogicalGemm};
+
+/// Both operands in one block format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    name: Cow<'static, str>,
+    description: &'static str,
+    format: &'static BlockFormat,
+    counts_scale_bytes: bool,
+}
+
+impl Blocks {
+    /// Both operands in `format`. Without `counts_scale_bytes` the block scales take no room and no bandwidth, as in cost
+    /// models that leave them out.
+    pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool) -> Blocks {
+        let description = "both operands in one block format";
+        Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes }
+    }
+}
+
+macro_rules! both_operands {
+    ($($scheme:ident $name:literal: $description:literal),+ $(,)?) => {
+        $(
+            #[doc = concat!($description, ", both operands.")]
+            pub static $scheme: Blocks = Blocks {
+                name: Cow::Borrowed($name),
+                description: $description,
+                format: &block::$scheme,
+                counts_scale_bytes: true,
+            };
+        )+
+    };
+}
+
+both_operands! {
+    MXFP8_E4M3 "mxfp8_e4m3": "blocks of 32 FP8 E4M3 with a power-of-two scale",
+    MXFP8_E5M2 "mxfp8_e5m2": "blocks of 32 FP8 E5M2 with a power-of-two scale",
+    MXFP6_E2M3 "mxfp6_e2m3": "blocks of 32 FP6 E2M3 with a power-of-two scale",
+    MXFP6_E3M2 "mxfp6_e3m2": "blocks of 32 FP6 E3M2 with a power-of-two scale",
+    MXFP4 "mxfp4": "blocks of 32 FP4 E2M1 with a power-of-two scale",
+    MXINT8 "mxint8": "blocks of 32 INT8 with a power-of-two scale",
+    MXINT4 "mxint4": "blocks of 32 INT4 with a power-of-two scale",
+    NVFP4 "nvfp4": "blocks of 16 FP4 E2M1 with an E4M3 scale and a scale per tensor",
+    NVFP4_ONE_LEVEL "nvfp4_one_level": "blocks of 16 FP4 E2M1 with an E4M3 scale",
+}
+
+impl Scheme for Blocks {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn description(&self) -> &str {
+        self.description
+    }
+
+    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+        let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
+        let input = lowering.value(gemm.input);
+        let tensor_scale = self
+            .format
+            .has_tensor_scale()
+            .then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(self.format)));
+        let left = lowering.quantize_blocks(layer, input, self.format, tensor_scale, self.counts_scale_bytes);
+        lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right)
+    }
+}
