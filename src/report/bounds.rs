@@ -24,16 +24,15 @@ pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bound
     }
 }
 
-/// Useful multiply-accumulates over all matrix units together, each at the full rate of the pair.
+/// Useful multiply-accumulates at the full rate of the pair, on the one matrix unit that schedules use.
 pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
     let cycles = |op: &Op| {
         let OpKind::Gemm(gemm) = &op.kind else { return 0 };
         let formats = program.product_formats(gemm);
-        let supports = npu.matrix_units().iter().filter_map(|unit| {
-            let support = unit.support(formats)?;
-            Some(unit.array.processing_elements() * support.macs_per_element_per_cycle)
-        });
-        gemm.shape.macs().div_ceil(supports.sum::<u64>().max(1))
+        let unit = &npu.matrix_units()[0];
+        let elements = unit.array.processing_elements();
+        let rate = unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle);
+        rate.map_or(0, |rate| gemm.shape.macs().div_ceil(rate))
     };
     program.ops.iter().map(cycles).sum()
 }

@@ -6,7 +6,7 @@
 use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid, Tile};
-use crate::schedule::nest::{Destination, Load, Nest, Storage, TileMap};
+use crate::schedule::nest::{Destination, DmaQueue, Load, Nest, Storage, TileMap};
 use crate::schedule::tile_work::tile_work;
 use crate::shape::Blocking;
 use crate::units::{Bytes, Cycles};
@@ -33,11 +33,26 @@ pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
     let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes);
     let matrix = matrix_cycles(npu, nest, grid);
     let vector = vector_cycles(npu, nest, grid);
-    let overlapped = transfer(loads + stores).max(matrix).max(vector);
+    let queues =
+        [DmaQueue::Activations, DmaQueue::Weights].into_iter().map(|queue| load_queue_cycles(npu, nest, grid, queue));
+    let overlapped = queues.fold(transfer(loads + stores).max(matrix).max(vector), Cycles::max);
     let tiles = grid.output_tiles();
     let last_vector = Cycles(vector.get() / tiles);
     let ends = transfer(first_in) + transfer(last_out) + last_vector;
     Estimate { cycles: overlapped + ends + dram.latency * 2, dram_bytes: Bytes(loads + stores) }
+}
+
+/// Cycles that a load queue needs at least: it sets up one transfer after the other, and only so many are under way.
+fn load_queue_cycles(npu: &Npu, nest: &Nest, grid: &Grid, queue: DmaQueue) -> Cycles {
+    let (dram, dma) = (npu.dram(), npu.dma());
+    let loads = nest.loads.iter().filter(|load| load.queue == queue);
+    let (transfers, bytes) = loads.fold((0, 0), |(transfers, bytes), load| {
+        (transfers + grid.fetches(load.map.axes()), bytes + load_bytes(load, grid))
+    });
+    let round_trip = dma.setup + dram.latency;
+    let under_way =
+        Cycles((round_trip * transfers + dram.bytes_per_cycle.cycles_for(bytes)).get() / u64::from(dma.outstanding));
+    under_way.max(dma.setup * transfers)
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.

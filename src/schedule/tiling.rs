@@ -1,7 +1,9 @@
 //! The tiling search: the best grid of a nest by the closed-form estimate.
 //!
 //! Candidates form a fixed lattice (whole axes and powers of two of what the array works on at once), so the search is bounded by
-//! their number, never by time. Ties are broken by fewer off-chip bytes, fewer steps, then by loop order and block sizes.
+//! their number, never by time. Among candidates within one part in [`SLACK`] of the fewest cycles the one with the fewest
+//! off-chip bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer
+//! steps, then by loop order and block sizes.
 
 use crate::dataflow;
 use crate::hardware::npu::Npu;
@@ -10,6 +12,9 @@ use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
 use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
 use crate::shape::Blocking;
 use crate::units::Bytes;
+
+/// A candidate is as good as another when it is slower by less than one part in this many.
+const SLACK: u64 = 50;
 
 /// Bytes of each buffer that a nest can use.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +54,7 @@ pub fn search(npu: &Npu, nest: &Nest, buffers: &Buffers) -> Result<Grid, TooSmal
 
 /// The best candidate that has room for `copies` of each tile that is fetched more than once.
 fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], copies: u64) -> Result<Grid, TooSmall> {
-    let mut best = None;
+    let mut fitting = Vec::new();
     let mut smallest: Option<(u64, TooSmall)> = None;
     for grid in candidates.iter().copied() {
         if let Some(too_small) = exceeds(nest, &grid, buffers, copies) {
@@ -59,16 +64,16 @@ fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], cop
             }
             continue;
         }
-        let key = (estimate(npu, nest, &grid), grid.steps(), grid.order, grid.m.block(), grid.k.block());
-        if best.as_ref().is_none_or(|(best_key, _)| key < *best_key) {
-            best = Some((key, grid));
-        }
+        fitting.push((estimate(npu, nest, &grid), grid));
     }
-    match (best, smallest) {
-        (Some((_, grid)), _) => Ok(grid),
-        (None, Some((_, too_small))) => Err(too_small),
-        (None, None) => unreachable!("the lattice always has a candidate"),
-    }
+    let Some(fewest) = fitting.iter().map(|(estimate, _)| estimate.cycles.get()).min() else {
+        return Err(smallest.expect("the lattice always has a candidate").1);
+    };
+    let close = fitting.iter().filter(|(estimate, _)| estimate.cycles.get() <= fewest + fewest / SLACK);
+    let best = close.min_by_key(|(estimate, grid)| {
+        (estimate.dram_bytes, estimate.cycles, grid.steps(), grid.order, grid.m.block(), grid.k.block())
+    });
+    Ok(best.expect("the candidate with the fewest cycles is close to itself").1)
 }
 
 /// The lattice. A vector nest covers whole rows, because a reduction per row must see the row.

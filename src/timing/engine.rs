@@ -58,6 +58,8 @@ enum EventKind {
     Completed,
     /// The queue may issue again.
     Free,
+    /// A transfer's descriptor is ready.
+    SetUp,
 }
 
 #[derive(Clone, Copy)]
@@ -72,8 +74,8 @@ struct QueueState<'a> {
     head: Option<Slot>,
     /// From when on the queue may issue.
     free_at: Cycles,
-    /// From when on it has been standing with a head that cannot start, for compute queues.
-    waiting_since: Cycles,
+    /// Until when its unit is at work on what has been issued, for compute queues.
+    busy_until: Cycles,
     /// What the head was last seen to wait for.
     blocking: Option<Wait>,
     in_flight: VecDeque<InFlight>,
@@ -134,7 +136,7 @@ impl<'a> Engine<'a> {
                     stream,
                     head,
                     free_at: Cycles::ZERO,
-                    waiting_since: Cycles::ZERO,
+                    busy_until: Cycles::ZERO,
                     blocking: None,
                     in_flight: VecDeque::new(),
                     quiet_since: Cycles::ZERO,
@@ -240,6 +242,7 @@ impl<'a> Engine<'a> {
         let now = self.now;
         let (cause, waited) = self.stall(index);
         let queue = &mut self.queues[index];
+        let busy_before = queue.busy_until;
         let slot = queue.head.take().expect("can_issue saw the head");
         let command = &self.arena.commands[slot];
         queue.statistics.commands += 1;
@@ -250,23 +253,21 @@ impl<'a> Engine<'a> {
             Work::Transfer(transfer) => {
                 let statistics = &mut self.ops[command.op.0];
                 count_transfer(self.npu, nest, &transfer, statistics);
-                let was_alone = self.under_way == 0;
-                let ticket = self.memory.submit(transfer, now);
-                debug_assert_eq!(ticket.0, self.first_ticket + self.submitted.len() as u64, "tickets are consecutive");
-                self.submitted.push_back(Submitted { queue: index, is_done: false });
-                self.under_way += 1;
+                // The engine's queue is at work on the descriptor before the memory sees the transfer.
                 queue.free_at = now + self.npu.dma().setup;
-                if self.npu.dma().setup > Cycles::ZERO {
-                    self.sequence += 1;
-                    self.events.push(Reverse((queue.free_at, self.sequence, index, EventKind::Free)));
-                }
                 queue.in_flight.push_back(InFlight {
                     command: slot,
                     issued: now,
                     completed: None,
-                    ticket: Some(ticket),
-                    was_alone,
+                    ticket: None,
+                    was_alone: false,
                 });
+                if self.npu.dma().setup > Cycles::ZERO {
+                    let at = queue.free_at;
+                    self.push_event(at, index, EventKind::SetUp);
+                } else {
+                    self.submit(index);
+                }
             }
             Work::Matrix(tile) => {
                 let matrix = nest.matrix.as_ref().expect("a matrix command belongs to a nest with a product");
@@ -275,8 +276,7 @@ impl<'a> Engine<'a> {
                 statistics.stalls.add(cause, waited);
                 let engine = &mut self.matrix_engines[matrix.unit.0];
                 let phases = engine.issue(self.npu, matrix, &tile, now, statistics);
-                let busy = phases.next_issue - now;
-                statistics.busy += busy;
+                statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
                 self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
             }
             Work::Vector(work) => {
@@ -295,14 +295,36 @@ impl<'a> Engine<'a> {
         queue.head = self.arena.next_of(&mut queue.stream);
     }
 
+    /// Hands the transfer that the queue issued last to the memory.
+    fn submit(&mut self, index: usize) {
+        let queue = &mut self.queues[index];
+        let flight = queue.in_flight.back_mut().expect("a transfer was issued");
+        let Work::Transfer(transfer) = self.arena.commands[flight.command].work else {
+            unreachable!("only transfers are set up");
+        };
+        let ticket = self.memory.submit(transfer, self.now);
+        debug_assert_eq!(ticket.0, self.first_ticket + self.submitted.len() as u64, "tickets are consecutive");
+        flight.ticket = Some(ticket);
+        flight.was_alone = self.under_way == 0;
+        self.submitted.push_back(Submitted { queue: index, is_done: false });
+        self.under_way += 1;
+    }
+
+    fn push_event(&mut self, cycle: Cycles, index: usize, kind: EventKind) {
+        self.sequence += 1;
+        self.events.push(Reverse((cycle, self.sequence, index, kind)));
+    }
+
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
     fn compute_issued(&mut self, index: usize, command: Slot, free: Cycles, released: Cycles, complete: Cycles) {
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
-        queue.statistics.busy += free - self.now;
+        // A unit may accept the next command while it still streams this one: time is busy once.
+        let busy_until = queue.busy_until.max(free).max(released);
+        queue.statistics.busy += busy_until - queue.busy_until.max(self.now);
+        queue.busy_until = busy_until;
         queue.free_at = free;
-        queue.waiting_since = free;
         let signals = &self.arena.commands[command].signals;
         let releases = signals.iter().any(|signal| signal.moment == Moment::Released);
         queue.in_flight.push_back(InFlight {
@@ -312,16 +334,12 @@ impl<'a> Engine<'a> {
             ticket: None,
             was_alone: false,
         });
-        let mut push = |cycle: Cycles, kind: EventKind| {
-            self.sequence += 1;
-            self.events.push(Reverse((cycle, self.sequence, index, kind)));
-        };
         if releases {
-            push(released, EventKind::Released);
+            self.push_event(released, index, EventKind::Released);
         }
-        push(complete, EventKind::Completed);
+        self.push_event(complete, index, EventKind::Completed);
         if free != complete && !(releases && free == released) {
-            push(free, EventKind::Free);
+            self.push_event(free, index, EventKind::Free);
         }
     }
 
@@ -331,7 +349,7 @@ impl<'a> Engine<'a> {
         let waited = match queue.queue {
             Queue::Dma(_) if queue.in_flight.is_empty() => self.now - queue.quiet_since,
             Queue::Dma(_) => Cycles::ZERO,
-            Queue::Matrix(_) | Queue::Vector(_) => self.now - queue.waiting_since,
+            Queue::Matrix(_) | Queue::Vector(_) => self.now.saturating_sub(queue.busy_until),
         };
         let cause = match queue.blocking {
             None => StallCause::Outstanding,
@@ -373,6 +391,7 @@ impl<'a> Engine<'a> {
     fn phase_ended(&mut self, index: usize, kind: EventKind, observer: &mut dyn Observer) {
         match kind {
             EventKind::Free => {}
+            EventKind::SetUp => self.submit(index),
             EventKind::Released => {
                 // Releases happen in order of issue, one for each command that has any.
                 let commands = &mut self.arena.commands;
@@ -439,8 +458,9 @@ impl<'a> Engine<'a> {
                     }
                     Queue::Matrix(_) | Queue::Vector(_) => {
                         // The last results may be there before the unit could have accepted another command.
-                        let beyond = queue.free_at.saturating_sub(queue.last_complete);
-                        statistics.busy = statistics.busy - beyond + queue.last_complete.saturating_sub(queue.free_at);
+                        let beyond = queue.busy_until.saturating_sub(queue.last_complete);
+                        let drain = queue.last_complete.saturating_sub(queue.busy_until);
+                        statistics.busy = statistics.busy - beyond + drain;
                         queue.last_complete
                     }
                 };

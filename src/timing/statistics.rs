@@ -80,8 +80,8 @@ pub struct QueueStatistics {
     pub queue: Queue,
     /// Commands that it issued.
     pub commands: u64,
-    /// Cycles in which it worked: for DMA queues, with a transfer under way; for compute queues, from the start of a
-    /// command until the unit could accept the next one, and the drain of the last.
+    /// Cycles in which it worked: for DMA queues, with a transfer set up or under way; for compute queues, from the start
+    /// of a command until its operands are read and the unit could accept the next one, and the drain of the last.
     pub busy: Cycles,
     /// Cycles in which a command was there and could not start.
     pub stalls: Stalls,
