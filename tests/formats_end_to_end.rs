@@ -40,9 +40,8 @@ fn the_real_layer_reaches_the_expected_ratio_in_fp16_mxfp8_and_mxfp4() {
 
 #[test]
 fn a_unit_of_one_to_two_to_four_needs_half_and_a_quarter_of_the_cycles() {
-    let bound = |scheme: &str| {
-        report(&["--no-numerics", "--scheme", scheme])["bounds"]["compute_cycles"].as_u64().unwrap()
-    };
+    let bound =
+        |scheme: &str| report(&["--no-numerics", "--scheme", scheme])["bounds"]["compute_cycles"].as_u64().unwrap();
     // 339,738,624 multiply-accumulates at 16 x 16 x 16 a cycle in FP16.
     assert_eq!(bound("fp16"), 82_944);
     assert_eq!(bound("mxfp8_e4m3"), 41_472);

@@ -1,63 +1,11 @@
-//! SHA-256 (FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3 and 6.2), to tell whether a pack is the one that its manifest
-//! describes. Sixty lines here stand for the eight crates that a library would bring; nothing secret depends on them.
+//! The digest by which a pack is known to be the one that its manifest describes.
 
-/// The digest of `bytes` in lower-case hexadecimal.
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of `bytes` in lower-case hexadecimal.
 pub(super) fn hex_digest(bytes: &[u8]) -> String {
-    let mut state = INITIAL;
-    let whole = bytes.chunks_exact(64);
-    let rest = whole.remainder();
-    whole.for_each(|block| compress(&mut state, block));
-    // The message ends with a 1 bit, zeros, and its length in bits.
-    let mut tail = rest.to_vec();
-    tail.push(0x80);
-    while tail.len() % 64 != 56 {
-        tail.push(0);
-    }
-    tail.extend((bytes.len() as u64).wrapping_mul(8).to_be_bytes());
-    tail.chunks_exact(64).for_each(|block| compress(&mut state, block));
-    state.iter().map(|word| format!("{word:08x}")).collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-fn compress(state: &mut [u32; 8], block: &[u8]) {
-    let mut schedule = [0u32; 64];
-    for (word, bytes) in schedule.iter_mut().zip(block.chunks_exact(4)) {
-        *word = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    for t in 16..64 {
-        let (x, y) = (schedule[t - 15], schedule[t - 2]);
-        let small_0 = x.rotate_right(7) ^ x.rotate_right(18) ^ (x >> 3);
-        let small_1 = y.rotate_right(17) ^ y.rotate_right(19) ^ (y >> 10);
-        schedule[t] = small_1.wrapping_add(schedule[t - 7]).wrapping_add(small_0).wrapping_add(schedule[t - 16]);
-    }
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
-    for (&constant, &word) in ROUND_CONSTANTS.iter().zip(&schedule) {
-        let large_1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
-        let choice = (e & f) ^ (!e & g);
-        let first = h.wrapping_add(large_1).wrapping_add(choice).wrapping_add(constant).wrapping_add(word);
-        let large_0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
-        let majority = (a & b) ^ (a & c) ^ (b & c);
-        let second = large_0.wrapping_add(majority);
-        (h, g, f, e, d, c, b, a) = (g, f, e, d.wrapping_add(first), c, b, a, first.wrapping_add(second));
-    }
-    for (word, mixed) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-        *word = word.wrapping_add(mixed);
-    }
-}
-
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-
-#[rustfmt::skip]
-const ROUND_CONSTANTS: [u32; 64] = [
-    0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
-    0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3, 0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174,
-    0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc, 0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da,
-    0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7, 0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967,
-    0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13, 0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85,
-    0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3, 0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070,
-    0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5, 0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3,
-    0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208, 0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
-];
 
 #[cfg(test)]
 mod tests {
