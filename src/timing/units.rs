@@ -4,9 +4,10 @@ use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::npu::Npu;
 use crate::memory::{Direction, Transfer};
+use crate::program::op::OpId;
 use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
-use crate::schedule::nest::{Access, MatrixWork, Nest, TileMap};
+use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
 use crate::schedule::tile_work::tile_work;
 use crate::timing::statistics::{OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
@@ -18,8 +19,22 @@ pub(super) struct MatrixEngine {
     state: ArrayState,
     /// The same tiles without any stall, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
-    unstalled_op: Option<usize>,
+    unstalled_op: Option<OpId>,
     unstalled_ready: Cycles,
+    /// What the last tile was to the array: nearly all tiles of a product have the same extents.
+    recent: Option<TileCost>,
+}
+
+/// What every tile of the same extents costs.
+#[derive(Clone, Copy)]
+struct TileCost {
+    op: OpId,
+    extents: [u64; 3],
+    work: TileWork,
+    issued_macs: u64,
+    operand_bytes: Bytes,
+    sum_bytes: Bytes,
+    sum_writes: u64,
 }
 
 impl MatrixEngine {
@@ -33,6 +48,7 @@ impl MatrixEngine {
             unstalled: ArrayState::default(),
             unstalled_op: None,
             unstalled_ready: Cycles::ZERO,
+            recent: None,
         }
     }
 
@@ -45,48 +61,60 @@ impl MatrixEngine {
         now: Cycles,
         statistics: &mut OpStatistics,
     ) -> TilePhases {
-        let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
+        let cost = self.cost(npu, matrix, tile);
         let array = &self.unit.array;
-        let phases = self.dataflow.issue(array, &work, now + self.unit.launch, &mut self.state);
+        let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
 
-        if self.unstalled_op != Some(matrix.op.0) {
+        if self.unstalled_op != Some(matrix.op) {
             (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
-            self.unstalled_op = Some(matrix.op.0);
+            self.unstalled_op = Some(matrix.op);
         }
         let ready = self.unstalled_ready + self.unit.launch;
-        let unstalled = self.dataflow.issue(array, &work, ready, &mut self.unstalled);
+        let unstalled = self.dataflow.issue(array, &cost.work, ready, &mut self.unstalled);
         self.unstalled_ready = unstalled.next_issue;
 
         statistics.compute = unstalled.complete.max(statistics.compute);
-        statistics.macs += work.m * work.k * work.n;
-        statistics.issued_macs += self.dataflow.issued_macs(array, &work);
-        self.count_traffic(npu, matrix, tile, &work, statistics);
+        statistics.macs += cost.work.m * cost.work.k * cost.work.n;
+        statistics.issued_macs += cost.issued_macs;
+        traffic(npu, self.unit.operand_memory.0, statistics).read += cost.operand_bytes;
+        // Sums are read back as often as they are written, but for the first time of their output tile.
+        let sums = traffic(npu, self.unit.accumulator_memory.0, statistics);
+        sums.written += cost.sum_bytes * cost.sum_writes;
+        sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
         phases
     }
 
-    /// Operands are read, and partial sums written, as often as the dataflow says; sums are read back as often, but for
-    /// the first time of their output tile.
-    fn count_traffic(
-        &self,
-        npu: &Npu,
-        matrix: &MatrixWork,
-        tile: &Tile,
-        work: &TileWork,
-        statistics: &mut OpStatistics,
-    ) {
-        let passes = self.dataflow.passes(&self.unit.array, work);
-        let [left, right] = &matrix.operands;
-        let operand_traffic = traffic(npu, self.unit.operand_memory.0, statistics);
-        operand_traffic.read += left.storage.tile_bytes(left.map, tile) * passes.activation_reads;
-        operand_traffic.read += right.storage.tile_bytes(right.map, tile) * passes.weight_reads;
-        for (scales, times) in matrix.scales.iter().zip([passes.activation_reads, passes.weight_reads]) {
-            operand_traffic.read +=
-                scales.map_or(Bytes::ZERO, |scales| scales.storage.tile_bytes(scales.map, tile)) * times;
+    #[inline]
+    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileCost {
+        let extents = [tile.m.len(), tile.k.len(), tile.n.len()];
+        match self.recent {
+            Some(recent) if recent.op == matrix.op && recent.extents == extents => recent,
+            Some(_) | None => {
+                let cost = self.cost_anew(npu, matrix, tile, extents);
+                self.recent = Some(cost);
+                cost
+            }
         }
-        let sums = matrix.sums.tile_bytes(TileMap::OUTPUT, tile);
-        let sums_traffic = traffic(npu, self.unit.accumulator_memory.0, statistics);
-        sums_traffic.written += sums * passes.sum_writes;
-        sums_traffic.read += sums * (passes.sum_writes - u64::from(tile.k.start == 0));
+    }
+
+    /// Operands are read, and partial sums written, as often as the dataflow says.
+    fn cost_anew(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile, extents: [u64; 3]) -> TileCost {
+        let work = tile_work(npu, matrix, extents);
+        let passes = self.dataflow.passes(&self.unit.array, &work);
+        let times = [passes.activation_reads, passes.weight_reads];
+        let bytes = |read: &Read| read.storage.tile_bytes(read.map, tile);
+        let codes: Bytes = matrix.operands.iter().zip(times).map(|(read, times)| bytes(read) * times).sum();
+        let scales = matrix.scales.iter().zip(times);
+        let scales: Bytes = scales.filter_map(|(read, times)| read.as_ref().map(|read| bytes(read) * times)).sum();
+        TileCost {
+            op: matrix.op,
+            extents,
+            work,
+            issued_macs: self.dataflow.issued_macs(&self.unit.array, &work),
+            operand_bytes: codes + scales,
+            sum_bytes: matrix.sums.tile_bytes(TileMap::OUTPUT, tile),
+            sum_writes: passes.sum_writes,
+        }
     }
 }
 
