@@ -6,7 +6,7 @@
 //! - [`crate::config::placed::Placed`]`<T>`: a `T` that keeps its path and place, for errors that concern it as a whole;
 //!   [`crate::config::placed::List`]`<T>` likewise for lists.
 //! - a struct, `Vec<T>` or `BTreeMap<String, T>` of these: must be there.
-//! - a struct renamed to [`SHORT_FORM`]: a mapping, or a single value that stands for its first field.
+//! - a struct renamed to `SHORT_FORM`: a mapping, or a single value that stands for its first field.
 //! - `Option<T>` of these: may be absent. An empty value (`key:`) is not absent.
 //! - [`Node`]: any value, as a tree; must be there.
 //!
