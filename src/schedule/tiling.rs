@@ -1,7 +1,7 @@
 //! The tiling search: the best grid of a nest by the closed-form estimate.
 //!
 //! Candidates form a fixed lattice (whole axes and powers of two of what the array works on at once), so the search is bounded by
-//! their number, never by time. Among candidates within one part in [`SLACK`] of the fewest cycles the one with the fewest
+//! their number, never by time. Among candidates within one part in `SLACK` of the fewest cycles the one with the fewest
 //! off-chip bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer
 //! steps, then by loop order and block sizes.
 
