@@ -7,6 +7,7 @@ mod arguments;
 mod check;
 mod inputs;
 mod list;
+mod results;
 mod run;
 mod table;
 mod validate;
