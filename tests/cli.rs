@@ -276,3 +276,53 @@ fn list_names_every_registered_thing() {
         assert!(text.contains(name), "{name} in {text}");
     }
 }
+
+/// `/dev/full` takes nothing: every write to it fails for want of space (full(4)).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let run = ["run", "--hw", "edge-int8", "--workload", "minilm-layer", "--no-numerics"];
+    let validate = ["validate", "--set", "mx-rtl"];
+    for arguments in
+        [&run[..], &validate, &["list"], &["check", RUN[2]], &["--help"], &["run", "--help"], &["--version"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_npusim"))
+            .current_dir(root())
+            .args(arguments)
+            .stdout(full)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.starts_with("error: standard output: cannot write: "), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_pipe_closed_by_its_reader_ends_the_command_quietly_with_its_own_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.yaml");
+    std::fs::write(&wrong, "colour: red\n").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for (arguments, status, words) in [
+        (&["list"][..], 0, ""),
+        (&["--help"], 0, ""),
+        (&["check", RUN[2], RUN[4]], 0, ""),
+        (&["check", RUN[2], wrong], 2, "neither a hardware"),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_npusim"))
+            .current_dir(root())
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.is_empty() == words.is_empty() && message.contains(words), "{arguments:?}: {message}");
+    }
+}

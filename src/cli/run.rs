@@ -27,20 +27,21 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     };
     let report = simulate(setup, &mut Unobserved)?.report;
     let written = out.map(|place| results::write(place, &report)).transpose()?;
-    show(&report);
+    show(&report)?;
     if let Some((folder, files)) = written {
-        print(&format!("written: {} ({files})", folder.display()));
+        print(&format!("written: {} ({files})", folder.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(report: &Report) {
-    print(&summary::headline(report));
-    print(&table::table(&summary::HEADINGS, &summary::rows(report)));
+fn show(report: &Report) -> Result<(), CliError> {
+    print(&summary::headline(report))?;
+    print(&table::table(&summary::HEADINGS, &summary::rows(report)))?;
     for fact in summary::facts(report) {
-        print(&fact);
+        print(&fact)?;
     }
     if report.layers.iter().all(|layer| layer.numerics.is_none()) {
-        print("numbers: not computed (--no-numerics, or the workload's tensors have no values)");
+        print("numbers: not computed (--no-numerics, or the workload's tensors have no values)")?;
     }
+    Ok(())
 }
