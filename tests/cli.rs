@@ -166,13 +166,94 @@ fn a_machine_that_is_too_small_says_which_memory_and_how_much_is_needed() {
     assert!(message.contains("weight partition of memory `sram`") && message.contains("enlarge"), "{message}");
 }
 
+/// Every file and folder below `folder` with its contents, links not followed.
+fn everything_in(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let is_file = entry.file_type().unwrap().is_file();
+        found.push((entry.path(), is_file.then(|| std::fs::read(entry.path()).unwrap())));
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(everything_in(&entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Runs into `out` from `working_folder`, expects a refusal that changes nothing below `folder`, and returns its words.
+fn refused_into(folder: &Path, working_folder: &Path, out: &Path) -> String {
+    let before = everything_in(folder);
+    let run = ["run", "--hw", "edge-int8", "--workload", "minilm-layer", "--no-numerics", "--out"];
+    let assert = npusim().current_dir(working_folder).args(run).arg(out).assert().code(2);
+    assert_eq!(everything_in(folder), before, "{}", out.display());
+    stderr_of(assert)
+}
+
 #[test]
 fn a_folder_that_holds_something_else_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.tex"), "years of work").unwrap();
-    npusim().args(RUN).arg("--out").arg(folder.path()).assert().code(2);
-    assert_eq!(std::fs::read_to_string(folder.path().join("thesis.tex")).unwrap(), "years of work");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let message = refused_into(folder.path(), root(), folder.path());
+    assert!(message.contains("it holds thesis.tex") && message.contains("choose another folder"), "{message}");
+}
+
+#[test]
+fn files_and_folders_beside_an_earlier_report_are_not_deleted_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, _) = run_into(folder.path(), &["--no-numerics"]);
+    run_into(folder.path(), &["--no-numerics"]);
+    std::fs::write(out.join("notes.md"), "what I saw").unwrap();
+    std::fs::create_dir(out.join("plots")).unwrap();
+    std::fs::write(out.join("plots/one.svg"), "<svg/>").unwrap();
+    let message = refused_into(folder.path(), root(), &out);
+    assert!(message.contains("it holds notes.md, plots/"), "{message}");
+    let message = refused_into(folder.path(), &out, Path::new("."));
+    assert!(message.contains("it holds notes.md, plots/"), "{message}");
+}
+
+#[test]
+fn a_report_of_another_tool_does_not_make_a_folder_replaceable() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("report.json"), r#"{"schema_version": 1, "tests": 12}"#).unwrap();
+    let message = refused_into(folder.path(), root(), folder.path());
+    assert!(message.contains("its report.json is none of npusim"), "{message}");
+}
+
+#[test]
+fn the_working_folder_is_not_exchanged_under_the_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = refused_into(folder.path(), folder.path(), Path::new("."));
+    assert!(message.contains("this is the working folder") && message.contains("--out result"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_earlier_result_is_not_deleted_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, _) = run_into(folder.path(), &["--no-numerics"]);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    let message = refused_into(folder.path(), root(), &link);
+    assert!(message.contains("it is a link to the earlier result"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_folder_that_is_a_file_a_device_or_a_dangling_link_is_told_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    std::fs::write(&file, "text").unwrap();
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    for (out, expected) in [
+        (file.as_path(), "this is a file"),
+        (link.as_path(), "this is a link to nowhere, which does not exist"),
+        (Path::new("/dev/null"), "this is a device"),
+        (&file.join("below"), "nothing can stand below"),
+    ] {
+        let message = refused_into(folder.path(), root(), out);
+        assert!(message.contains(expected) && message.contains("help: "), "{message}");
+        assert!(!message.contains("os error"), "{message}");
+    }
 }
 
 #[test]
@@ -193,5 +274,55 @@ fn list_names_every_registered_thing() {
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     for name in ["w8a8_per_tensor", "weight_stationary", "ideal", "fp8_e4m3", "edge-int8", "minilm-layer"] {
         assert!(text.contains(name), "{name} in {text}");
+    }
+}
+
+/// `/dev/full` takes nothing: every write to it fails for want of space (full(4)).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let run = ["run", "--hw", "edge-int8", "--workload", "minilm-layer", "--no-numerics"];
+    let validate = ["validate", "--set", "mx-rtl"];
+    for arguments in
+        [&run[..], &validate, &["list"], &["check", RUN[2]], &["--help"], &["run", "--help"], &["--version"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_npusim"))
+            .current_dir(root())
+            .args(arguments)
+            .stdout(full)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.starts_with("error: standard output: cannot write: "), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_pipe_closed_by_its_reader_ends_the_command_quietly_with_its_own_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.yaml");
+    std::fs::write(&wrong, "colour: red\n").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    for (arguments, status, words) in [
+        (&["list"][..], 0, ""),
+        (&["--help"], 0, ""),
+        (&["check", RUN[2], RUN[4]], 0, ""),
+        (&["check", RUN[2], wrong], 2, "neither a hardware"),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_npusim"))
+            .current_dir(root())
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.is_empty() == words.is_empty() && message.contains(words), "{arguments:?}: {message}");
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
     let mut status = ExitCode::SUCCESS;
     for file in &arguments.files {
         match Document::open(file).and_then(check) {
-            Ok(kind) => print(&format!("{}: a sound {kind} file", file.display())),
+            Ok(kind) => print(&format!("{}: a sound {kind} file", file.display()))?,
             Err(error) => {
                 print_error(&error.to_string());
                 status = ExitCode::from(2);

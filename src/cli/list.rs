@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &ListArguments) -> Result<ExitCode, CliError> {
     ];
     for kind in kinds.into_iter().filter(|kind| arguments.kind.is_none_or(|only| only == *kind)) {
         let (heading, rows) = listing(kind);
-        print(&table::table(&[heading, "what it is"], &rows));
+        print(&table::table(&[heading, "what it is"], &rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }

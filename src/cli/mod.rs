@@ -1,16 +1,20 @@
 //! The command line: arguments in, tables and files out. The only layer that prints.
 //!
 //! Results go to standard output, everything else to standard error. Exit status 0 means done, 1 that the run itself
-//! failed (a bar was missed), 2 that the usage or the input was wrong; then nothing has been written.
+//! failed (a bar was missed, a result could not be written), 2 that the usage or the input was wrong; then nothing has
+//! been written. A reader that closes the pipe early has seen enough: what follows is dropped without a word, and the
+//! status is the one that the command has anyway, so that `npusim check FILE... | head -1` still tells wrong files.
 
 mod arguments;
 mod check;
 mod inputs;
 mod list;
+mod results;
 mod run;
 mod table;
 mod validate;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,19 +26,25 @@ use arguments::{Arguments, Command};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // clap prints its own usage errors and leaves with status 2.
-    let outcome = match Arguments::parse().command {
+    run().unwrap_or_else(|error| {
+        print_error(&error.to_string());
+        error.status()
+    })
+}
+
+fn run() -> Result<ExitCode, CliError> {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // clap prints its own usage errors and leaves with status 2.
+        Err(answer) if answer.use_stderr() => answer.exit(),
+        // The help and the version are results, so they may fail to be written like others.
+        Err(answer) => return answer.print().or_else(forgive_closed_pipe).map(|()| ExitCode::SUCCESS),
+    };
+    match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
-    };
-    match outcome {
-        Ok(status) => status,
-        Err(error) => {
-            print_error(&error.to_string());
-            ExitCode::from(2)
-        }
     }
 }
 
@@ -50,6 +60,9 @@ enum CliError {
     /// A reference set could not be run.
     #[error("{}", with_causes(.0))]
     Validate(#[from] ValidateError),
+    /// A result cannot be printed.
+    #[error("standard output: cannot write: {0}")]
+    Print(#[source] io::Error),
     /// A name on the command line is unknown.
     #[error("there is no {kind} called \"{given}\"{}\n   there are: {}", did_you_mean(.nearest.as_deref()), .known.join(", "))]
     UnknownName {
@@ -65,6 +78,16 @@ enum CliError {
 }
 
 impl CliError {
+    /// 1 where the input is right but a result could not be written, else 2.
+    fn status(&self) -> ExitCode {
+        match self {
+            CliError::Print(_) | CliError::Config(ConfigError::Write { .. } | ConfigError::Leftover { .. }) => {
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::from(2),
+        }
+    }
+
     fn unknown(kind: &'static str, given: &str, nearest: Option<&str>, known: &[&str]) -> CliError {
         CliError::UnknownName {
             kind,
@@ -88,15 +111,22 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         .join("\n   caused by: ")
 }
 
+/// Prints a result.
+///
+/// # Errors
+/// It cannot be written. A closed pipe is no error.
 #[allow(clippy::print_stdout, reason = "the command line is where results are printed")]
-fn print(text: &str) {
-    use std::io::Write;
-    // A closed pipe is the reader's choice, not an error.
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()).or_else(forgive_closed_pipe)
+}
+
+fn forgive_closed_pipe(cause: io::Error) -> Result<(), CliError> {
+    if cause.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(CliError::Print(cause)) }
 }
 
 #[allow(clippy::print_stderr, reason = "the command line is where messages are printed")]
 fn print_error(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    // There is nowhere left to tell that this fails.
+    let _ = writeln!(io::stderr(), "error: {text}");
 }

@@ -17,9 +17,9 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let near: Vec<PathBuf> = [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect();
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
     if arguments.json {
-        print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"));
+        print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"))?;
     } else {
-        print(&report.to_string());
+        print(&report.to_string())?;
     }
     Ok(if report.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

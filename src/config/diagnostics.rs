@@ -142,12 +142,35 @@ pub enum ConfigError {
     },
     /// The output folder holds something that is not ours to replace.
     #[error(
-        "{}: the folder exists and holds no earlier npusim result, so it is not replaced\n   help: name another folder with --out, or remove this one first",
+        "{}: this folder is not replaced: {found}\n   help: choose another folder with --out: a new or empty one, or one that holds an earlier result and nothing else",
         path.display()
     )]
     Occupied {
-        /// The output folder.
+        /// The path as given.
         path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// No output folder can stand there.
+    #[error("{}: {found}\n   help: {help}", path.display())]
+    NoOutputFolder {
+        /// The path as given.
+        path: PathBuf,
+        /// What stands there instead.
+        found: String,
+        /// What would do.
+        help: String,
+    },
+    /// An earlier result that was set aside could not be removed, or not be put back.
+    #[error("{}: the earlier result now stands at {}: {cause}", path.display(), earlier.display())]
+    Leftover {
+        /// The path as given.
+        path: PathBuf,
+        /// Where the earlier result is.
+        earlier: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
     },
 }
 
@@ -162,7 +185,11 @@ impl ConfigError {
     pub fn diagnostics(&self) -> &[Diagnostic] {
         match self {
             ConfigError::Invalid(diagnostics) => diagnostics,
-            ConfigError::Read { .. } | ConfigError::Write { .. } | ConfigError::Occupied { .. } => &[],
+            ConfigError::Read { .. }
+            | ConfigError::Write { .. }
+            | ConfigError::Occupied { .. }
+            | ConfigError::NoOutputFolder { .. }
+            | ConfigError::Leftover { .. } => &[],
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod node;
 mod parse;
 pub mod placed;
 pub mod presets;
+pub mod result_form;
 pub mod scalar;
 pub mod scheme;
 pub mod source;

@@ -1,0 +1,185 @@
+//! By what an earlier result folder of ours is known, so that nothing else is ever replaced.
+//!
+//! A folder counts as a result only if every entry is a plain file that a run writes and its report is ours. A report
+//! beside other files does not make them ours.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::config::diagnostics::cut;
+
+/// The file of every result folder by which it is known.
+pub const REPORT: &str = "report.json";
+
+/// Foreign entries that a refusal names.
+const SHOWN: usize = 3;
+
+/// What the result folders of a command hold.
+#[derive(Clone, Debug)]
+pub struct ResultForm {
+    /// Names of all files that it may write, [`REPORT`] among them.
+    pub files: Vec<&'static str>,
+    /// The value of `schema_version` in its report.
+    pub schema_version: u32,
+}
+
+/// What stands in a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Nothing at all.
+    Nothing,
+    /// A result of ours and nothing else.
+    EarlierResult,
+    /// Something that is not ours to replace, told in words.
+    Foreign(String),
+}
+
+/// What a report says of itself.
+#[derive(Deserialize)]
+struct Stamp {
+    schema_version: u64,
+    #[serde(rename = "npusim_version")]
+    _npusim_version: String,
+}
+
+impl ResultForm {
+    /// What stands in `folder`. No link is followed: a link is foreign, whatever it points at.
+    ///
+    /// # Errors
+    /// It is no folder or cannot be read.
+    pub(crate) fn examine(&self, folder: &Path) -> io::Result<Contents> {
+        if fs::symlink_metadata(folder)?.is_symlink() {
+            return Ok(Contents::Foreign("it is a link".to_owned()));
+        }
+        let (mut ours, mut foreign) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let kind = entry.file_type()?;
+            match () {
+                () if kind.is_file() && self.files.contains(&name.as_str()) => ours.push(name),
+                () if kind.is_dir() => foreign.push(format!("{}/", cut(&name))),
+                () => foreign.push(cut(&name)),
+            }
+        }
+        foreign.sort();
+        if !foreign.is_empty() {
+            let mut text = foreign.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            if foreign.len() > SHOWN {
+                text.push_str(&format!(" and {} more", foreign.len() - SHOWN));
+            }
+            return Ok(Contents::Foreign(format!("it holds {text}, which npusim does not write")));
+        }
+        if ours.is_empty() {
+            return Ok(Contents::Nothing);
+        }
+        if !ours.iter().any(|name| name == REPORT) {
+            ours.sort();
+            return Ok(Contents::Foreign(format!("it holds {}, but no {REPORT}", ours.join(", "))));
+        }
+        let report = BufReader::new(File::open(folder.join(REPORT))?);
+        match serde_json::from_reader::<_, Stamp>(report) {
+            Ok(stamp) if stamp.schema_version == u64::from(self.schema_version) => Ok(Contents::EarlierResult),
+            _ => {
+                let text = format!("its {REPORT} is none of npusim with schema_version {}", self.schema_version);
+                Ok(Contents::Foreign(text))
+            }
+        }
+    }
+
+    /// Removes the files of a result by their names, and the folder if nothing else has come into it.
+    ///
+    /// # Errors
+    /// A file or the folder cannot be removed; what has not been removed stands where it stood.
+    pub(crate) fn remove(&self, folder: &Path) -> io::Result<()> {
+        for name in &self.files {
+            match fs::remove_file(folder.join(name)) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                _ => {}
+            }
+        }
+        fs::remove_dir(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const OURS: &str = r#"{"schema_version": 1, "npusim_version": "0.1.0", "layers": []}"#;
+
+    fn form() -> ResultForm {
+        ResultForm { files: vec![REPORT, "layers.csv"], schema_version: 1 }
+    }
+
+    fn folder_of(files: &[(&str, &str)]) -> TempDir {
+        let folder = TempDir::new().unwrap();
+        files.iter().for_each(|(name, text)| fs::write(folder.path().join(name), text).unwrap());
+        folder
+    }
+
+    fn examined(folder: &TempDir) -> Contents {
+        form().examine(folder.path()).unwrap()
+    }
+
+    fn foreign(folder: &TempDir) -> String {
+        match examined(folder) {
+            Contents::Foreign(found) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_an_empty_folder_and_a_result_alone_are_ours() {
+        assert_eq!(examined(&folder_of(&[])), Contents::Nothing);
+        assert_eq!(examined(&folder_of(&[(REPORT, OURS)])), Contents::EarlierResult);
+        assert_eq!(examined(&folder_of(&[(REPORT, OURS), ("layers.csv", "")])), Contents::EarlierResult);
+    }
+
+    #[test]
+    fn any_other_name_beside_a_report_is_foreign_and_the_first_ones_are_named() {
+        let mut files = vec![(REPORT, OURS), ("layers.csv", ""), ("notes.md", "")];
+        assert_eq!(foreign(&folder_of(&files)), "it holds notes.md, which npusim does not write");
+        files.extend([("a", ""), ("b", ""), ("c", "")]);
+        let folder = folder_of(&files);
+        fs::create_dir(folder.path().join("0")).unwrap();
+        assert_eq!(foreign(&folder), "it holds 0/, a, b and 2 more, which npusim does not write");
+    }
+
+    #[test]
+    fn a_subfolder_is_foreign_even_under_the_name_of_a_file_of_ours() {
+        let folder = folder_of(&[(REPORT, OURS)]);
+        fs::create_dir(folder.path().join("layers.csv")).unwrap();
+        assert_eq!(foreign(&folder), "it holds layers.csv/, which npusim does not write");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_foreign_even_under_the_name_of_a_file_of_ours() {
+        let folder = folder_of(&[(REPORT, OURS)]);
+        std::os::unix::fs::symlink(folder.path().join(REPORT), folder.path().join("layers.csv")).unwrap();
+        assert_eq!(foreign(&folder), "it holds layers.csv, which npusim does not write");
+    }
+
+    #[test]
+    fn a_report_of_another_tool_or_version_or_none_at_all_is_foreign() {
+        let other_tool = r#"{"schema_version": 1, "tests": 12}"#;
+        let other_version = OURS.replace("\": 1", "\": 2");
+        for text in ["", "{", "[]", "{}", "first", other_tool, &other_version] {
+            let found = foreign(&folder_of(&[(REPORT, text)]));
+            assert_eq!(found, "its report.json is none of npusim with schema_version 1", "{text}");
+        }
+        assert_eq!(foreign(&folder_of(&[("layers.csv", "")])), "it holds layers.csv, but no report.json");
+    }
+
+    #[test]
+    fn removal_stops_at_what_is_not_ours() {
+        let folder = folder_of(&[(REPORT, OURS), ("notes.md", "mine")]);
+        assert!(form().remove(folder.path()).is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("notes.md")).unwrap(), "mine");
+    }
+}
