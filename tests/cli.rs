@@ -326,3 +326,18 @@ fn a_pipe_closed_by_its_reader_ends_the_command_quietly_with_its_own_status() {
         assert!(message.is_empty() == words.is_empty() && message.contains(words), "{arguments:?}: {message}");
     }
 }
+
+#[test]
+fn rows_named_by_their_manifest_or_without_their_set_are_validated() {
+    for rows in ["tests/oracles/mx_rtl/manifest.json", "tests/oracles/mx_rtl"] {
+        let assert = npusim().args(["validate", "--rows", rows]).assert().success();
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert!(text.contains("mx-rtl") && !text.contains("numerics"), "{text}");
+    }
+    let wrong = ["validate", "--set", "numerics", "--rows", "tests/oracles/mx_rtl"];
+    let message = stderr_of(npusim().args(wrong).assert().code(2));
+    assert!(message.contains("--set mx-rtl"), "{message}");
+    let missing = ["validate", "--set", "numerics", "--rows", "tests/oracles/absent/manifest.json"];
+    let message = stderr_of(npusim().args(missing).assert().code(2));
+    assert!(message.starts_with("error: tests/oracles/absent/manifest.json: cannot be read"), "{message}");
+}
