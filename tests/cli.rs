@@ -341,3 +341,16 @@ fn rows_named_by_their_manifest_or_without_their_set_are_validated() {
     let message = stderr_of(npusim().args(missing).assert().code(2));
     assert!(message.starts_with("error: tests/oracles/absent/manifest.json: cannot be read"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_tensor_file_is_refused_without_waiting_for_its_other_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("x.safetensors")).status().unwrap();
+    assert!(made.success());
+    let workload = folder.path().join("w.yaml");
+    std::fs::write(&workload, "name: w\nactivation_format: fp32\ntensors: [{ name: x, shape: [3], safetensors: x.safetensors }]\nlayers: [{ name: a, activate: { input: x, function: relu } }]\n").unwrap();
+    let assert = npusim().arg("check").arg(&workload).timeout(std::time::Duration::from_secs(20)).assert().code(2);
+    let message = stderr_of(assert);
+    assert!(message.contains("is a folder, a pipe or a device"), "{message}");
+}
