@@ -326,3 +326,31 @@ fn a_pipe_closed_by_its_reader_ends_the_command_quietly_with_its_own_status() {
         assert!(message.is_empty() == words.is_empty() && message.contains(words), "{arguments:?}: {message}");
     }
 }
+
+#[test]
+fn rows_named_by_their_manifest_or_without_their_set_are_validated() {
+    for rows in ["tests/oracles/mx_rtl/manifest.json", "tests/oracles/mx_rtl"] {
+        let assert = npusim().args(["validate", "--rows", rows]).assert().success();
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert!(text.contains("mx-rtl") && !text.contains("numerics"), "{text}");
+    }
+    let wrong = ["validate", "--set", "numerics", "--rows", "tests/oracles/mx_rtl"];
+    let message = stderr_of(npusim().args(wrong).assert().code(2));
+    assert!(message.contains("--set mx-rtl"), "{message}");
+    let missing = ["validate", "--set", "numerics", "--rows", "tests/oracles/absent/manifest.json"];
+    let message = stderr_of(npusim().args(missing).assert().code(2));
+    assert!(message.starts_with("error: tests/oracles/absent/manifest.json: cannot be read"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_tensor_file_is_refused_without_waiting_for_its_other_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("x.safetensors")).status().unwrap();
+    assert!(made.success());
+    let workload = folder.path().join("w.yaml");
+    std::fs::write(&workload, "name: w\nactivation_format: fp32\ntensors: [{ name: x, shape: [3], safetensors: x.safetensors }]\nlayers: [{ name: a, activate: { input: x, function: relu } }]\n").unwrap();
+    let assert = npusim().arg("check").arg(&workload).timeout(std::time::Duration::from_secs(20)).assert().code(2);
+    let message = stderr_of(assert);
+    assert!(message.contains("is a folder, a pipe or a device"), "{message}");
+}

@@ -56,11 +56,11 @@ pub(super) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct ValidateArguments {
-    /// Reference set; all of them where none is named.
+    /// Reference set. Where none is named: with --rows the one that the rows are for, else all.
     #[arg(long, value_name = "NAME")]
     pub(super) set: Vec<String>,
-    /// Other rows of the same form, instead of those that ship with the project.
-    #[arg(long, value_name = "FILE|DIR")]
+    /// Other rows of the same form, instead of those that ship with the project: a folder, or the manifest.json in it.
+    #[arg(long, value_name = "DIR|FILE")]
     pub(super) rows: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long)]

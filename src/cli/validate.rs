@@ -9,10 +9,10 @@ use crate::config::diagnostics::nearest;
 use crate::validate;
 
 pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
-    let sets = if arguments.set.is_empty() {
-        validate::ALL.to_vec()
-    } else {
-        arguments.set.iter().map(|name| set(name)).collect::<Result<_, _>>()?
+    let sets = match (arguments.set.as_slice(), &arguments.rows) {
+        ([], None) => validate::ALL.to_vec(),
+        ([], Some(rows)) => vec![validate::set_for(rows)?],
+        (names, _) => names.iter().map(|name| set(name)).collect::<Result<_, _>>()?,
     };
     let near: Vec<PathBuf> = [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect();
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;

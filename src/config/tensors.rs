@@ -88,6 +88,12 @@ fn open(path: &Path, cited: &Field<std::path::PathBuf>) -> Result<SafetensorsFil
     }
     let unreadable = |cause: io::Error| cited.problem(format!("the file {} cannot be read: {cause}", path.display()));
     let broken = |what: &str| cited.problem(format!("the file {} is not whole: {what}", path.display()));
+    // Asked before it is opened, because to open a pipe would wait for its other end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(cited
+            .problem(format!("{} is a folder, a pipe or a device", path.display()))
+            .note("a safetensors file is expected"));
+    }
     let mut file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     let mut prefix = [0; 8];
@@ -111,8 +117,15 @@ fn open(path: &Path, cited: &Field<std::path::PathBuf>) -> Result<SafetensorsFil
         cited.problem(format!("{} is not a safetensors file: its header is wrong: {error}", path.display()))
     })?;
     let promised = data_start.saturating_add(header.data_len() as u64);
-    if promised != length {
+    if promised > length {
         return Err(broken(&format!("its header promises {promised} bytes, but it has {length}")));
+    }
+    if promised < length {
+        let message = format!("the file {} is longer than its header says", path.display());
+        return Err(cited
+            .problem(message)
+            .note(format!("the header accounts for {promised} bytes, the file has {length}"))
+            .help("something was appended to it, or its header is that of another file; write it anew"));
     }
     Ok(SafetensorsFile { file, header, data_start })
 }
@@ -209,9 +222,7 @@ mod tests {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
-    /// What a workload of one 1x3 tensor `x` gets from a file of these bytes.
-    fn loaded(bytes: &[u8]) -> Result<Bindings, ConfigError> {
-        const WORKLOAD: &str = "\
+    const WORKLOAD: &str = "\
 name: one
 activation_format: fp32
 tensors:
@@ -220,6 +231,9 @@ layers:
   - name: act
     activate: { input: x, function: relu }
 ";
+
+    /// What a workload of one 1x3 tensor `x` gets from a file of these bytes.
+    fn loaded(bytes: &[u8]) -> Result<Bindings, ConfigError> {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("x.safetensors"), bytes).unwrap();
         let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
@@ -261,8 +275,25 @@ layers:
         for shape in ["[3,4611686018427387904]", "[4]", "[-1]", "3"] {
             assert!(loaded(&file_of("F32", shape, &[0; 12])).is_err(), "{shape}");
         }
-        let longer = [whole, vec![0]].concat();
-        assert!(loaded(&longer).unwrap_err().to_string().contains("is not whole"));
+    }
+
+    #[test]
+    fn a_file_with_bytes_behind_its_tensors_is_called_longer_than_its_header_says() {
+        let whole = file_of("F32", "[3]", &[0; 12]);
+        let length = whole.len();
+        let error = loaded(&[whole, vec![0; 5]].concat()).unwrap_err().to_string();
+        assert!(error.contains("is longer than its header says") && !error.contains("not whole"), "{error}");
+        assert!(error.contains(&format!("accounts for {length} bytes, the file has {}", length + 5)), "{error}");
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_tensor_file_is_called_so() {
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("x.safetensors")).unwrap();
+        let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
+        let (workload, places) = workload::resolve(&document).unwrap();
+        let error = load(&workload, &places).unwrap_err().to_string();
+        assert!(error.contains("x.safetensors is a folder, a pipe or a device"), "{error}");
     }
 
     #[test]

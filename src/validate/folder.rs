@@ -2,7 +2,7 @@
 //!
 //! The manifest lists cases with their fields (`cases`, an array of objects with an `id`, or an object by id) and its
 //! packs with their checksums (`sha256`: file to digest, or `packs`: name to `{sha256}`). A tensor of a pack is named
-//! `<case>/<array>`.
+//! `<case>/<array>`. A folder is named by its own path or by that of its manifest.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,16 +43,57 @@ struct Integer {
     signed: bool,
 }
 
+/// A manifest that was read, and where.
+struct Manifest {
+    folder: PathBuf,
+    path: PathBuf,
+    content: Value,
+}
+
+impl Manifest {
+    /// Reads the manifest at `rows`, or in the folder `rows`.
+    fn read(rows: &Path) -> Result<Self, ValidateError> {
+        let (folder, path) = match rows.parent() {
+            _ if rows.is_dir() => (rows.to_owned(), rows.join("manifest.json")),
+            Some(folder) if !folder.as_os_str().is_empty() => (folder.to_owned(), rows.to_owned()),
+            _ => (PathBuf::from("."), rows.to_owned()),
+        };
+        let text = read(&path)?;
+        let content =
+            serde_json::from_slice(&text).map_err(|source| ValidateError::Json { path: path.clone(), source })?;
+        Ok(Self { folder, path, content })
+    }
+
+    /// The packs with their checksums, as the manifest names them.
+    fn checksums(&self) -> Result<Vec<(String, String)>, ValidateError> {
+        let checksums: Option<Vec<(String, String)>> = match (self.content.get("sha256"), self.content.get("packs")) {
+            (Some(Value::Object(packs)), _) => {
+                packs.iter().map(|(file, digest)| Some((stem(file).to_owned(), digest.as_str()?.to_owned()))).collect()
+            }
+            (None, Some(Value::Object(packs))) => packs
+                .iter()
+                .map(|(pack, fields)| Some((stem(pack).to_owned(), fields.get("sha256")?.as_str()?.to_owned())))
+                .collect(),
+            _ => None,
+        };
+        checksums.ok_or_else(|| self.error("`sha256` or `packs` must give the SHA-256 of every pack"))
+    }
+
+    fn error(&self, problem: &str) -> ValidateError {
+        ValidateError::Manifest { path: self.path.clone(), problem: problem.to_owned() }
+    }
+}
+
+/// The packs of the rows, without the files' extension. Only the manifest is read.
+pub(super) fn pack_names(rows: &Path) -> Result<Vec<String>, ValidateError> {
+    Ok(Manifest::read(rows)?.checksums()?.into_iter().map(|(pack, _)| pack).collect())
+}
+
 impl Folder {
-    /// Reads the manifest and every pack that it lists, and compares checksums.
-    pub(super) fn open(path: &Path) -> Result<Self, ValidateError> {
-        let manifest_path = path.join("manifest.json");
-        let manifest_error =
-            |problem: &str| ValidateError::Manifest { path: manifest_path.clone(), problem: problem.to_owned() };
-        let text = read(&manifest_path)?;
-        let manifest: Value = serde_json::from_slice(&text)
-            .map_err(|source| ValidateError::Json { path: manifest_path.clone(), source })?;
-        let cases = match manifest.get("cases") {
+    /// Reads the manifest (its path, or the folder that it is in) and every pack that it lists, and compares checksums.
+    pub(super) fn open(rows: &Path) -> Result<Self, ValidateError> {
+        let manifest = Manifest::read(rows)?;
+        let cases = match manifest.content.get("cases") {
             Some(Value::Array(cases)) => cases
                 .iter()
                 .map(|case| {
@@ -66,24 +107,10 @@ impl Folder {
             _ => None,
         };
         let cases: Option<Vec<_>> = cases;
-        let cases = cases.ok_or_else(|| manifest_error("`cases` must hold objects, each with its `id`"))?;
-        let checksums = match (manifest.get("sha256"), manifest.get("packs")) {
-            (Some(Value::Object(packs)), _) => {
-                packs.iter().map(|(file, digest)| Some((file.clone(), digest.as_str()?.to_owned()))).collect()
-            }
-            (None, Some(Value::Object(packs))) => packs
-                .iter()
-                .map(|(pack, fields)| Some((pack.clone(), fields.get("sha256")?.as_str()?.to_owned())))
-                .collect(),
-            _ => None,
-        };
-        let checksums: Option<Vec<(String, String)>> = checksums;
-        let checksums =
-            checksums.ok_or_else(|| manifest_error("`sha256` or `packs` must give the SHA-256 of every pack"))?;
+        let cases = cases.ok_or_else(|| manifest.error("`cases` must hold objects, each with its `id`"))?;
         let mut packs = BTreeMap::new();
-        for (name, expected) in checksums {
-            let name = stem(&name).to_owned();
-            let file = path.join(format!("{name}.safetensors"));
+        for (name, expected) in manifest.checksums()? {
+            let file = manifest.folder.join(format!("{name}.safetensors"));
             let bytes = read(&file)?;
             let found = hex_digest(&bytes);
             if found != expected.to_lowercase() {
@@ -91,7 +118,7 @@ impl Folder {
             }
             packs.insert(name, arrays_by_case(&file, &bytes)?);
         }
-        Ok(Self { path: path.to_owned(), cases, packs })
+        Ok(Self { path: manifest.folder, cases, packs })
     }
 
     /// Every case, with its fields and arrays.
@@ -101,7 +128,12 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ValidateError> {
-    std::fs::read(path).map_err(|source| ValidateError::Read { path: path.to_owned(), source })
+    let failure = |source| ValidateError::Read { path: path.to_owned(), source };
+    // To open a pipe would wait for its other end.
+    if !std::fs::metadata(path).map_err(failure)?.is_file() {
+        return Err(failure(std::io::Error::other("it is a folder, a pipe or a device, not a file")));
+    }
+    std::fs::read(path).map_err(failure)
 }
 
 fn stem(pack: &str) -> &str {
@@ -412,6 +444,16 @@ mod tests {
         write_case(folder.path(), "no result", r#""rule": "exact""#, &arrays[..0], [1, 2]);
         let refused = MxRtl.run(folder.path()).unwrap_err().to_string();
         assert!(refused.contains("pack `gemm_int` with rule `exact` is not known"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_is_found_by_the_path_of_its_manifest_too() {
+        let folder = tempfile::tempdir().unwrap();
+        square(folder.path(), "squared", 22);
+        let rows = run(&folder.path().join("manifest.json")).unwrap();
+        assert_eq!((rows[0].compared, rows[0].pass), (4, Some(true)));
+        let missing = run(&folder.path().join("absent.json")).unwrap_err().to_string();
+        assert_eq!(missing, format!("{}: cannot be read", folder.path().join("absent.json").display()));
     }
 
     #[test]

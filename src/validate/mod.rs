@@ -20,6 +20,7 @@ mod sha256;
 
 use std::path::{Path, PathBuf};
 
+use crate::config::diagnostics::listed;
 pub use comparison::Comparison;
 pub use report::{ErrorStatistic, ValidationReport, ValidationRow};
 
@@ -31,7 +32,10 @@ pub trait ValidationSet: Sync {
     /// Where its rows come from, in one line.
     fn origin(&self) -> &'static str;
 
-    /// Runs every row found at `rows`.
+    /// Names of the packs whose cases it runs, by which a folder shows which set it is for.
+    fn packs(&self) -> Vec<&'static str>;
+
+    /// Runs every row found at `rows`: a folder, or the manifest in it.
     ///
     /// # Errors
     /// [`ValidateError`] when the rows cannot be read or one of them cannot be run.
@@ -46,11 +50,43 @@ pub fn by_name(name: &str) -> Option<&'static dyn ValidationSet> {
     ALL.iter().copied().find(|set| set.name() == name)
 }
 
+/// The set that runs every pack of `rows`, if there is only one.
+///
+/// # Errors
+/// [`ValidateError`] when there are none or several, or when the manifest cannot be read.
+pub fn set_for(rows: &Path) -> Result<&'static dyn ValidationSet, ValidateError> {
+    let packs = folder::pack_names(rows)?;
+    match sets_that_run(&packs).as_slice() {
+        [set] => Ok(*set),
+        _ => Err(ValidateError::UnknownRows { rows: rows.to_owned(), packs }),
+    }
+}
+
+fn sets_that_run(packs: &[String]) -> Vec<&'static dyn ValidationSet> {
+    ALL.iter().copied().filter(|set| runs_all(*set, packs)).collect()
+}
+
+fn runs_all(set: &dyn ValidationSet, packs: &[String]) -> bool {
+    let known = set.packs();
+    packs.iter().all(|pack| known.contains(&pack.as_str()))
+}
+
+/// Fails if `rows` are those of one other set than `set`. Rows of no set at all are left to the set itself to refuse.
+fn expect_rows_of(set: &dyn ValidationSet, rows: &Path) -> Result<(), ValidateError> {
+    let packs = folder::pack_names(rows)?;
+    match sets_that_run(&packs).as_slice() {
+        [other] if !runs_all(set, &packs) => {
+            Err(ValidateError::OtherSet { rows: rows.to_owned(), set: set.name(), other: other.name() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs the sets, each on `rows` or else on the rows that ship with the project, found from the folders `near`.
 ///
 /// # Errors
-/// [`ValidateError`] when rows cannot be found or read, or when one of them cannot be run. A missed bar is no error; see
-/// [`ValidationReport::passes`].
+/// [`ValidateError`] when rows cannot be found or read, are those of another set, or when one of them cannot be run. A
+/// missed bar is no error; see [`ValidationReport::passes`].
 pub fn run(
     sets: &[&dyn ValidationSet],
     rows: Option<&Path>,
@@ -59,7 +95,10 @@ pub fn run(
     let mut report = ValidationReport::default();
     for set in sets {
         let rows = match rows {
-            Some(rows) => rows.to_path_buf(),
+            Some(rows) => {
+                expect_rows_of(*set, rows)?;
+                rows.to_path_buf()
+            }
             None => shipped_rows(set.name(), near)?,
         };
         report.sets.extend(set.run(&rows)?);
@@ -90,6 +129,30 @@ pub enum ValidateError {
         set: String,
         /// The folder looked for.
         folder: PathBuf,
+    },
+    /// The rows fit no set, or several.
+    #[error(
+        "{}: which set these rows are for does not show from their packs ({})\n   help: name it with --set: {}",
+        .rows.display(), listed(.packs.iter().map(String::as_str)), listed(ALL.iter().map(|set| set.name()))
+    )]
+    UnknownRows {
+        /// The rows.
+        rows: PathBuf,
+        /// Their packs.
+        packs: Vec<String>,
+    },
+    /// The rows are those of another set.
+    #[error(
+        "{}: these rows are not for the set `{set}` but for `{other}`, by the packs of their manifest\n   \
+         help: name that one with --set {other}", .rows.display()
+    )]
+    OtherSet {
+        /// The rows.
+        rows: PathBuf,
+        /// The set that was to run them.
+        set: &'static str,
+        /// The set that they are for.
+        other: &'static str,
     },
     /// A file could not be read.
     #[error("{}: cannot be read", .path.display())]
@@ -150,7 +213,7 @@ pub enum ValidateError {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, ValidateError, by_name, run, shipped_rows};
+    use super::{ALL, ValidateError, by_name, run, set_for, shipped_rows};
     use std::path::PathBuf;
 
     #[test]
@@ -172,6 +235,25 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, ALL.len());
+    }
+
+    #[test]
+    fn rows_show_which_set_they_are_for() {
+        let near = [PathBuf::from(env!("CARGO_MANIFEST_DIR"))];
+        for set in ALL {
+            let rows = shipped_rows(set.name(), &near).unwrap();
+            assert_eq!(set_for(&rows).unwrap().name(), set.name());
+            assert_eq!(set_for(&rows.join("manifest.json")).unwrap().name(), set.name());
+        }
+        let rows = shipped_rows("mx-rtl", &near).unwrap();
+        let refused = run(&[by_name("numerics").unwrap()], Some(&rows), &near).unwrap_err();
+        assert!(matches!(&refused, ValidateError::OtherSet { set: "numerics", other: "mx-rtl", .. }), "{refused}");
+        assert!(refused.to_string().ends_with("--set mx-rtl"), "{refused}");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("manifest.json"), r#"{"cases": {}, "packs": {"new": {"sha256": ""}}}"#)
+            .unwrap();
+        let refused = set_for(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains("packs (new)") && refused.ends_with("with --set: numerics, mx-rtl"), "{refused}");
     }
 
     #[test]

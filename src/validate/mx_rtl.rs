@@ -32,6 +32,10 @@ impl ValidationSet for MxRtl {
         "output bits of four micro-scaling dot-product units, simulated from their published sources"
     }
 
+    fn packs(&self) -> Vec<&'static str> {
+        vec!["mxdotp", "kul", "imperial", "nv_model"]
+    }
+
     fn run(&self, rows: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
         let folder = Folder::open(rows)?;
         let mut judged: Vec<(String, Comparison)> = Vec::new();

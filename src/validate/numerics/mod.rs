@@ -67,6 +67,10 @@ impl ValidationSet for Numerics {
         "element tables, blocks, products and requantization of eleven libraries"
     }
 
+    fn packs(&self) -> Vec<&'static str> {
+        PACKS.iter().map(|(name, _)| *name).collect()
+    }
+
     fn run(&self, rows: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
         let folder = Folder::open(rows)?;
         let mut findings: Vec<(usize, Findings)> = PACKS.iter().map(|_| (0, Findings::default())).collect();
