@@ -354,3 +354,33 @@ fn a_pipe_in_the_place_of_a_tensor_file_is_refused_without_waiting_for_its_other
     let message = stderr_of(assert);
     assert!(message.contains("is a folder, a pipe or a device"), "{message}");
 }
+
+#[test]
+fn a_tensor_without_values_among_others_with_values_is_cited_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join(RUN[4])).unwrap();
+    let data = root().join("workloads/data").display().to_string();
+    let text = text.replace("safetensors: data", &format!("safetensors: {data}"));
+    let line = text.lines().position(|line| line.contains("name: qkv.w")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let bare = "  - { name: qkv.w, shape: [384, 1152] }";
+    let text = [&lines[..line], &[bare], &lines[line + 1..]].concat().join("\n");
+    let workload = folder.path().join("w.yaml");
+    std::fs::write(&workload, text).unwrap();
+    let run =
+        |more: &[&str]| npusim().args(["run", "--hw", "edge-int8", "--workload"]).arg(&workload).args(more).assert();
+    let message = stderr_of(run(&[]).code(2));
+    let expected = format!("{}:{}:5: tensors[1]: the tensor \"qkv.w\" has only a shape", workload.display(), line + 1);
+    assert!(message.contains(&expected) && message.contains("--no-numerics"), "{message}");
+    run(&["--no-numerics"]).success();
+    let assert = npusim().arg("check").arg(&workload).assert().success();
+    let verdict = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(verdict.contains("without numbers") && verdict.contains("only a shape: qkv.w"), "{verdict}");
+}
+
+#[test]
+fn a_built_in_workload_run_with_numbers_is_told_how_to_run_without() {
+    let run = ["run", "--hw", "edge-int8", "--workload", "minilm-layer"];
+    let message = stderr_of(npusim().args(run).assert().code(2));
+    assert!(message.contains("help: run without numbers: --no-numerics"), "{message}");
+}

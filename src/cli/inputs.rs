@@ -7,6 +7,7 @@ use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::source::Place;
+use crate::config::tensors::Coverage;
 use crate::config::workload::TensorPlaces;
 use crate::config::{apply, hardware, presets, scheme, tensors, workload};
 use crate::hardware::energy_table::EnergyRecord;
@@ -62,10 +63,11 @@ impl Inputs {
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
     pub(super) fn bindings(&self) -> Result<Option<Bindings>, ConfigError> {
-        if self.workload.tensors().iter().all(|tensor| tensor.source.is_none()) {
-            return Ok(None);
+        match tensors::coverage(&self.workload, &self.places) {
+            Coverage::ShapesOnly => Ok(None),
+            Coverage::Partial(without) => Err(tensors::missing_values(&self.workload, &self.places, &without)),
+            Coverage::Whole | Coverage::NotEmbedded => tensors::load(&self.workload, &self.places).map(Some),
         }
-        tensors::load(&self.workload, &self.places).map(Some)
     }
 
     /// What the report says was simulated.
