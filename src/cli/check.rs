@@ -3,20 +3,20 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::CheckArguments;
-use crate::cli::inputs::KINDS;
+use crate::cli::kinds::FileKind;
 use crate::cli::{CliError, print, print_error};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::tensors::Coverage;
-use crate::config::{hardware, scheme, tensors, workload};
+use crate::config::{energy, hardware, presets, scheme, tensors, workload};
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
     let mut status = ExitCode::SUCCESS;
     for file in &arguments.files {
-        match Document::open(file).and_then(check) {
+        match presets::open_any(file).and_then(check) {
             Ok(verdict) => print(&format!("{}: {verdict}", file.display()))?,
             Err(error) => {
                 print_error(&error.to_string());
@@ -29,24 +29,19 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
 
 /// The verdict on a sound file.
 fn check(document: Document) -> Result<String, ConfigError> {
-    let root = document.root();
-    let has = |key: &&str| root.get(key).is_some();
-    let counts = KINDS.map(|(_, keys)| keys.iter().filter(|key| has(key)).count());
-    let most = counts.into_iter().max().unwrap_or(0);
-    let kinds: Vec<&str> =
-        KINDS.iter().zip(counts).filter(|(_, count)| *count == most).map(|((kind, _), _)| *kind).collect();
-    match kinds.as_slice() {
-        ["hardware"] => {
-            hardware::resolve(&document, &mut Defaults::default()).map(|_| "a sound hardware file".to_owned())
-        }
-        ["workload"] => check_workload(&document),
-        ["scheme"] => scheme::resolve(&document).map(|_| "a sound scheme file".to_owned()),
-        _ => {
-            let message = "this is neither a hardware nor a workload nor a scheme file";
-            let keys = KINDS.map(|(kind, keys)| format!("a {kind} file has {}", keys.join(", ")));
-            Err(Diagnostic::new(&root.place, &DottedPath::default(), message).help(keys.join("; ")).into())
-        }
+    let Some(kind) = FileKind::of(&document) else {
+        let message = "this is neither a hardware nor a workload nor a scheme file, nor an energy table";
+        let problem = Diagnostic::new(&document.root().place, &DottedPath::default(), message);
+        let keys = FileKind::ALL.map(|kind| format!("{}: {}", kind.noun(), kind.keys().join(", ")));
+        return Err(problem.help(format!("their keys are: {}", keys.join("; "))).into());
+    };
+    match kind {
+        FileKind::Hardware => hardware::resolve(&document, &mut Defaults::default()).map(drop)?,
+        FileKind::Workload => return check_workload(&document),
+        FileKind::Scheme => scheme::resolve(&document).map(drop)?,
+        FileKind::EnergyTable => energy::resolve(&document.read()?).map(drop)?,
     }
+    Ok(format!("a sound {}", kind.noun()))
 }
 
 /// A workload file is sound without values; what that means for its numbers is said.
