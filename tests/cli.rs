@@ -437,3 +437,15 @@ fn swapped_files_are_told_the_flag_that_they_belong_to() {
         assert!(message.contains(found) && message.contains(help), "{message}");
     }
 }
+
+#[test]
+fn descriptions_in_lists_end_with_their_sentence_and_stand_left() {
+    let assert = npusim().arg("list").assert().success();
+    let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("384 channels, 1536 in the MLP |"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with("|-")) {
+        let description = line.split('|').nth(2).unwrap();
+        assert!(description.starts_with(' ') && !description.starts_with("  "), "{line}");
+        assert!(!description.trim_end().ends_with([',', '.', ':']), "{line}");
+    }
+}
