@@ -265,7 +265,7 @@ fn check_finds_shipped_files_sound_and_tells_the_kinds_apart() {
     let other = folder.path().join("other.yaml");
     std::fs::write(&other, "colour: red\n").unwrap();
     let message = stderr_of(npusim().arg("check").arg(&other).assert().code(2));
-    assert!(message.contains("neither a hardware nor a workload nor a scheme file"), "{message}");
+    assert!(message.contains("neither a hardware nor a workload nor a scheme file, nor an energy table"), "{message}");
 }
 
 #[test]
@@ -353,4 +353,99 @@ fn a_pipe_in_the_place_of_a_tensor_file_is_refused_without_waiting_for_its_other
     let assert = npusim().arg("check").arg(&workload).timeout(std::time::Duration::from_secs(20)).assert().code(2);
     let message = stderr_of(assert);
     assert!(message.contains("is a folder, a pipe or a device"), "{message}");
+}
+
+#[test]
+fn a_tensor_without_values_among_others_with_values_is_cited_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join(RUN[4])).unwrap();
+    let data = root().join("workloads/data").display().to_string();
+    let text = text.replace("safetensors: data", &format!("safetensors: {data}"));
+    let line = text.lines().position(|line| line.contains("name: qkv.w")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let bare = "  - { name: qkv.w, shape: [384, 1152] }";
+    let text = [&lines[..line], &[bare], &lines[line + 1..]].concat().join("\n");
+    let workload = folder.path().join("w.yaml");
+    std::fs::write(&workload, text).unwrap();
+    let run =
+        |more: &[&str]| npusim().args(["run", "--hw", "edge-int8", "--workload"]).arg(&workload).args(more).assert();
+    let message = stderr_of(run(&[]).code(2));
+    let expected = format!("{}:{}:5: tensors[1]: the tensor \"qkv.w\" has only a shape", workload.display(), line + 1);
+    assert!(message.contains(&expected) && message.contains("--no-numerics"), "{message}");
+    run(&["--no-numerics"]).success();
+    let assert = npusim().arg("check").arg(&workload).assert().success();
+    let verdict = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(verdict.contains("without numbers") && verdict.contains("only a shape: qkv.w"), "{verdict}");
+}
+
+#[test]
+fn a_built_in_workload_run_with_numbers_is_told_how_to_run_without() {
+    let run = ["run", "--hw", "edge-int8", "--workload", "minilm-layer"];
+    let message = stderr_of(npusim().args(run).assert().code(2));
+    assert!(message.contains("help: run without numbers: --no-numerics"), "{message}");
+}
+
+#[test]
+fn check_takes_names_of_built_in_files_and_energy_tables() {
+    for (name, verdict) in [
+        ("edge-int8", "a sound hardware file\n"),
+        ("w8a8_per_tensor", "a sound scheme file\n"),
+        ("minilm-layer", "a sound workload file, but without numbers (the values of a built-in workload"),
+        ("edge-22nm", "a sound energy table\n"),
+        ("hw-configs/energy/edge-22nm.yaml", "a sound energy table\n"),
+        ("hw-configs/energy/mx-22nm.yaml", "a sound energy table\n"),
+    ] {
+        let assert = npusim().args(["check", name]).assert().success();
+        let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+        assert!(text.starts_with(&format!("{name}: {verdict}")), "{text}");
+    }
+    let message = stderr_of(npusim().args(["check", "edge-int9"]).assert().code(2));
+    assert!(message.contains("no such file") && message.contains("did you mean \"edge-int8\"?"), "{message}");
+}
+
+#[test]
+fn a_wrong_figure_of_an_energy_table_is_found_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(root().join("hw-configs/energy/edge-22nm.yaml")).unwrap();
+    let table = folder.path().join("table.yaml");
+    std::fs::write(&table, text.replacen("per_macs", "per_bytes", 1)).unwrap();
+    let message = stderr_of(npusim().arg("check").arg(&table).assert().code(2));
+    assert!(message.contains("actions[0].per_bytes") && message.contains("use per_macs"), "{message}");
+}
+
+#[test]
+fn swapped_files_are_told_the_flag_that_they_belong_to() {
+    let scheme = "workloads/schemes/mxfp4.yaml";
+    let table = "hw-configs/energy/edge-22nm.yaml";
+    let (hardware, workload) = (RUN[2], RUN[4]);
+    for (hw, work, other, found, help) in [
+        (workload, hardware, "fp16", "this is a workload file, but a hardware file", "pass it with --workload"),
+        (hardware, hardware, "fp16", "this is a hardware file, but a workload file", "pass it with --hw"),
+        (hardware, scheme, "fp16", "this is a scheme file, but a workload file", "pass it with --scheme"),
+        (hardware, workload, workload, "this is a workload file, but a scheme file", "pass it with --workload"),
+        (table, workload, "fp16", "this is an energy table, but a hardware file", "under \"energy\""),
+        (
+            "minilm-layer",
+            workload,
+            "fp16",
+            "no built-in hardware called",
+            "there is a built-in workload file of this name",
+        ),
+    ] {
+        let run = ["run", "--hw", hw, "--workload", work, "--scheme", other];
+        let message = stderr_of(npusim().args(run).assert().code(2));
+        assert!(message.contains(found) && message.contains(help), "{message}");
+    }
+}
+
+#[test]
+fn descriptions_in_lists_end_with_their_sentence_and_stand_left() {
+    let assert = npusim().arg("list").assert().success();
+    let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("384 channels, 1536 in the MLP |"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with("|-")) {
+        let description = line.split('|').nth(2).unwrap();
+        assert!(description.starts_with(' ') && !description.starts_with("  "), "{line}");
+        assert!(!description.trim_end().ends_with([',', '.', ':']), "{line}");
+    }
 }

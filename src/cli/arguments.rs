@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Simulate one workload under one scheme on one accelerator.
     Run(RunArguments),
-    /// Read files and report every mistake in them, without running anything.
+    /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
     Validate(ValidateArguments),
@@ -49,7 +49,8 @@ pub(super) struct RunArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
-    /// Hardware, workload and scheme files; which kind each is shows from its keys.
+    /// Hardware, workload and scheme files, energy tables, or names of built-in ones; which kind each is shows from its
+    /// keys.
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
 }

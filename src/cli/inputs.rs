@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::cli::kinds::FileKind;
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::source::Place;
+use crate::config::tensors::Coverage;
 use crate::config::workload::TensorPlaces;
 use crate::config::{apply, hardware, presets, scheme, tensors, workload};
 use crate::hardware::energy_table::EnergyRecord;
@@ -34,6 +36,9 @@ impl Inputs {
             presets::open_workload(names.workload)?,
             presets::open_scheme(names.scheme)?,
         ];
+        for ((_, kind), document) in RUN_KINDS.iter().zip(&documents) {
+            kind.expect(document)?;
+        }
         for assignment in set {
             let origin = Place::flag(format!("--set {assignment}"));
             let (path, value) = apply::split_assignment(assignment, &origin)?;
@@ -62,10 +67,11 @@ impl Inputs {
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
     pub(super) fn bindings(&self) -> Result<Option<Bindings>, ConfigError> {
-        if self.workload.tensors().iter().all(|tensor| tensor.source.is_none()) {
-            return Ok(None);
+        match tensors::coverage(&self.workload, &self.places) {
+            Coverage::ShapesOnly => Ok(None),
+            Coverage::Partial(without) => Err(tensors::missing_values(&self.workload, &self.places, &without)),
+            Coverage::Whole | Coverage::NotEmbedded => tensors::load(&self.workload, &self.places).map(Some),
         }
-        tensors::load(&self.workload, &self.places).map(Some)
     }
 
     /// What the report says was simulated.
@@ -101,26 +107,23 @@ fn energy_figures(npu: &Npu) -> BTreeMap<String, EnergyFigure> {
     npu.energy().records().map(|(action, record)| (action.to_owned(), figure(record))).collect()
 }
 
-/// Kinds of file with their top-level keys, which tell them apart.
-pub(super) const KINDS: [(&str, &[&str]); 3] = [
-    ("hardware", &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"]),
-    ("workload", &["name", "activation_format", "tensors", "layers"]),
-    ("scheme", &["name", "cast", "w8a8", "blocks"]),
-];
+/// The files of a run, in the order of its documents, each with the word that leads to it in a `--set`.
+const RUN_KINDS: [(&str, FileKind); 3] =
+    [("hardware", FileKind::Hardware), ("workload", FileKind::Workload), ("scheme", FileKind::Scheme)];
 
 /// Which kind of file a path belongs to: the one that its first word names, or else the one that has its first key.
 fn target<'p>(path: &'p str, origin: &Place) -> Result<(usize, &'p str), Diagnostic> {
-    for (position, (kind, _)) in KINDS.iter().enumerate() {
+    for (position, (kind, _)) in RUN_KINDS.iter().enumerate() {
         if let Some(rest) = path.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')) {
             return Ok((position, rest));
         }
     }
     let first = path.split(['.', '[']).next().unwrap_or(path);
-    let having: Vec<usize> = (0..KINDS.len()).filter(|kind| KINDS[*kind].1.contains(&first)).collect();
+    let having: Vec<usize> = (0..RUN_KINDS.len()).filter(|kind| RUN_KINDS[*kind].1.keys().contains(&first)).collect();
     match having.as_slice() {
         [kind] => Ok((*kind, path)),
         [] => {
-            let keys = || KINDS.iter().flat_map(|(_, keys)| keys.iter().copied());
+            let keys = || RUN_KINDS.iter().flat_map(|(_, kind)| kind.keys().iter().copied());
             let message = format!("no file of this run has \"{first}\"");
             let problem = Diagnostic::new(origin, &DottedPath::default(), message);
             Err(match nearest(first, keys()) {
@@ -129,7 +132,7 @@ fn target<'p>(path: &'p str, origin: &Place) -> Result<(usize, &'p str), Diagnos
             })
         }
         several => {
-            let kinds: Vec<&str> = several.iter().map(|kind| KINDS[*kind].0).collect();
+            let kinds: Vec<&str> = several.iter().map(|kind| RUN_KINDS[*kind].0).collect();
             let message = format!("the {} files all have \"{first}\"", kinds.join(", "));
             let choices: Vec<String> = kinds.iter().map(|kind| format!("{kind}.{path}")).collect();
             Err(Diagnostic::new(origin, &DottedPath::default(), message)

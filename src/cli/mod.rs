@@ -8,6 +8,7 @@
 mod arguments;
 mod check;
 mod inputs;
+mod kinds;
 mod list;
 mod results;
 mod run;

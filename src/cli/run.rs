@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::RunArguments;
 use crate::cli::inputs::{Inputs, Names};
-use crate::cli::{CliError, print, results, table};
+use crate::cli::table::{self, Columns};
+use crate::cli::{CliError, print, results};
 use crate::config::files::OutputPlace;
 use crate::report::data::Report;
 use crate::report::summary;
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
 
 fn show(report: &Report) -> Result<(), CliError> {
     print(&summary::headline(report))?;
-    print(&table::table(&summary::HEADINGS, &summary::rows(report)))?;
+    print(&table::table(Columns::Figures, &summary::HEADINGS, &summary::rows(report)))?;
     for fact in summary::facts(report) {
         print(&fact)?;
     }

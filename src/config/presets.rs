@@ -134,20 +134,59 @@ pub fn include_energy_table(document: &mut Document) -> Result<(), ConfigError> 
     Ok(())
 }
 
+/// The document of that path, or of that preset of any kind.
+///
+/// # Errors
+/// There is neither a preset nor a file of that name; or as [`Document::open`].
+pub fn open_any(name_or_path: &Path) -> Result<Document, ConfigError> {
+    let shown = name_or_path.display().to_string();
+    let presets = || CATALOGUES.iter().flat_map(|(_, presets)| presets.iter());
+    if let Some(preset) = presets().find(|preset| name_or_path.as_os_str() == preset.name) {
+        return Document::built_in(preset.name, preset.text);
+    }
+    if !is_missing(name_or_path) {
+        return Document::open(name_or_path);
+    }
+    let message = format!("there is no such file, and nothing built in is called {}", quoted(&shown));
+    let problem = Diagnostic::new(&Place::flag(&shown), &DottedPath::default(), message);
+    Err(or_nearest(problem, &shown, presets().map(|preset| preset.name)).into())
+}
+
+/// Presets by kind.
+static CATALOGUES: &[(&str, &[Preset])] = &[
+    ("hardware file", HARDWARE),
+    ("workload file", WORKLOADS),
+    ("scheme file", SCHEMES),
+    ("energy table", ENERGY_TABLES),
+];
+
 fn open(kind: &str, presets: &[Preset], name_or_path: &str) -> Result<Document, ConfigError> {
     if let Some(preset) = presets.iter().find(|preset| preset.name == name_or_path) {
         return Document::built_in(preset.name, preset.text);
     }
-    if Path::new(name_or_path).exists() {
+    if !is_missing(Path::new(name_or_path)) {
         return Document::open(name_or_path);
     }
     let names = || presets.iter().map(|preset| preset.name);
     let message = format!("there is no such file, and no built-in {kind} called {}", quoted(name_or_path));
     let problem = Diagnostic::new(&Place::flag(name_or_path), &DottedPath::default(), message)
         .note(format!("built-in {kind}: {}", listed(names())));
-    Err(match nearest(name_or_path, names()) {
+    let has = |presets: &[Preset]| presets.iter().any(|preset| preset.name == name_or_path);
+    Err(match CATALOGUES.iter().find(|(_, presets)| has(presets)) {
+        Some((other, _)) => problem.help(format!("there is a built-in {other} of this name")),
+        None => or_nearest(problem, name_or_path, names()),
+    }
+    .into())
+}
+
+/// Whether there is surely no such file. One that cannot be looked at is left to its reader, who says why.
+fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
+}
+
+fn or_nearest<'k>(problem: Diagnostic, given: &str, names: impl Iterator<Item = &'k str>) -> Diagnostic {
+    match nearest(given, names) {
         Some(name) => problem.help(format!("did you mean \"{name}\"?")),
         None => problem,
     }
-    .into())
 }

@@ -3,7 +3,7 @@
 //! Only the entries that are asked for are read, each file in one pass, so a file of a whole model may be far larger
 //! than the layers that use it. All values become `fp32`, which holds those of F32, F16 and BF16 exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -19,10 +19,61 @@ use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
 use crate::workload::bindings::Bindings;
 use crate::workload::graph::Workload;
+use crate::workload::layer::{Layer, LayerOperation, ValueRef};
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription, TensorSource};
 
 /// The longest header of a safetensors file in bytes, as in the format's own reader.
 const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Whether the numbers of a workload can be computed, as far as its file tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every tensor that a layer reads names a file.
+    Whole,
+    /// None does.
+    ShapesOnly,
+    /// These have only a shape, others have values.
+    Partial(Vec<SourceTensorId>),
+    /// The workload is a preset, whose values are not embedded.
+    NotEmbedded,
+}
+
+/// Which tensors that layers of `workload` read have values. No tensor file is opened.
+pub fn coverage(workload: &Workload, places: &TensorPlaces) -> Coverage {
+    let read: BTreeSet<SourceTensorId> = workload.layers().iter().flat_map(tensors_read).collect();
+    let (with, without): (Vec<_>, Vec<_>) = read.into_iter().partition(|id| workload.tensor(*id).source.is_some());
+    let is_built_in = |id: &SourceTensorId| places.get(*id).safetensors.place().source().is_built_in();
+    match (with.is_empty(), without.is_empty()) {
+        (true, _) => Coverage::ShapesOnly,
+        (false, _) if with.iter().any(is_built_in) => Coverage::NotEmbedded,
+        (false, true) => Coverage::Whole,
+        (false, false) => Coverage::Partial(without),
+    }
+}
+
+fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
+    let constants = match &layer.operation {
+        LayerOperation::Gemm(gemm) => [Some(gemm.weight), gemm.bias],
+        LayerOperation::Activate { .. } => [None, None],
+    };
+    let input = |value: ValueRef| match value {
+        ValueRef::Source(id) => Some(id),
+        ValueRef::Layer(_) => None,
+    };
+    let inputs = layer.inputs().into_iter().filter_map(input);
+    inputs.chain(constants.into_iter().flatten()).chain(layer.recorded_output).collect()
+}
+
+/// The error of a run that is to compute numbers of a workload that is only partly covered: cites each of the tensors
+/// `without` values.
+pub fn missing_values(workload: &Workload, places: &TensorPlaces, without: &[SourceTensorId]) -> ConfigError {
+    let mistake = |id: &SourceTensorId| {
+        let name = quoted(&workload.tensor(*id).name);
+        let message = format!("the tensor {name} has only a shape, but others have values; numbers need all of them");
+        places.get(*id).problem(message).help("add safetensors: FILE, or run without numbers: --no-numerics")
+    };
+    ConfigError::Invalid(without.iter().map(mistake).collect())
+}
 
 /// The values of the tensors of `workload` that name a file; `None` for those that do not.
 ///
@@ -84,7 +135,9 @@ fn open(path: &Path, cited: &Field<std::path::PathBuf>) -> Result<SafetensorsFil
         return Err(cited
             .problem("the tensor values of a built-in workload are not part of the program")
             .note("only its shapes are")
-            .help("run the workload from its file in the repository (workloads/), or without numbers"));
+            .help(
+                "run without numbers: --no-numerics; or run the workload from its file in the repository (workloads/)",
+            ));
     }
     let unreadable = |cause: io::Error| cited.problem(format!("the file {} cannot be read: {cause}", path.display()));
     let broken = |what: &str| cited.problem(format!("the file {} is not whole: {what}", path.display()));
@@ -301,6 +354,30 @@ layers:
         let half = [0x3C00u16, 0x3C00, 0xFC00].map(u16::to_le_bytes).concat();
         let error = loaded(&file_of("F16", "[3]", &half)).unwrap_err();
         assert!(error.diagnostics()[0].message().ends_with("holds -inf at row 0, column 2"), "{error}");
+    }
+
+    #[test]
+    fn coverage_counts_only_tensors_that_layers_read() {
+        const FILE: &str = "safetensors: v.safetensors";
+        let coverage_of = |x: &str, w: &str, unused: &str| {
+            let text = format!(
+                "name: n\nactivation_format: fp32\ntensors:\n  - {{ name: x, shape: [2, 3], {x} }}\n  - {{ name: w, shape: [3, 4], {w} }}\n  - {{ name: u, shape: [1], {unused} }}\nlayers: [{{ name: a, gemm: {{ input: x, weight: w }} }}]\n"
+            );
+            let document = Document::from_bytes("w.yaml", text.as_bytes(), "").unwrap();
+            let (workload, places) = workload::resolve(&document).unwrap();
+            let coverage = coverage(&workload, &places);
+            if let Coverage::Partial(without) = &coverage {
+                let error = missing_values(&workload, &places, without).to_string();
+                assert!(error.starts_with("w.yaml:5:5: tensors[1]: the tensor \"w\" has only a shape"), "{error}");
+            }
+            coverage
+        };
+        assert_eq!(coverage_of(FILE, FILE, ""), Coverage::Whole);
+        assert_eq!(coverage_of("", "", FILE), Coverage::ShapesOnly);
+        assert_eq!(coverage_of(FILE, "", ""), Coverage::Partial(vec![SourceTensorId(1)]));
+        let (workload, places) =
+            workload::resolve(&crate::config::presets::open_workload("minilm-layer").unwrap()).unwrap();
+        assert_eq!(coverage(&workload, &places), Coverage::NotEmbedded);
     }
 
     #[test]

@@ -1,0 +1,100 @@
+//! Kinds of input file, told apart by their top-level keys.
+
+use crate::config::diagnostics::{ConfigError, Diagnostic};
+use crate::config::document::Document;
+use crate::config::dotted_path::DottedPath;
+
+/// What a file describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Hardware,
+    Workload,
+    Scheme,
+    EnergyTable,
+}
+
+impl FileKind {
+    /// Every kind.
+    pub(super) const ALL: [FileKind; 4] =
+        [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
+
+    /// The word for it in messages, as in "a hardware file".
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            FileKind::Hardware => "hardware file",
+            FileKind::Workload => "workload file",
+            FileKind::Scheme => "scheme file",
+            FileKind::EnergyTable => "energy table",
+        }
+    }
+
+    fn article(self) -> &'static str {
+        if self == FileKind::EnergyTable { "an" } else { "a" }
+    }
+
+    /// Its top-level keys.
+    pub(super) fn keys(self) -> &'static [&'static str] {
+        match self {
+            FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
+            FileKind::Workload => &["name", "activation_format", "tensors", "layers"],
+            FileKind::Scheme => &["name", "cast", "w8a8", "blocks"],
+            FileKind::EnergyTable => &["node_nm", "actions"],
+        }
+    }
+
+    /// Where a run takes it.
+    fn remedy(self) -> &'static str {
+        match self {
+            FileKind::Hardware => "pass it with --hw",
+            FileKind::Workload => "pass it with --workload",
+            FileKind::Scheme => "pass it with --scheme",
+            FileKind::EnergyTable => "name it in a hardware file, under \"energy\"",
+        }
+    }
+
+    /// The kind that shares more keys with `document` than any other does, if there is one.
+    pub(super) fn of(document: &Document) -> Option<FileKind> {
+        let keys_in_common =
+            |kind: &FileKind| kind.keys().iter().filter(|key| document.root().get(key).is_some()).count();
+        let most = Self::ALL.iter().map(keys_in_common).max()?;
+        let mut candidates = Self::ALL.into_iter().filter(|kind| keys_in_common(kind) == most);
+        candidates.next().filter(|_| candidates.next().is_none())
+    }
+
+    /// Fails if `document` fits another kind better, before its keys are held against those of this one.
+    pub(super) fn expect(self, document: &Document) -> Result<(), ConfigError> {
+        match FileKind::of(document) {
+            Some(other) if other != self => {
+                let message = format!(
+                    "this is {} {}, but {} {} is expected",
+                    other.article(),
+                    other.noun(),
+                    self.article(),
+                    self.noun()
+                );
+                let problem = Diagnostic::new(&document.root().place, &DottedPath::default(), message);
+                Err(problem.help(other.remedy()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Option<FileKind> {
+        FileKind::of(&Document::from_bytes("f.yaml", text.as_bytes(), "").unwrap())
+    }
+
+    #[test]
+    fn the_kind_shows_from_the_keys_unless_they_fit_several_or_none() {
+        assert_eq!(kind("name: a\nclock: 1 GHz\n"), Some(FileKind::Hardware));
+        assert_eq!(kind("name: a\nlayers: []\nclok: 1\n"), Some(FileKind::Workload));
+        assert_eq!(kind("actions: []\n"), Some(FileKind::EnergyTable));
+        assert_eq!(kind("name: a\n"), None);
+        assert_eq!(kind("colour: red\n"), None);
+        assert_eq!(kind("[1, 2]\n"), None);
+    }
+}
