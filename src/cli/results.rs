@@ -1,4 +1,4 @@
-//! The files of a result folder. A new one is a line in [`FILES`]: what is not listed there, a later run does not replace.
+//! The files of a result folder. A new one is a line in [`FILES`]: what is not listed there, no later run replaces.
 
 use std::path::PathBuf;
 

@@ -51,7 +51,7 @@ pub struct OutputPlace {
 }
 
 impl OutputPlace {
-    /// Checks that a result of that form can stand at `given`, so that this is known before a long run and not after it.
+    /// Checks that a result of that form can stand at `given`, so that this is known before a long run, not after it.
     ///
     /// A link to an empty folder is followed, so that the result lands behind it and the link survives.
     ///
