@@ -13,10 +13,15 @@
 
 mod comparison;
 mod folder;
+pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;
 mod report;
+mod rows;
+pub mod scalesim;
 mod sha256;
+mod single_product;
+pub mod stonne;
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +38,9 @@ pub trait ValidationSet: Sync {
     fn origin(&self) -> &'static str;
 
     /// Names of the packs whose cases it runs, by which a folder shows which set it is for.
-    fn packs(&self) -> Vec<&'static str>;
+    fn packs(&self) -> Vec<&'static str> {
+        &[]
+    }
 
     /// Runs every row found at `rows`: a folder, or the manifest in it.
     ///
@@ -43,7 +50,8 @@ pub trait ValidationSet: Sync {
 }
 
 /// Every reference set.
-pub static ALL: &[&dyn ValidationSet] = &[&numerics::Numerics, &mx_rtl::MxRtl];
+pub static ALL: &[&dyn ValidationSet] =
+    &[&numerics::Numerics, &mx_rtl::MxRtl, &scalesim::ScaleSim, &maestro::Maestro, &stonne::Stonne];
 
 /// The set of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn ValidationSet> {
@@ -207,6 +215,41 @@ pub enum ValidateError {
         /// The case.
         case: String,
         /// What is missing or unknown, and what is known.
+        problem: String,
+    },
+    /// A table is not CSV.
+    #[error("{}: not a CSV table with rows of one length", .path.display())]
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        #[source]
+        source: csv::Error,
+    },
+    /// A column that the set needs is not there, or not once.
+    #[error("{}: column `{column}` {problem}", .path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// There is no table, or none has rows.
+    #[error("{}: no rows: a CSV file with rows is expected, or a folder that has one", .path.display())]
+    NoRows {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A row of a table cannot be run.
+    #[error("{}:{line}: {problem}", .file.display())]
+    Row {
+        /// The file.
+        file: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong, and what is known.
         problem: String,
     },
 }
