@@ -37,9 +37,9 @@ pub trait ValidationSet: Sync {
     /// Where its rows come from, in one line.
     fn origin(&self) -> &'static str;
 
-    /// Names of the packs whose cases it runs, by which a folder shows which set it is for.
+    /// Names of the packs whose cases it runs, by which a folder shows which set it is for; none for sets of plain rows.
     fn packs(&self) -> Vec<&'static str> {
-        &[]
+        Vec::new()
     }
 
     /// Runs every row found at `rows`: a folder, or the manifest in it.
