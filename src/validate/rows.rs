@@ -57,7 +57,11 @@ pub(super) fn read(path: &Path, columns: &[&'static str]) -> Result<Vec<Row>, Va
     let mut rows = Vec::new();
     for file in files(path)? {
         let broken = |source| ValidateError::Csv { path: file.clone(), source };
-        let mut reader = ReaderBuilder::new().trim(Trim::All).from_path(&file).map_err(broken)?;
+        let text = std::fs::read_to_string(&file);
+        let text = text.map_err(|source| ValidateError::Read { path: file.clone(), source })?;
+        // The reader counts a line of a CRLF file only when it comes to the next record.
+        let text = text.replace("\r\n", "\n");
+        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text.as_bytes());
         let header = reader.headers().map_err(broken)?.clone();
         for column in columns {
             match header.iter().filter(|name| name == column).count() {
@@ -171,6 +175,12 @@ pub(super) mod tests {
             rows.iter().map(|row| (row.number("M").unwrap(), row.number("N").unwrap())).collect();
         assert_eq!(numbers, [(1, 2), (4, 3)]);
         assert_eq!(rows[1].place(), "b.csv line 2");
+    }
+
+    #[test]
+    fn a_row_is_cited_by_its_line_also_where_lines_end_in_two_characters() {
+        let rows = rows_of(&[("a.csv", "M,N\r\n1,2\r\n3,4\r\n")]).unwrap();
+        assert_eq!([rows[0].place(), rows[1].place()], ["a.csv line 2", "a.csv line 3"]);
     }
 
     #[test]

@@ -69,18 +69,18 @@ pub(super) fn shape(row: &Row) -> Result<GemmShape, ValidateError> {
 /// # Errors
 /// The shape or the array is none that files may describe; [`ValidateError::Row`] says why.
 pub(super) fn run(row: &Row, shape: GemmShape, array: &PeerArray) -> Result<Counts, ValidateError> {
-    simulated(&row.place(), shape, array).map_err(|error| row.error(error.to_string()))
+    simulated(shape, array).map_err(|error| row.error(error.to_string()))
 }
 
-fn simulated(place: &str, shape: GemmShape, array: &PeerArray) -> Result<Counts, SimulationError> {
-    let npu = npu(place, array)?;
+fn simulated(shape: GemmShape, array: &PeerArray) -> Result<Counts, SimulationError> {
+    let npu = npu(array)?;
     let GemmShape { m, k, n } = shape;
     let text = format!(
         "name: product\nactivation_format: fp32\n\
          tensors: [{{ name: x, shape: [{m}, {k}] }}, {{ name: w, shape: [{k}, {n}] }}]\n\
          layers: [{{ name: product, gemm: {{ input: x, weight: w }} }}]\n"
     );
-    let (workload, _) = workload::resolve(&Document::from_bytes(place, text.as_bytes(), "")?)?;
+    let (workload, _) = workload::resolve(&Document::from_bytes("its workload", text.as_bytes(), "")?)?;
     let scheme = scheme::resolve(&presets::open_scheme("w8a8_per_tensor")?)?;
     let setup = Setup {
         npu: &npu,
@@ -105,7 +105,7 @@ fn simulated(place: &str, shape: GemmShape, array: &PeerArray) -> Result<Counts,
     })
 }
 
-fn npu(place: &str, array: &PeerArray) -> Result<Npu, ConfigError> {
+fn npu(array: &PeerArray) -> Result<Npu, ConfigError> {
     let PeerArray { rows, columns, dataflow, serial_folds, dram_bytes_per_cycle } = array;
     let mut document = presets::open_hardware("edge-int8")?;
     let systolic = format!(
@@ -130,7 +130,7 @@ fn npu(place: &str, array: &PeerArray) -> Result<Npu, ConfigError> {
         ("memories.accumulators.sram", format!("{{ capacity: 1024 GiB, {ports} }}")),
         ("dma.setup_cycles", "0".to_owned()),
     ] {
-        document.apply(path, &value, &Place::flag(format!("{place}: {path}={value}")))?;
+        document.apply(path, &value, &Place::flag(format!("its hardware, {path}={value}")))?;
     }
     hardware::resolve(&document, &mut Defaults::default())
 }
@@ -174,7 +174,7 @@ mod tests {
         [rows, columns]: [u64; 2],
     ) -> Counts {
         let array = PeerArray { rows, columns, dataflow, serial_folds, dram_bytes_per_cycle: FASTEST };
-        simulated("case", GemmShape::new(shape[0], shape[1], shape[2]), &array).unwrap()
+        simulated(GemmShape::new(shape[0], shape[1], shape[2]), &array).unwrap()
     }
 
     #[test]
