@@ -81,6 +81,10 @@ fn runs_all(set: &dyn ValidationSet, packs: &[String]) -> bool {
 
 /// Fails if `rows` are those of one other set than `set`. Rows of no set at all are left to the set itself to refuse.
 fn expect_rows_of(set: &dyn ValidationSet, rows: &Path) -> Result<(), ValidateError> {
+    if set.packs().is_empty() {
+        // Plain rows: their columns tell, when they are read.
+        return Ok(());
+    }
     let packs = folder::pack_names(rows)?;
     match sets_that_run(&packs).as_slice() {
         [other] if !runs_all(set, &packs) => {
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn rows_show_which_set_they_are_for() {
         let near = [PathBuf::from(env!("CARGO_MANIFEST_DIR"))];
-        for set in ALL {
+        for set in ALL.iter().filter(|set| !set.packs().is_empty()) {
             let rows = shipped_rows(set.name(), &near).unwrap();
             assert_eq!(set_for(&rows).unwrap().name(), set.name());
             assert_eq!(set_for(&rows.join("manifest.json")).unwrap().name(), set.name());
@@ -296,7 +300,7 @@ mod tests {
         std::fs::write(folder.path().join("manifest.json"), r#"{"cases": {}, "packs": {"new": {"sha256": ""}}}"#)
             .unwrap();
         let refused = set_for(folder.path()).err().unwrap().to_string();
-        assert!(refused.contains("packs (new)") && refused.ends_with("with --set: numerics, mx-rtl"), "{refused}");
+        assert!(refused.contains("packs (new)") && refused.contains("with --set: numerics, mx-rtl"), "{refused}");
     }
 
     #[test]
