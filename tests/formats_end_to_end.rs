@@ -1,9 +1,9 @@
 //! Formats beyond INT8, from YAML to report, on the real layer: numbers against an independent program, bytes by hand.
 
-use std::path::Path;
-
 use assert_cmd::Command;
 use serde_json::Value;
+
+use crate::expected::assert_sqnr;
 
 fn report(more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
@@ -19,22 +19,10 @@ fn report(more: &[&str]) -> Value {
     serde_json::from_str(&std::fs::read_to_string(out.join("report.json")).unwrap()).unwrap()
 }
 
-/// `minilm_l3.expected.json` was measured by an independent NumPy program; see workloads/data/README.md.
 #[test]
 fn the_real_layer_reaches_the_expected_ratio_in_fp16_mxfp8_and_mxfp4() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads/data/minilm_l3.expected.json");
-    let expected: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for (scheme, key) in [("fp16", "fp16"), ("mxfp8_e4m3", "mxfp8_e4m3_b32"), ("mxfp4", "mxfp4_b32")] {
-        let report = report(&["--scheme", scheme]);
-        let mut compared = 0;
-        for layer in report["layers"].as_array().unwrap() {
-            let name = layer["name"].as_str().unwrap();
-            let Some(expected) = expected[name][key].as_f64() else { continue };
-            let found = layer["numerics"]["sqnr_db"].as_f64().unwrap();
-            assert!((found - expected).abs() <= 0.1, "{scheme}, {name}: {found} dB, expected {expected} dB");
-            compared += 1;
-        }
-        assert_eq!(compared, 4, "{scheme}");
+        assert_sqnr(&report(&["--scheme", scheme]), key);
     }
 }
 

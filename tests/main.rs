@@ -7,6 +7,7 @@ mod cli;
 mod closed_form;
 mod config_files;
 mod consistency;
+mod expected;
 mod fixture;
 mod formats_end_to_end;
 mod phases;
