@@ -61,7 +61,9 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
         parts.matrix_units[0].array = array;
         parts
     };
-    let dot_product = |weights| Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights });
+    let dot_product = |weights| {
+        Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights, sequencing: None })
+    };
     vec![
         ("output-stationary", with_array(fixture::systolic("output_stationary", true))),
         ("serial output-stationary", with_array(fixture::systolic("output_stationary", false))),

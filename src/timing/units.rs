@@ -63,6 +63,9 @@ impl MatrixEngine {
     ) -> TilePhases {
         let cost = self.cost(npu, matrix, tile);
         let array = &self.unit.array;
+        if self.unstalled_op != Some(matrix.op) {
+            self.dataflow.begin_product(array, &mut self.state);
+        }
         let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
 
         if self.unstalled_op != Some(matrix.op) {
