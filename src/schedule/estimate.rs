@@ -35,7 +35,8 @@ pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
     let vector = vector_cycles(npu, nest, grid);
     let queues =
         [DmaQueue::Activations, DmaQueue::Weights].into_iter().map(|queue| load_queue_cycles(npu, nest, grid, queue));
-    let overlapped = queues.fold(transfer(loads + stores).max(matrix).max(vector), Cycles::max);
+    let moved = dram.busy_cycles(Bytes(loads), Bytes(stores));
+    let overlapped = queues.fold(moved.max(matrix).max(vector), Cycles::max);
     let tiles = grid.output_tiles();
     let last_vector = Cycles(vector.get() / tiles);
     let ends = transfer(first_in) + transfer(last_out) + last_vector;
