@@ -7,8 +7,9 @@ use npusim::hardware::array::{Array, BlockWeights};
 use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
-use npusim::schedule::grid::{Grid, LoopOrder};
+use npusim::schedule::grid::Grid;
 use npusim::schedule::nest::Nest;
+use npusim::workload::mapping::LoopOrder;
 
 use crate::anchors::{Finding, Run};
 use crate::fixture::{ACCUMULATORS, DRAM, SRAM};

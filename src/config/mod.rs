@@ -20,6 +20,7 @@ pub mod field;
 pub mod files;
 pub mod hardware;
 mod matrix_units;
+mod memories;
 pub mod node;
 mod npy_file;
 mod parse;

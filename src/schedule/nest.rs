@@ -4,7 +4,7 @@
 //! chain of vector operations alone. It is a few hundred bytes whatever the number of its tiles.
 
 use crate::hardware::matrix_unit::MatrixUnitId;
-use crate::hardware::memory::MemoryId;
+use crate::hardware::memory::{MemoryId, Requester};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
@@ -205,6 +205,17 @@ pub enum DmaQueue {
     Weights,
     /// Results, out of the output partition.
     Stores,
+}
+
+impl DmaQueue {
+    /// This queue, as a memory sees it that arbitrates between queues.
+    pub const fn requester(self) -> Requester {
+        Requester(match self {
+            DmaQueue::Activations => 0,
+            DmaQueue::Weights => 1,
+            DmaQueue::Stores => 2,
+        })
+    }
 }
 
 /// Where a tensor goes on the chip.

@@ -7,4 +7,5 @@ pub mod bindings;
 pub mod generator;
 pub mod graph;
 pub mod layer;
+pub mod mapping;
 pub mod tensor_description;
