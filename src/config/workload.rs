@@ -15,6 +15,7 @@ use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::config::repeat::{self, Expanded, Instance, RepeatFile};
+use crate::config::schema::{FileForm, form_of};
 use crate::config::scopes::Values;
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
@@ -286,4 +287,9 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
             file.layers.problem(message)
         }
     }
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<WorkloadFile>()
 }
