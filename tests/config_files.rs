@@ -26,7 +26,7 @@ fn npu(document: &Document) -> Result<Npu, ConfigError> {
 
 fn workload_with_values(document: &Document) -> Result<(Workload, Bindings), ConfigError> {
     let (workload, places) = workload::resolve(document)?;
-    let bindings = tensors::load(&workload, &places)?;
+    let bindings = tensors::load(&workload, &places, tensors::Generated::Wanted)?;
     Ok((workload, bindings))
 }
 
@@ -337,6 +337,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
+    ("hardware_burst_of_three_bytes", 18, 82, "\"3\" is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
     ("hardware_duplicate_key", 5, 32, "the key \"rows\" is given twice"),
     ("hardware_duplicate_name", 25, 11, "the name \"sram\" is used twice"),
@@ -373,6 +375,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_several_documents", 11, 1, "a second document starts here; a file holds exactly one"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
+    ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
     ("hardware_two_arrays", 6, 24, "these keys exclude one another: systolic_array, dot_product_array"),
     ("hardware_two_variants", 19, 11, "these keys exclude one another: dram, sram"),
     ("hardware_unknown_dataflow", 5, 54, "\"weigth_stationary\" is not known here"),
@@ -380,6 +383,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_unknown_key", 10, 5, "unknown key \"launch_cylces\""),
     ("hardware_unknown_memory", 8, 21, "\"srma\" is not known here"),
     ("hardware_unprintable_name", 4, 11, "\"ma\\tin\" is not a name of at most 100 letters, digits"),
+    ("hardware_weight_of_nothing", 18, 101, "0 is out of range"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
@@ -387,9 +391,11 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
+    ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
     ("workload_entry_without_a_file", 6, 35, "an entry is given, but no file"),
     ("workload_file_of_another_kind", 5, 44, "tests/cases/errors/data/text.safetensors is not a safetensors file"),
+    ("workload_generated_without_a_seed", 4, 41, "the key \"seed\" is missing"),
     ("workload_integer_values", 5, 13, "the entry \"w\" of tests/cases/errors/data/integers.safetensors holds I64"),
     ("workload_layer_for_a_weight", 9, 31, "this is a layer; the name of a tensor is expected here"),
     ("workload_missing_entry", 5, 75, "tests/cases/errors/data/small.safetensors has no entry \"ww\""),
@@ -402,10 +408,14 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         13,
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
+    ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
     ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
+    ("workload_truncated_npy", 5, 36, "the file tests/cases/errors/data/truncated.npy is not whole"),
+    ("workload_two_sources", 5, 73, "safetensors and npy are both given"),
     ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
+    ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),

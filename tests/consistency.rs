@@ -4,7 +4,7 @@
 //! un-tiled reference, closed forms of bytes, and bounds.
 
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
-use npusim::hardware::memory::Partitions;
+use npusim::hardware::memory::{Arbitration, Dram, Partitions, WriteChannel};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::Queue;
@@ -56,12 +56,25 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     serial.matrix_units[0].array = fixture::systolic("weight_stationary", false);
     serial.dma.outstanding = 1;
     serial.dma.setup = Cycles(3);
+    let shared = |latency, write_channel| {
+        let mut parts = fixture::parts();
+        let arbitration = Arbitration { quantum: Bytes(48), weights: [2, 3, 1] };
+        let bytes_per_cycle = Rate::try_new(19, 3).unwrap();
+        let one = Dram::with_one_channel("bandwidth_limited", Cycles(latency), bytes_per_cycle);
+        *dram_of(&mut parts) = Dram { write_channel, arbitration, ..one };
+        parts
+    };
+    let write_channel = WriteChannel { bytes_per_cycle: Rate::whole(4).unwrap(), response_latency: Cycles(9) };
+    let mut two_pipes = base.clone();
+    dram_of(&mut two_pipes).write_channel = Some(write_channel);
     let with_array = |array| {
         let mut parts = fixture::parts();
         parts.matrix_units[0].array = array;
         parts
     };
-    let dot_product = |weights| Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights });
+    let dot_product = |weights| {
+        Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights, sequencing: None })
+    };
     vec![
         ("output-stationary", with_array(fixture::systolic("output_stationary", true))),
         ("serial output-stationary", with_array(fixture::systolic("output_stationary", false))),
@@ -69,6 +82,9 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
         ("dot-product", with_array(dot_product(BlockWeights::Streamed))),
         ("dot-product with held weights", with_array(dot_product(BlockWeights::HeldDoubleBuffered))),
         ("dot-product with weights held once", with_array(dot_product(BlockWeights::HeldSingleBuffered))),
+        ("shared bandwidth", shared(20, None)),
+        ("shared bandwidth and a channel of writes", shared(0, Some(write_channel))),
+        ("a pipe of reads and one of writes", two_pipes),
         ("base", base),
         ("roomy", roomy),
         ("nothing stays", nothing_stays),

@@ -39,7 +39,7 @@ pub(crate) fn parts() -> NpuParts {
     };
     let partitions =
         Partitions { activations: Bytes(4096), weights: Bytes(4096), outputs: Bytes(4096), resident: Bytes(8192) };
-    let dram = Dram { model: "ideal", latency: Cycles(50), bytes_per_cycle: rate(8) };
+    let dram = Dram::with_one_channel("ideal", Cycles(50), rate(8));
     NpuParts {
         name: "test".to_owned(),
         clock_hz: 1_000_000_000,

@@ -9,24 +9,22 @@
 
 use serde::Deserialize;
 
-use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{culprit, cycles, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
 use crate::config::energy::{self, Actor, EnergyFile};
 use crate::config::field::Field;
 use crate::config::matrix_units::{self, MatrixUnitFile};
+use crate::config::memories::{self, DmaFile, MemoryFile, PartitionsFile, SramFile, memory_names, rate, resolve_dma};
 use crate::config::placed::{List, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
 use crate::hardware::actions::Action;
-use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
+use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
-use crate::memory;
-use crate::units::{Bytes, Rate};
-
-const LARGEST_MEMORY: Bytes = Bytes(1 << 40);
+use crate::units::Rate;
 
 #[derive(Deserialize)]
 struct HardwareFile {
@@ -56,45 +54,6 @@ struct RatesFile {
     activate: Field<Rate>,
 }
 
-#[derive(Deserialize)]
-struct MemoryFile {
-    name: Field<String>,
-    dram: Option<Placed<DramFile>>,
-    sram: Option<Placed<SramFile>>,
-}
-
-#[derive(Deserialize)]
-struct DramFile {
-    model: Field<String>,
-    latency_cycles: Field<u64>,
-    bytes_per_cycle: Field<Rate>,
-}
-
-#[derive(Deserialize)]
-struct SramFile {
-    capacity: Field<Bytes>,
-    read_bytes_per_cycle: Field<Rate>,
-    write_bytes_per_cycle: Field<Rate>,
-    partitions: Option<Placed<PartitionsFile>>,
-}
-
-#[derive(Deserialize)]
-struct PartitionsFile {
-    activations: Field<Bytes>,
-    weights: Field<Bytes>,
-    outputs: Field<Bytes>,
-    resident: Field<Bytes>,
-}
-
-#[derive(Deserialize)]
-struct DmaFile {
-    name: Field<String>,
-    from: Field<String>,
-    to: Field<String>,
-    outstanding: Field<u32>,
-    setup_cycles: Field<u64>,
-}
-
 /// The accelerator that `document` describes; an energy table that it names by path is read.
 ///
 /// Defaults that stand in for missing keys are added to `defaults`.
@@ -113,8 +72,9 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     problems.take(unique_names(file.memories.iter().map(|memory| &memory.name)));
     let name = problems.take(plain_name(&file.name));
     let clock = problems.take(file.clock.required().in_range(Hertz(1_000_000)..=Hertz(100_000_000_000)));
-    let memory_names = memory_names(&file);
-    let memories = file.memories.iter().filter_map(|memory| problems.take(resolve_memory(memory))).collect();
+    let memory_names = memory_names(&file.memories);
+    let memories =
+        file.memories.iter().filter_map(|memory| problems.take(memories::resolve(memory, defaults))).collect();
     let matrix_units = problems.take(file.matrix_units.at_least_one()).unwrap_or_default();
     let matrix_units = matrix_units
         .iter()
@@ -159,53 +119,6 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
     actors
 }
 
-/// The memories by name. Ids are positions in the file, whether or not each of them resolves.
-fn memory_names(file: &HardwareFile) -> Vec<(String, MemoryId)> {
-    let name = |(index, memory): (usize, &Placed<MemoryFile>)| {
-        memory.name.required().text().ok().map(|name| (name, MemoryId(index)))
-    };
-    file.memories.iter().enumerate().filter_map(name).collect()
-}
-
-fn resolve_memory(memory: &Placed<MemoryFile>) -> Result<Memory, Diagnostic> {
-    /// Names that reports give to other things beside the memories.
-    const TAKEN: [&str; 3] = ["matrix_units", "vector_units", "total"];
-    let name = plain_name(&memory.name)?;
-    if TAKEN.contains(&name.as_str()) {
-        return Err(memory.name.problem(format!("a memory cannot be called \"{name}\": reports use that name")));
-    }
-    exactly_one(memory, &[("dram", place_of(&memory.dram)), ("sram", place_of(&memory.sram))])?;
-    let kind = match (&memory.dram, &memory.sram) {
-        (Some(dram), _) => MemoryKind::Dram(Dram {
-            model: dram.model.required().one_of(&memory_models())?,
-            latency: cycles(&dram.latency_cycles)?,
-            bytes_per_cycle: rate(&dram.bytes_per_cycle)?,
-        }),
-        (None, Some(sram)) => MemoryKind::Sram(resolve_sram(sram)?),
-        (None, None) => unreachable!("exactly one was given"),
-    };
-    Ok(Memory { name, kind })
-}
-
-fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
-    let partitions = match &sram.partitions {
-        None => None,
-        Some(partitions) => Some(Partitions {
-            activations: capacity(&partitions.activations)?,
-            weights: capacity(&partitions.weights)?,
-            outputs: capacity(&partitions.outputs)?,
-            // Without a resident share every tensor goes off the chip between layers: a design too.
-            resident: partitions.resident.required().in_range(Bytes(0)..=LARGEST_MEMORY)?,
-        }),
-    };
-    Ok(Sram {
-        capacity: capacity(&sram.capacity)?,
-        read_bytes_per_cycle: rate(&sram.read_bytes_per_cycle)?,
-        write_bytes_per_cycle: rate(&sram.write_bytes_per_cycle)?,
-        partitions,
-    })
-}
-
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
@@ -227,36 +140,6 @@ fn resolve_vector_unit(
         rates,
         latency: cycles(&unit.latency_cycles)?,
     })
-}
-
-fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngine, Diagnostic> {
-    Ok(DmaEngine {
-        name: plain_name(&dma.name)?,
-        from: dma.from.required().one_of(memories)?,
-        to: dma.to.required().one_of(memories)?,
-        outstanding: dma.outstanding.required().in_range(1..=65_536)?,
-        setup: cycles(&dma.setup_cycles)?,
-    })
-}
-
-/// The registered memory models by name.
-fn memory_models() -> Vec<(&'static str, &'static str)> {
-    memory::ALL.iter().map(|model| (model.name(), model.name())).collect()
-}
-
-fn capacity(field: &Field<Bytes>) -> Result<Bytes, Diagnostic> {
-    field.required().in_range(Bytes(1)..=LARGEST_MEMORY)
-}
-
-/// A rate within limits. Its fraction must be short, because service times are computed in units of its parts.
-fn rate(field: &Field<Rate>) -> Result<Rate, Diagnostic> {
-    const LONGEST_PART: u64 = 1_000_000_000;
-    let is_sensible = |rate: &Rate| {
-        let (numerator, denominator) = (rate.numerator(), rate.denominator());
-        let is_short = numerator.max(denominator) <= LONGEST_PART;
-        is_short && numerator * 1024 >= denominator && numerator / denominator <= 1 << 20
-    };
-    field.required().must("a rate of 1/1024 to 1048576 a cycle with at most 9 digits", is_sensible)
 }
 
 /// Where in `file` the parts do not fit together, and what would.

@@ -203,6 +203,7 @@ fn resolve_dot_product(array: &DotProductArrayFile, defaults: &mut Defaults) -> 
         k: array.k.required().in_range(1..=LONGEST_SIDE)?,
         pipeline: cycles(&array.pipeline_cycles)?,
         weights: chosen.one_of(&weights)?,
+        sequencing: None,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What an array does with a tile, and when, is known to `dataflow`; here stand the parameters only.
 
+use crate::hardware::sequencing::Sequencing;
 use crate::units::Cycles;
 
 /// The multipliers of a matrix unit.
@@ -115,6 +116,8 @@ pub struct DotProductArray {
     pub pipeline: Cycles,
     /// Where the weights of a step come from.
     pub weights: BlockWeights,
+    /// Where given, a sequencer decides the order of work; weights are held then.
+    pub sequencing: Option<Sequencing>,
 }
 
 impl DotProductArray {

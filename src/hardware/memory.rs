@@ -31,8 +31,68 @@ pub struct Dram {
     pub model: &'static str,
     /// Cycles from the service of a transfer's last byte to its arrival.
     pub latency: Cycles,
-    /// Peak bytes a cycle, reads and writes together.
+    /// Peak bytes a cycle: of reads and writes together, or of reads where writes have a channel of their own.
     pub bytes_per_cycle: Rate,
+    /// The channel of writes, where they have one of their own.
+    pub write_channel: Option<WriteChannel>,
+    /// How requesters share a channel, in models that arbitrate.
+    pub arbitration: Arbitration,
+    /// What each run of neighbouring bytes is rounded to, both of its ends outwards: bytes that a device moves at once.
+    pub burst: Bytes,
+}
+
+/// A channel that only writes take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteChannel {
+    /// Peak bytes a cycle.
+    pub bytes_per_cycle: Rate,
+    /// Cycles from the service of a write's last byte to its acknowledgement.
+    pub response_latency: Cycles,
+}
+
+/// Who asks a memory for a transfer: a queue of the DMA engine, less than [`REQUESTERS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Requester(pub usize);
+
+/// Requesters of a memory: the DMA engine's queues of activations, weights and stores, in this order.
+pub const REQUESTERS: usize = 3;
+
+/// Weighted round robin in fixed quanta: in its turn a requester moves up to `weight` quanta, then the next one has its.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arbitration {
+    /// Bytes of a quantum; not zero.
+    pub quantum: Bytes,
+    /// Quanta in a turn of each requester; none is zero.
+    pub weights: [u32; REQUESTERS],
+}
+
+impl Arbitration {
+    /// Equal turns of one access: 64 bytes are a burst of eight on a 64-bit channel (JEDEC JESD79-4, DDR4).
+    pub const DEFAULT: Arbitration = Arbitration { quantum: Bytes(64), weights: [1; REQUESTERS] };
+
+    /// Bytes of a requester's turn.
+    pub const fn turn(&self, requester: Requester) -> Bytes {
+        Bytes(self.quantum.get() * self.weights[requester.0] as u64)
+    }
+}
+
+impl Dram {
+    /// A memory with one channel, equal requesters and bursts of one byte.
+    pub const fn with_one_channel(model: &'static str, latency: Cycles, bytes_per_cycle: Rate) -> Dram {
+        let (arbitration, burst) = (Arbitration::DEFAULT, Bytes(1));
+        Dram { model, latency, bytes_per_cycle, write_channel: None, arbitration, burst }
+    }
+
+    /// Cycles that the channels need at least for so many bytes read and written.
+    pub fn busy_cycles(&self, read: Bytes, written: Bytes) -> Cycles {
+        match self.write_channel {
+            None => self.bytes_per_cycle.cycles_for((read + written).get()),
+            Some(channel) => {
+                let reads = self.bytes_per_cycle.cycles_for(read.get());
+                reads.max(channel.bytes_per_cycle.cycles_for(written.get()))
+            }
+        }
+    }
 }
 
 /// On-chip memory.

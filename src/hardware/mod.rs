@@ -9,4 +9,5 @@ pub mod energy_table;
 pub mod matrix_unit;
 pub mod memory;
 pub mod npu;
+pub mod sequencing;
 pub mod vector_unit;

@@ -4,7 +4,7 @@
 //! chain of vector operations alone. It is a few hundred bytes whatever the number of its tiles.
 
 use crate::hardware::matrix_unit::MatrixUnitId;
-use crate::hardware::memory::MemoryId;
+use crate::hardware::memory::{MemoryId, Requester};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
@@ -233,6 +233,17 @@ pub struct Read {
     pub access: Access,
 }
 
+impl Read {
+    /// Bytes that an array reads once over `tile`. No line buffer stands before it: of a tensor under a window it reads the
+    /// elements of each window.
+    pub fn array_bytes(&self, tile: &Tile) -> Bytes {
+        match self.map.window {
+            None => self.storage.tile_bytes(self.map, tile),
+            Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(tile.k.len().div_ceil(self.map.column_block))),
+        }
+    }
+}
+
 /// Where a tensor is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -288,6 +299,17 @@ pub enum DmaQueue {
     Weights,
     /// Results, out of the output partition.
     Stores,
+}
+
+impl DmaQueue {
+    /// This queue, as a memory sees it that arbitrates between queues.
+    pub const fn requester(self) -> Requester {
+        Requester(match self {
+            DmaQueue::Activations => 0,
+            DmaQueue::Weights => 1,
+            DmaQueue::Stores => 2,
+        })
+    }
 }
 
 /// Where a tensor goes on the chip.

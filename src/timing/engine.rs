@@ -302,7 +302,8 @@ impl<'a> Engine<'a> {
         let Work::Transfer(transfer) = self.arena.commands[flight.command].work else {
             unreachable!("only transfers are set up");
         };
-        let ticket = self.memory.submit(transfer, self.now);
+        let Queue::Dma(dma) = queue.queue else { unreachable!("only DMA queues have transfers") };
+        let ticket = self.memory.submit(transfer, dma.requester(), self.now);
         debug_assert_eq!(ticket.0, self.first_ticket + self.submitted.len() as u64, "tickets are consecutive");
         flight.ticket = Some(ticket);
         flight.was_alone = self.under_way == 0;

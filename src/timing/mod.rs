@@ -8,6 +8,7 @@
 
 mod engine;
 pub mod observer;
+pub mod rehearsal;
 pub mod statistics;
 mod units;
 

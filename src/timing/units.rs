@@ -63,6 +63,9 @@ impl MatrixEngine {
     ) -> TilePhases {
         let cost = self.cost(npu, matrix, tile);
         let array = &self.unit.array;
+        if self.unstalled_op != Some(matrix.op) {
+            self.dataflow.begin_product(array, &mut self.state);
+        }
         let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
 
         if self.unstalled_op != Some(matrix.op) {
@@ -102,14 +105,7 @@ impl MatrixEngine {
         let work = tile_work(npu, matrix, extents);
         let passes = self.dataflow.passes(&self.unit.array, &work);
         let times = [passes.activation_reads, passes.weight_reads];
-        let bytes = |read: &Read| match read.map.window {
-            None => read.storage.tile_bytes(read.map, tile),
-            // No line buffer stands before the array: it reads each element of each window.
-            Some(_) => {
-                let columns = tile.k.len().div_ceil(read.map.column_block);
-                Bytes(tile.m.len() * read.storage.row_bytes(columns))
-            }
-        };
+        let bytes = |read: &Read| read.array_bytes(tile);
         let codes: Bytes = matrix.operands.iter().zip(times).map(|(read, times)| bytes(read) * times).sum();
         let scales = matrix.scales.iter().zip(times);
         let scales: Bytes = scales.filter_map(|(read, times)| read.as_ref().map(|read| bytes(read) * times)).sum();
@@ -171,17 +167,18 @@ pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &
     lanes.max(ports)
 }
 
-/// Counts the bytes of a transfer: off the chip on one side, on the chip on the other.
+/// Counts the bytes of a transfer: whole bursts off the chip on one side, what was asked for on the chip on the other.
 pub(super) fn count_transfer(npu: &Npu, nest: &Nest, transfer: &Transfer, statistics: &mut OpStatistics) {
     let bytes = transfer.bytes();
+    let moved = transfer.moved(npu.dram().burst);
     let on_chip = npu.dma().to.0;
     match transfer.direction {
         Direction::Read => {
-            traffic(npu, npu.dram_id().0, statistics).read += bytes;
+            traffic(npu, npu.dram_id().0, statistics).read += moved;
             traffic(npu, on_chip, statistics).written += bytes;
         }
         Direction::Write => {
-            traffic(npu, npu.dram_id().0, statistics).written += bytes;
+            traffic(npu, npu.dram_id().0, statistics).written += moved;
             // Without a vector chain the partial sums themselves leave the chip.
             let source = match (&nest.vector, &nest.matrix) {
                 (None, Some(matrix)) => npu.matrix_unit(matrix.unit).accumulator_memory.0,

@@ -6,6 +6,8 @@
 pub mod batching;
 pub mod bindings;
 pub mod convolution;
+pub mod generator;
 pub mod graph;
 pub mod layer;
+pub mod mapping;
 pub mod tensor_description;
