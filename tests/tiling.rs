@@ -22,6 +22,7 @@ use npusim::timing;
 use npusim::timing::observer::Unobserved;
 use npusim::timing::rehearsal::TimedAlone;
 use npusim::units::{Bytes, Cycles, Rate};
+use npusim::workload::batching::Batching;
 use npusim::workload::layer::LayerId;
 use npusim::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Unusable};
 
@@ -51,8 +52,17 @@ fn product(shape: GemmShape) -> Program {
         right: GemmOperand::plain(right),
         right_layout: RightLayout::KByN,
         output: sums,
+        batching: Batching::SINGLE,
+        window: None,
     };
-    let dequantize = OpKind::Dequantize { input: sums, left_scale: None, right_scale: None, bias: None, output };
+    let dequantize = OpKind::Dequantize {
+        input: sums,
+        left_scale: None,
+        right_scale: None,
+        bias: None,
+        output,
+        batching: Batching::SINGLE,
+    };
     let ops =
         vec![Op { layer, path, kind: OpKind::Gemm(gemm) }, Op { layer, path: Path::Dequantization, kind: dequantize }];
     let layers = vec![ProgramLayer { name: "product".to_owned(), output }];

@@ -27,13 +27,16 @@ mod npy_file;
 mod parse;
 pub mod placed;
 pub mod presets;
+mod repeat;
 pub mod result_form;
 mod safetensors_file;
 pub mod scalar;
 pub mod scheme;
+mod scopes;
 pub mod source;
 mod tensor_source;
 pub mod tensors;
 #[cfg(test)]
 mod worked_example;
 pub mod workload;
+mod workload_defaults;
