@@ -28,6 +28,7 @@ pub mod presets;
 pub mod result_form;
 pub mod scalar;
 pub mod scheme;
+pub(crate) mod sequencing;
 pub mod source;
 pub mod tensors;
 #[cfg(test)]

@@ -86,6 +86,12 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
     // Products that are summed as one may not be cut: whole folds of whole blocks.
     let depth = least_common_multiple(at_once.k, matrix.depth_unit);
+    // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
+    if matrix.streams_results {
+        let n = Blocking::new(n.extent(), at_once.n.min(n.extent()));
+        let grid = |m| Grid { m, k, n, order: LoopOrder::MNK };
+        return blocks(m.extent(), at_once.m).into_iter().map(grid).collect();
+    }
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
         for m in blocks(m.extent(), at_once.m) {
@@ -118,11 +124,15 @@ fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<T
             .sum()
     };
     let tiles = if grid.output_tiles() > 1 { copies } else { 1 };
-    let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
+    let streams_results = nest.matrix.is_some_and(|matrix| matrix.streams_results);
+    let sums = nest
+        .matrix
+        .filter(|_| !streams_results)
+        .map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
     let leaving: u64 = nest
         .outputs
         .iter()
-        .filter(|output| nest.vector.is_some() && output.destination != Destination::Resident)
+        .filter(|output| nest.vector.is_some() && !streams_results && output.destination != Destination::Resident)
         .map(|output| tiles * output.storage.tile_bytes(output.map, &full).get())
         .sum();
     [
