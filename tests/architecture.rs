@@ -62,7 +62,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "serde", modules: EVERYWHERE },
     Fence { name: "serde_json", modules: JSON },
     Fence { name: "serde_yaml", modules: &["config"] },
-    Fence { name: "sha2", modules: &["validate"] },
+    Fence { name: "sha2", modules: &["workload", "validate"] },
     Fence { name: "statrs", modules: &["numerics::error_metrics", "report", "explore"] },
     Fence { name: "strsim", modules: &["config", "cli"] },
     Fence { name: "tempfile", modules: FILES },

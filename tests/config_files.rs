@@ -26,7 +26,7 @@ fn npu(document: &Document) -> Result<Npu, ConfigError> {
 
 fn workload_with_values(document: &Document) -> Result<(Workload, Bindings), ConfigError> {
     let (workload, places) = workload::resolve(document)?;
-    let bindings = tensors::load(&workload, &places)?;
+    let bindings = tensors::load(&workload, &places, tensors::Generated::Wanted)?;
     Ok((workload, bindings))
 }
 
@@ -391,9 +391,11 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
+    ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
     ("workload_entry_without_a_file", 6, 35, "an entry is given, but no file"),
     ("workload_file_of_another_kind", 5, 44, "tests/cases/errors/data/text.safetensors is not a safetensors file"),
+    ("workload_generated_without_a_seed", 4, 41, "the key \"seed\" is missing"),
     ("workload_integer_values", 5, 13, "the entry \"w\" of tests/cases/errors/data/integers.safetensors holds I64"),
     ("workload_layer_for_a_weight", 9, 31, "this is a layer; the name of a tensor is expected here"),
     ("workload_missing_entry", 5, 75, "tests/cases/errors/data/small.safetensors has no entry \"ww\""),
@@ -406,10 +408,14 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         13,
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
+    ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
     ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
+    ("workload_truncated_npy", 5, 36, "the file tests/cases/errors/data/truncated.npy is not whole"),
+    ("workload_two_sources", 5, 73, "safetensors and npy are both given"),
     ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
+    ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),

@@ -22,14 +22,17 @@ pub mod hardware;
 mod matrix_units;
 mod memories;
 pub mod node;
+mod npy_file;
 mod parse;
 pub mod placed;
 pub mod presets;
 pub mod result_form;
+mod safetensors_file;
 pub mod scalar;
 pub mod scheme;
 pub(crate) mod sequencing;
 pub mod source;
+mod tensor_source;
 pub mod tensors;
 #[cfg(test)]
 mod worked_example;

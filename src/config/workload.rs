@@ -13,11 +13,12 @@ use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, liste
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
+use crate::config::tensor_source::{self, GenerateFile};
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::graph::{Workload, WorkloadError};
 use crate::workload::layer::{ActivationFunction, Layer, LayerId, LayerOperation, LogicalGemm, ValueRef};
-use crate::workload::tensor_description::{SourceTensorId, TensorDescription, TensorSource};
+use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 /// The largest extent of one axis: tokens, channels, vocabulary.
 const LONGEST_AXIS: u64 = 1 << 22;
@@ -42,6 +43,8 @@ pub(crate) struct TensorFile {
     pub(crate) shape: List<Field<u64>>,
     pub(crate) safetensors: Field<PathBuf>,
     pub(crate) entry: Field<String>,
+    pub(crate) npy: Field<PathBuf>,
+    pub(crate) generate: Option<Placed<GenerateFile>>,
 }
 
 #[derive(Deserialize)]
@@ -128,16 +131,7 @@ fn resolve_tensor(tensor: &Placed<TensorFile>) -> Result<TensorDescription, Diag
                 .note("one (a vector) or two (rows, columns) are expected"));
         }
     };
-    let source = match (tensor.safetensors.optional(), tensor.entry.optional()) {
-        (Some(file), entry) => Some(TensorSource::Safetensors {
-            file: file.path()?,
-            entry: entry.map_or_else(|| Ok(name.clone()), |entry| entry.text())?,
-        }),
-        (None, Some(_)) => {
-            return Err(tensor.entry.problem("an entry is given, but no file").help("add safetensors: PATH"));
-        }
-        (None, None) => None,
-    };
+    let source = tensor_source::resolve(tensor, &name, shape)?;
     Ok(TensorDescription { name, shape, source })
 }
 

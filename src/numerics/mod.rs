@@ -12,6 +12,7 @@ pub mod float_bits;
 pub mod formats;
 pub mod functions;
 pub mod gemm;
+pub mod normal;
 pub mod quantize;
 pub mod real_functions;
 pub mod requantize;
