@@ -166,7 +166,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     for (index, shape) in shapes.iter().enumerate() {
         let weight = add(format!("w{index}"), shape.right(), false);
         let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, bias));
         layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
         input = ValueRef::Layer(LayerId(layers.len() - 1));
         if index + 1 < shapes.len() {

@@ -250,7 +250,7 @@ fn with_shapes(tensors: &[TensorDescription], references: Vec<Reference>) -> Vec
         let operation = match reference.operation {
             Operation::Gemm { input: value, weight, bias } => {
                 let shape = GemmShape::new(input.rows, input.columns, tensors[weight.0].shape.columns);
-                LayerOperation::Gemm(LogicalGemm { shape, input: value, weight, bias })
+                LayerOperation::Gemm(LogicalGemm::dense(shape, value, weight, bias))
             }
             Operation::Activate { input: value, function } => {
                 LayerOperation::Activate { function, input: value, shape: input }

@@ -158,7 +158,7 @@ impl Command {
     /// A command that does nothing, to be overwritten.
     pub fn blank() -> Command {
         let nothing = Span::new(0, 0);
-        let work = Work::Matrix(Tile { m: nothing, k: nothing, n: nothing });
+        let work = Work::Matrix(Tile { batch: 0, m: nothing, k: nothing, n: nothing });
         Command { nest: NestId(0), op: OpId(0), work, waits: Waits::new(), signals: Signals::new() }
     }
 }

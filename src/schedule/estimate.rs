@@ -5,7 +5,7 @@
 
 use crate::dataflow;
 use crate::hardware::npu::Npu;
-use crate::schedule::grid::{Axis, Grid, Tile};
+use crate::schedule::grid::{AxisSet, Grid};
 use crate::schedule::nest::{Destination, DmaQueue, Load, Nest, Storage, TileMap};
 use crate::schedule::tile_work::tile_work;
 use crate::shape::Blocking;
@@ -25,7 +25,7 @@ pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
     let loads: u64 = nest.loads.iter().map(|load| load_bytes(load, grid)).sum();
     let leaving = nest.outputs.iter().filter(|output| output.destination != Destination::Resident);
     let stores: u64 = leaving.clone().map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum();
-    let first = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
+    let first = grid.first_tile();
     let first_in: u64 = nest.loads.iter().map(|load| load.storage.tile_bytes(load.map, &first).get()).sum();
     let last_out: u64 = leaving.map(|output| output.storage.tile_bytes(output.map, &first).get()).sum();
 
@@ -59,25 +59,26 @@ fn load_queue_cycles(npu: &Npu, nest: &Nest, grid: &Grid, queue: DmaQueue) -> Cy
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
     let axes = load.map.axes();
-    let distinct: u64 = [Axis::M, Axis::K, Axis::N]
-        .into_iter()
-        .filter(|axis| axes.contains(*axis))
-        .map(|axis| grid.blocking(axis).count())
-        .product();
-    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / distinct)
+    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
 }
 
-/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes.
+/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap; all
+/// are taken to be as large as the largest.
 pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
-    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent());
+    let rows = match (map.window, map.rows) {
+        (Some(_), _) => map.most_rows(grid, storage.shape) * grid.m.count(),
+        (None, Some(axis)) => grid.blocking(axis).extent(),
+        (None, None) => map.most_rows(grid, storage.shape),
+    };
     let row_bytes = match map.columns {
-        None => storage.row_bytes(storage.shape.columns),
+        None => storage.row_bytes(map.spans(&grid.first_tile(), storage.shape).1.len()),
         Some(axis) => {
             let blocking = grid.blocking(axis);
             sum_over_blocks(blocking, |length| storage.row_bytes(length.div_ceil(map.column_block)))
         }
     };
-    rows * row_bytes
+    let batches = grid.distinct(AxisSet::NONE.with_batch(map.axes().batch()));
+    batches * rows * row_bytes
 }
 
 /// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline aside.
@@ -88,14 +89,14 @@ pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
     let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
     let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
-    Cycles(sum_over_blocks(grid.m, over_k))
+    Cycles(sum_over_blocks(grid.m, over_k) * grid.batches.count())
 }
 
 /// Cycles of the vector unit, ports aside.
 pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(vector) = &nest.vector else { return Cycles::ZERO };
     let unit = npu.vector_unit(vector.unit);
-    let elements = grid.m.extent() * grid.n.extent();
+    let elements = grid.batches.count() * grid.m.extent() * grid.n.extent();
     let busy: Cycles = vector
         .steps
         .iter()

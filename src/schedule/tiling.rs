@@ -8,7 +8,7 @@
 use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::estimate::estimate;
-use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
+use crate::schedule::grid::{AxisSet, Grid, LoopOrder};
 use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
@@ -78,25 +78,31 @@ fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], cop
 
 /// The lattice. A vector nest covers whole rows, because a reduction per row must see the row.
 fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
-    let Grid { m, k, n, order } = nest.grid;
+    let Grid { batches, m, k, n, order } = nest.grid;
     let Some(matrix) = &nest.matrix else {
-        return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
+        return blocks(m.extent(), 1).into_iter().map(|m| Grid { batches, m, k, n, order }).collect();
     };
     let array = &npu.matrix_unit(matrix.unit).array;
     let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
     // Products that are summed as one may not be cut: whole folds of whole blocks.
     let depth = least_common_multiple(at_once.k, matrix.depth_unit);
+    let mut rows = blocks(m.extent(), at_once.m);
+    if let Some(window) = &matrix.window {
+        // Tiles of whole image rows share no more of the input than they must.
+        rows.extend(blocks(m.extent(), window.x.output()).into_iter().rev().skip(1));
+    }
     // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
     if matrix.streams_results {
         let n = Blocking::new(n.extent(), at_once.n.min(n.extent()));
-        let grid = |m| Grid { m, k, n, order: LoopOrder::MNK };
-        return blocks(m.extent(), at_once.m).into_iter().map(grid).collect();
+        let grid = |m| Grid { m, k, n, ..nest.grid };
+        return rows.into_iter().map(grid).collect();
     }
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
-        for m in blocks(m.extent(), at_once.m) {
+        for m in rows.iter().copied() {
             for k in blocks(k.extent(), depth) {
-                grids.extend(blocks(n.extent(), at_once.n).into_iter().map(|n| Grid { m, k, n, order }));
+                let columns = blocks(n.extent(), at_once.n);
+                grids.extend(columns.into_iter().map(|n| Grid { batches, m, k, n, order }));
             }
         }
     }
@@ -114,13 +120,13 @@ fn blocks(extent: u64, unit: u64) -> Vec<Blocking> {
 
 /// The first buffer that `grid` exceeds with `copies` of each operand's tile, or one where it is fetched only once.
 fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<TooSmall> {
-    let full = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
+    let full = grid.first_tile();
     let copies_of = |axes: AxisSet| if grid.fetches(axes) > 1 { copies } else { 1 };
     let loaded = |queue: DmaQueue| -> u64 {
         nest.loads
             .iter()
             .filter(|load| load.queue == queue && load.destination != Destination::Resident)
-            .map(|load| copies_of(load.map.axes()) * load.storage.tile_bytes(load.map, &full).get())
+            .map(|load| copies_of(load.map.axes()) * load.storage.most_tile_bytes(load.map, grid))
             .sum()
     };
     let tiles = if grid.output_tiles() > 1 { copies } else { 1 };

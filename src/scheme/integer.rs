@@ -4,7 +4,7 @@
 //! zero. Real values that such a network is given are rounded to codes as they are.
 
 use crate::numerics::formats;
-use crate::program::op::{Gemm, GemmOperand, OpKind, Path, RightLayout};
+use crate::program::op::{Gemm, GemmOperand, OpKind, Path};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
 use crate::scheme::lowering::Lowering;
@@ -33,27 +33,27 @@ impl Scheme for Integer {
     }
 
     fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        let left = match gemm.input {
-            ValueRef::Source(id) => lowering.source_as(id, &formats::INT8),
-            ValueRef::Layer(_) => lowering.value(gemm.input),
+        let codes = |lowering: &mut Lowering<'_>, value: ValueRef| match value {
+            ValueRef::Source(id) => GemmOperand::plain(lowering.source_as(id, &formats::INT8)),
+            ValueRef::Layer(_) => GemmOperand::plain(lowering.value(value)),
         };
-        let right = lowering.source_as(gemm.weight, &formats::INT8);
-        let shape = gemm.shape;
-        let sums = lowering.produced(layer, "sums", shape.output(), &formats::INT32);
-        let [left, right] = [left, right].map(GemmOperand::plain);
-        let product = Gemm { shape, left, right, right_layout: RightLayout::KByN, output: sums };
+        let (left, right) = (codes(lowering, gemm.input), codes(lowering, gemm.weight));
+        let LogicalGemm { shape, weight_layout: right_layout, batching, window, .. } = *gemm;
+        let sums = lowering.produced(layer, "sums", gemm.output_shape(), &formats::INT32);
+        let product = Gemm { shape, left, right, right_layout, batching, window, output: sums };
         lowering.push(layer, Path::Body, OpKind::Gemm(product));
         let input = match gemm.bias {
             None => sums,
             Some(bias) => {
                 let bias = Some(lowering.source(bias));
-                let output = lowering.produced(layer, "biased", shape.output(), &formats::FP32);
-                let kind = OpKind::Dequantize { input: sums, left_scale: None, right_scale: None, bias, output };
+                let output = lowering.produced(layer, "biased", gemm.output_shape(), &formats::FP32);
+                let (left_scale, right_scale) = (None, None);
+                let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
                 lowering.push(layer, Path::Dequantization, kind);
                 output
             }
         };
-        let output = lowering.produced(layer, "out", shape.output(), &formats::INT8);
+        let output = lowering.produced(layer, "out", gemm.output_shape(), &formats::INT8);
         lowering.push(layer, Path::Quantization, OpKind::Quantize { input, scale: None, output });
         output
     }
