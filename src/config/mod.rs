@@ -33,6 +33,7 @@ mod safetensors_file;
 pub mod scalar;
 pub mod scheme;
 mod scopes;
+pub(crate) mod sequencing;
 pub mod source;
 mod tensor_source;
 pub mod tensors;

@@ -34,6 +34,11 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         rows.sort_unstable_by_key(|rows| rows.block());
         rows.dedup();
     }
+    // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
+    if matrix.streams_results {
+        let n = Blocking::new(n.extent(), preferred_unit(npu, nest, Axis::N).min(n.extent()));
+        return rows.into_iter().map(|m| Grid { m, n, ..nest.grid }).collect();
+    }
     let depths = blocks(k.extent(), units(Axis::K), EVEN_DEPTHS);
     let columns = blocks(n.extent(), units(Axis::N), EVEN_PARTS);
     let mut grids = Vec::with_capacity(2 * rows.len() * depths.len() * columns.len());
