@@ -7,6 +7,7 @@ use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::requests::Requests;
 use npusim::hardware::vector_unit::VectorUnit;
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
@@ -62,7 +63,14 @@ pub(crate) fn parts() -> NpuParts {
             sram("sram", 32 << 10, Some(partitions)),
             sram("accumulators", 4 << 10, None),
         ],
-        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        dma: DmaEngine {
+            name: "dma".to_owned(),
+            from: DRAM,
+            to: SRAM,
+            outstanding: 4,
+            setup: Cycles(0),
+            requests: Requests::PLAIN,
+        },
         energy: energy_table(1.0),
     }
 }
@@ -158,7 +166,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     for (index, shape) in shapes.iter().enumerate() {
         let weight = add(format!("w{index}"), shape.right(), false);
         let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, bias));
         layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
         input = ValueRef::Layer(LayerId(layers.len() - 1));
         if index + 1 < shapes.len() {

@@ -324,7 +324,8 @@ layers:
         let weight = |name: &str| {
             let layer = workload.layers().iter().find(|layer| layer.name == name).unwrap();
             let LayerOperation::Gemm(gemm) = &layer.operation else { panic!("{name} is a product") };
-            workload.tensor(gemm.weight).clone()
+            let ValueRef::Source(weight) = gemm.weight else { panic!("{name} has a weight of the file") };
+            workload.tensor(weight).clone()
         };
         assert_eq!(weight("block.7.out").name, "block.7.out.w");
         let entry = |name: &str| match weight(name).source {

@@ -49,7 +49,7 @@ pub fn coverage(workload: &Workload, places: &TensorPlaces) -> Coverage {
 
 fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
     let constants = match &layer.operation {
-        LayerOperation::Gemm(gemm) => [Some(gemm.weight), gemm.bias],
+        LayerOperation::Gemm(gemm) => [gemm.constant_weight(), gemm.bias],
         LayerOperation::Activate { .. } => [None, None],
     };
     let input = |value: ValueRef| match value {

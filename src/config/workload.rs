@@ -13,6 +13,7 @@ use crate::config::checks::{exactly_one, place_of, plain_name};
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
 use crate::config::repeat::{self, Expanded, Instance, RepeatFile};
 use crate::config::schema::{FileForm, form_of};
@@ -39,6 +40,7 @@ struct WorkloadFile {
     defaults: Option<Placed<DefaultsFile>>,
     tensors: List<Placed<TensorFile>>,
     layers: List<Placed<LayerFile>>,
+    mapping: Option<Placed<MappingFile>>,
 }
 
 /// A tensor as written.
@@ -118,8 +120,10 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     let whole = "no problem was noted";
     let layers = with_shapes(&tensors, references);
     check_size(&expanded, &layers)?;
+    let mapping = mapping::resolve(file.mapping.as_ref(), &layers)?;
     let workload = Workload::try_new(name.expect(whole), activation_format.expect(whole), tensors, layers)
-        .map_err(|error| cite(&file, &expanded, &error))?;
+        .map_err(|error| cite(&file, &expanded, &error))?
+        .with_mapping(mapping);
     Ok((workload, TensorPlaces::of(&expanded.tensors)))
 }
 
@@ -220,7 +224,7 @@ fn with_shapes(tensors: &[TensorDescription], references: Vec<Reference>) -> Vec
         let operation = match reference.operation {
             Operation::Gemm { input: value, weight, bias } => {
                 let shape = GemmShape::new(input.rows, input.columns, tensors[weight.0].shape.columns);
-                LayerOperation::Gemm(LogicalGemm { shape, input: value, weight, bias })
+                LayerOperation::Gemm(LogicalGemm::dense(shape, value, weight, bias))
             }
             Operation::Activate { input: value, function } => {
                 LayerOperation::Activate { function, input: value, shape: input }
