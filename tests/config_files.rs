@@ -390,6 +390,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
+    ("workload_deep_nesting", 4, 72, "lists and mappings are nested deeper than 64 levels"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
     ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
@@ -416,6 +417,9 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
     ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
+    // The second repetition gets 2x5 where it needs 4 columns.
+    ("workload_repeated_shapes_disagree", 13, 56, "layer `block.1.fc`: the weight must be 5x5, but `block.1.w` is 4x5"),
+    ("workload_repeated_typo", 14, 43, "there is no tensor or layer called \"fcc\""),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
     ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),

@@ -12,5 +12,7 @@ mod fixture;
 mod formats_end_to_end;
 mod phases;
 mod products;
+mod properties;
+mod starting;
 mod tiling;
 mod witness;
