@@ -94,5 +94,5 @@ fn a_memory_too_small_for_any_tile_is_named_with_what_it_has_and_what_is_needed(
     let run = ["run", "--hw", "starter/hardware.yaml", "--workload", "starter/workload.yaml", "--no-numerics"];
     let small = ["--set", "memories.sram.sram.partitions.weights=1"];
     let message = stderr_of(npusim().args(run).args(small).assert().code(2));
-    assert!(message.contains("sram") && message.contains("weights") && message.contains(" 1 "), "{message}");
+    assert!(message.contains("sram") && message.contains("weights") && message.contains("which has 1;"), "{message}");
 }
