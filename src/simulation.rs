@@ -14,6 +14,7 @@ use crate::report::numerics::layer_numerics;
 use crate::schedule::{self, Schedule, ScheduleError};
 use crate::scheme::{self, Scheme};
 use crate::timing::observer::Observer;
+use crate::timing::rehearsal::TimedAlone;
 use crate::timing::statistics::RunStatistics;
 use crate::timing::{self, TimingError};
 use crate::workload::bindings::Bindings;
@@ -85,7 +86,8 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
     let Setup { npu, workload, scheme, bindings, configuration, defaults } = setup;
     let program = scheme::lower(workload, scheme);
     verify(&program)?;
-    let schedule = schedule::schedule(&program, npu)?;
+    let schedule =
+        schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;
     let statistics = timing::run(&program, &schedule, npu, observer)?;
     let energy = energy::cost(&program, npu, &statistics)?;
     let (execution, numerics) = match bindings {
@@ -99,6 +101,7 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
     };
     let report = build(Inputs {
         program: &program,
+        schedule: &schedule,
         npu,
         statistics: &statistics,
         energy: &energy,

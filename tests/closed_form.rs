@@ -8,10 +8,11 @@ use npusim::program::Program;
 use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
-use npusim::schedule::grid::{Grid, LoopOrder};
+use npusim::schedule::grid::Grid;
 use npusim::schedule::nest::Nest;
 use npusim::workload::batching::BatchAxis;
 use npusim::workload::convolution::ConvolutionWindow;
+use npusim::workload::mapping::LoopOrder;
 
 use crate::anchors::{Finding, Run};
 use crate::fixture::{ACCUMULATORS, DRAM, SRAM};

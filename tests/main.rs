@@ -12,4 +12,5 @@ mod fixture;
 mod formats_end_to_end;
 mod phases;
 mod products;
+mod tiling;
 mod witness;

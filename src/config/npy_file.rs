@@ -239,7 +239,6 @@ fn rows_first(values: &[f32], shape: MatrixShape) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::diagnostics::ConfigError;
     use crate::config::document::Document;
     use crate::config::tensors::{Generated, load};

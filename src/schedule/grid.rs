@@ -5,6 +5,7 @@
 
 use crate::shape::{Blocking, Span};
 use crate::workload::batching::{BatchAxis, Batching};
+use crate::workload::mapping::LoopOrder;
 
 /// An axis of a tile grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -16,6 +17,17 @@ pub enum Axis {
     K,
     /// Columns of the output.
     N,
+}
+
+impl Axis {
+    /// Name in files, reports and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Axis::M => "m",
+            Axis::K => "k",
+            Axis::N => "n",
+        }
+    }
 }
 
 /// Which axes the index of an operand's tile depends on.
@@ -76,16 +88,6 @@ impl AxisSet {
             Axis::N => self.n,
         }
     }
-}
-
-/// Order of the loops over m and n; k is innermost, so partial sums stay in the accumulators until they are final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoopOrder {
-    /// Rows outermost: a row block is final early, weights are read again for each row block.
-    MNK,
-    /// Columns outermost: weights are read once, activations are read again for each column block.
-    NMK,
 }
 
 impl LoopOrder {

@@ -7,12 +7,17 @@
 pub mod accumulation;
 pub mod commands;
 pub mod counter;
+pub mod energy_estimate;
 pub mod estimate;
+pub mod fixed_tiling;
 pub mod grid;
 pub mod grouping;
+pub mod lattice;
 pub mod nest;
 pub mod plan;
 pub mod residency;
+pub mod room;
+pub mod tile_kinds;
 pub mod tile_work;
 pub mod tiling;
 pub mod token_run;
@@ -23,9 +28,13 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::AccumulationPlan;
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::Counter;
+use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
+use crate::schedule::tiling::ChosenBy;
+use crate::workload::mapping::Objective;
 
-pub use plan::schedule;
+pub use fixed_tiling::mapping_of;
+pub use plan::{schedule, schedule_rehearsed};
 
 /// A schedule of one program on one accelerator.
 #[derive(Clone, Debug)]
@@ -40,6 +49,10 @@ pub struct Schedule {
     pub placements: Vec<Option<Placement>>,
     /// How each matrix product accumulates; `None` for other operations.
     pub accumulation: Vec<Option<AccumulationPlan>>,
+    /// What tilings were chosen for.
+    pub objective: Objective,
+    /// How the tiling of each nest came about.
+    pub chosen_by: Vec<ChosenBy>,
 }
 
 /// Where a tensor is kept between nests.
@@ -97,5 +110,27 @@ pub enum ScheduleError {
         needed: u64,
         /// Bytes that there are.
         available: u64,
+    },
+    /// A given tiling cannot be used.
+    #[error("layer `{layer}`, path `{path}`: the given tiling cannot be used: {reason}{}", .memory.as_ref().map(|memory| format!(" (memory `{memory}`)")).unwrap_or_default())]
+    UnusableTiling {
+        /// The layer.
+        layer: String,
+        /// The path of the product.
+        path: &'static str,
+        /// What is wrong with it.
+        reason: UnusableTiling,
+        /// The memory that it does not fit.
+        memory: Option<String>,
+    },
+    /// A tiling is given for a product that the program does not have.
+    #[error("a tiling is given for path `{path}` of layer `{layer}`, which has no such product; there are: {known}")]
+    NoSuchProduct {
+        /// The layer.
+        layer: String,
+        /// The path.
+        path: String,
+        /// Products of the program.
+        known: String,
     },
 }

@@ -237,6 +237,17 @@ pub struct Read {
     pub access: Access,
 }
 
+impl Read {
+    /// Bytes that an array reads once over `tile`. No line buffer stands before it: of a tensor under a window it reads the
+    /// elements of each window.
+    pub fn array_bytes(&self, tile: &Tile) -> Bytes {
+        match self.map.window {
+            None => self.storage.tile_bytes(self.map, tile),
+            Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(tile.k.len().div_ceil(self.map.column_block))),
+        }
+    }
+}
+
 /// Where a tensor is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -13,27 +13,45 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::{Batches, Grid, LoopOrder};
+use crate::schedule::grid::{Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
     Access, BatchStride, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage,
     TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::residency::Residents;
-use crate::schedule::tiling::{self, Buffers};
-use crate::schedule::{Placement, Schedule, ScheduleError};
+use crate::schedule::room::{Buffer, TooSmall};
+use crate::schedule::tiling::{ChosenBy, NoTiling, Rehearsal, Tiler, Unrehearsed};
+use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
 use crate::shape::{Blocking, MatrixShape, least_common_multiple};
 use crate::units::Bytes;
 use crate::workload::batching::Batching;
+use crate::workload::mapping::{LoopOrder, Mapping};
 
-/// Schedules `program` on `npu`.
+/// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
 ///
 /// # Errors
-/// [`ScheduleError`] where no unit multiplies a pair of formats or the smallest tile does not fit a buffer.
-pub fn schedule(program: &Program, npu: &Npu) -> Result<Schedule, ScheduleError> {
+/// [`ScheduleError`] where no unit multiplies a pair of formats, the smallest tile does not fit a buffer, or a given
+/// tiling cannot be used.
+pub fn schedule(program: &Program, npu: &Npu, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
+    schedule_rehearsed(program, npu, mapping, &Unrehearsed)
+}
+
+/// The same, with the best tilings by estimate put to `rehearsal`.
+///
+/// # Errors
+/// As [`schedule`].
+pub fn schedule_rehearsed(
+    program: &Program,
+    npu: &Npu,
+    mapping: &Mapping,
+    rehearsal: &dyn Rehearsal,
+) -> Result<Schedule, ScheduleError> {
+    fixed_tiling::check_products(program, mapping)?;
+    let mut tiler = Tiler::new(npu, mapping, rehearsal);
     let groups = group(program);
     let planner = Planner::new(program, npu, &groups);
-    planner.run(&groups)
+    planner.run(&groups, &mut tiler, mapping)
 }
 
 struct Planner<'a> {
@@ -58,14 +76,17 @@ impl<'a> Planner<'a> {
         Planner { program, npu, residents, placements, counters, rows, credits, is_pinned }
     }
 
-    fn run(mut self, groups: &[Group]) -> Result<Schedule, ScheduleError> {
+    fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
+        let mut chosen_by = Vec::with_capacity(groups.len());
         let mut nests: Vec<Nest> = Vec::with_capacity(groups.len());
         let mut accumulation = vec![None; self.program.ops.len()];
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
             nest.load_waits = self.load_waits(&nests);
-            nest.grid = self.grid(&nest)?;
+            let (grid, by) = self.grid(&nest, tiler, mapping)?;
+            nest.grid = grid;
+            chosen_by.push(by);
             if let Some(matrix) = &nest.matrix {
                 let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
                 accumulation[matrix.op.0] = Some(plan);
@@ -76,7 +97,8 @@ impl<'a> Planner<'a> {
             vec![Queue::Dma(DmaQueue::Activations), Queue::Dma(DmaQueue::Weights), Queue::Dma(DmaQueue::Stores)];
         queues.extend((0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit))));
         queues.extend((0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit))));
-        Ok(Schedule { nests, queues, counters: self.counters, placements: self.placements, accumulation })
+        let (counters, placements, objective) = (self.counters, self.placements, mapping.objective);
+        Ok(Schedule { nests, queues, counters, placements, accumulation, objective, chosen_by })
     }
 
     /// A nest with everything but its grid and its fill waits.
@@ -330,26 +352,31 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn grid(&self, nest: &Nest) -> Result<Grid, ScheduleError> {
-        let all = partitions(self.npu, self.npu.dma().to);
-        let accumulator_memory = nest.matrix.map(|matrix| self.npu.matrix_unit(matrix.unit).accumulator_memory);
-        let buffers = Buffers {
-            activations: all.activations,
-            weights: all.weights,
-            outputs: all.outputs,
-            accumulators: accumulator_memory.map_or(Bytes::ZERO, |memory| self.npu.sram(memory).capacity),
-        };
-        tiling::search(self.npu, nest, &buffers).map_err(|too_small| {
-            let operand_memory = self.npu.dma().to;
-            let memory = accumulator_memory.filter(|_| too_small.is_accumulator).unwrap_or(operand_memory);
-            ScheduleError::DoesNotFit {
-                layer: self.layer_name(nest.main_op()),
-                memory: self.npu.memory(memory).name.clone(),
-                partition: too_small.partition,
-                needed: too_small.needed,
-                available: too_small.available,
+    fn grid(&self, nest: &Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<(Grid, ChosenBy), ScheduleError> {
+        let main = self.program.op(nest.main_op());
+        let layer = &self.program.layer(main.layer).name;
+        let path = main.path.name();
+        let given = if nest.matrix.is_some() { mapping.tiling(layer, path) } else { None };
+        tiler.choose(nest, given).map_err(|none| match none {
+            NoTiling::TooSmall(too_small) => {
+                let TooSmall { buffer, needed, available } = too_small;
+                let (layer, memory) = (layer.clone(), self.memory_of(nest, buffer));
+                ScheduleError::DoesNotFit { layer, memory, partition: buffer.name(), needed, available }
+            }
+            NoTiling::Unusable(reason) => {
+                let memory = reason.buffer().map(|buffer| self.memory_of(nest, buffer));
+                ScheduleError::UnusableTiling { layer: layer.clone(), path, reason, memory }
             }
         })
+    }
+
+    /// Name of the memory that `buffer` of a nest is a part of.
+    fn memory_of(&self, nest: &Nest, buffer: Buffer) -> String {
+        let memory = match (buffer, &nest.matrix) {
+            (Buffer::Accumulators, Some(matrix)) => self.npu.matrix_unit(matrix.unit).accumulator_memory,
+            (Buffer::Activations | Buffer::Weights | Buffer::Outputs | Buffer::Accumulators, _) => self.npu.dma().to,
+        };
+        self.npu.memory(memory).name.clone()
     }
 
     fn unsupported(&self, op: OpId, gemm: &Gemm) -> ScheduleError {

@@ -9,6 +9,7 @@
 mod engine;
 mod flows;
 pub mod observer;
+pub mod rehearsal;
 pub mod statistics;
 mod units;
 

@@ -111,14 +111,7 @@ impl MatrixEngine {
         let work = tile_work(npu, matrix, extents);
         let passes = self.dataflow.passes(&self.unit.array, &work);
         let times = [passes.activation_reads, passes.weight_reads];
-        let bytes = |read: &Read| match read.map.window {
-            None => read.storage.tile_bytes(read.map, tile),
-            // No line buffer stands before the array: it reads each element of each window.
-            Some(_) => {
-                let columns = tile.k.len().div_ceil(read.map.column_block);
-                Bytes(tile.m.len() * read.storage.row_bytes(columns))
-            }
-        };
+        let bytes = |read: &Read| read.array_bytes(tile);
         let codes: Bytes = matrix.operands.iter().zip(times).map(|(read, times)| bytes(read) * times).sum();
         let scales = matrix.scales.iter().zip(times);
         let scales: Bytes = scales.filter_map(|(read, times)| read.as_ref().map(|read| bytes(read) * times)).sum();

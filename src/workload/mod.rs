@@ -9,4 +9,5 @@ pub mod convolution;
 pub mod generator;
 pub mod graph;
 pub mod layer;
+pub mod mapping;
 pub mod tensor_description;
