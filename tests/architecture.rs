@@ -48,6 +48,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "comfy_table", modules: TERMINAL },
     Fence { name: "csv", modules: TABLES },
     Fence { name: "half", modules: &["numerics"] },
+    Fence { name: "indicatif", modules: &["cli"] },
     Fence { name: "libm", modules: &["numerics"] },
     Fence { name: "multiversion", modules: &["numerics"] },
     Fence { name: "petgraph", modules: &["workload", "program"] },

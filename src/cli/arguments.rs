@@ -20,6 +20,10 @@ pub(super) enum Command {
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
     Validate(ValidateArguments),
+    /// Print the JSON Schema of a kind of file, for editors that complete and check YAML.
+    Schema(SchemaArguments),
+    /// Write a starter pair of files, hardware.yaml and workload.yaml, with a comment on every line that matters.
+    Init(InitArguments),
     /// List what can be named: schemes, dataflows, memory models, formats, presets.
     List(ListArguments),
 }
@@ -66,6 +70,20 @@ pub(super) struct ValidateArguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArguments {
+    /// hardware, workload, scheme or energy.
+    #[arg(value_name = "KIND")]
+    pub(super) kind: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArguments {
+    /// Folder for the files; it is made if it is not there. Nothing in it is replaced.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

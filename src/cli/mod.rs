@@ -7,11 +7,14 @@
 
 mod arguments;
 mod check;
+mod init;
 mod inputs;
 mod kinds;
 mod list;
+mod progress;
 mod results;
 mod run;
+mod schema;
 mod table;
 mod validate;
 
@@ -44,6 +47,8 @@ fn run() -> Result<ExitCode, CliError> {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
     }

@@ -20,6 +20,7 @@ use crate::config::memories::{self, DmaFile, MemoryFile, PartitionsFile, SramFil
 use crate::config::placed::{List, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
+use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
 use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
@@ -192,4 +193,9 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
     found.unwrap_or_else(|| file.matrix_units.problem(message))
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<HardwareFile>()
 }

@@ -16,6 +16,7 @@ use crate::config::field::Field;
 use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
 use crate::config::repeat::{self, Expanded, Instance, RepeatFile};
+use crate::config::schema::{FileForm, form_of};
 use crate::config::scopes::Values;
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
@@ -290,4 +291,9 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
             file.layers.problem(message)
         }
     }
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<WorkloadFile>()
 }
