@@ -85,7 +85,7 @@ fn the_minilm_layer_has_its_products_and_all_its_values() {
         .iter()
         .filter_map(|layer| match &layer.operation {
             LayerOperation::Gemm(gemm) => Some((layer.name.as_str(), gemm.shape)),
-            LayerOperation::Activate { .. } => None,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => None,
         })
         .collect();
     // 384 channels, three of them side by side in qkv, 1536 in the MLP: the model card's configuration.
