@@ -21,6 +21,7 @@ use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 pub(crate) const DRAM: MemoryId = MemoryId(0);
 pub(crate) const SRAM: MemoryId = MemoryId(1);
 pub(crate) const ACCUMULATORS: MemoryId = MemoryId(2);
+pub(crate) const SHARED: MemoryId = MemoryId(3);
 
 fn rate(units_per_cycle: u64) -> Rate {
     Rate::whole(units_per_cycle).expect("not zero")
@@ -34,6 +35,7 @@ pub(crate) fn parts() -> NpuParts {
             capacity: Bytes(capacity),
             read_bytes_per_cycle: rate(64),
             write_bytes_per_cycle: rate(64),
+            latency: Cycles(0),
             partitions,
         }),
     };
@@ -62,7 +64,15 @@ pub(crate) fn parts() -> NpuParts {
             sram("sram", 32 << 10, Some(partitions)),
             sram("accumulators", 4 << 10, None),
         ],
-        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        dma: DmaEngine {
+            name: "dma".to_owned(),
+            from: DRAM,
+            to: SRAM,
+            outstanding: 4,
+            setup: Cycles(0),
+            cycles_per_run: Cycles(0),
+        },
+        shared_dma: None,
         energy: energy_table(1.0),
     }
 }
@@ -106,6 +116,8 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "write_dram",
         "read_sram",
         "write_sram",
+        "read_shared",
+        "write_shared",
         "read_accumulators",
         "write_accumulators",
     ];
@@ -117,6 +129,22 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
 /// The accelerator of [`parts`].
 pub(crate) fn npu() -> Npu {
     Npu::try_new(parts()).expect("the parts fit together")
+}
+
+/// The accelerator of [`parts`] with a shared memory between the DRAM and the operand memory.
+pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuParts {
+    let sram = Sram {
+        capacity,
+        read_bytes_per_cycle: rate(32),
+        write_bytes_per_cycle: rate(16),
+        latency: Cycles(10),
+        partitions: None,
+    };
+    parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });
+    let (name, cycles_per_run) = ("shared dma".to_owned(), Cycles(0));
+    parts.shared_dma =
+        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run });
+    parts
 }
 
 /// The dram of some parts, to be changed before building.

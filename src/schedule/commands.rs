@@ -332,6 +332,9 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
     let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
     let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
+    if step.index == 0 && nest.vector.is_none() {
+        waits.extend(nest.fill_waits.iter().copied());
+    }
     let bytes = transfer.bytes().get();
     signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
     signals.extend(rows_final(output, step));
@@ -396,6 +399,7 @@ fn transfer(storage: &Storage, map: TileMap, tile: &Tile, direction: Direction) 
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
     Transfer {
+        memory: storage.home,
         base: storage.base + rows.start * pitch + first_byte,
         rows: rows.len(),
         row_bytes: storage.row_bytes(columns.len()),

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use crate::dataflow::TilePhases;
+use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
 use crate::memory::{self, MemorySystem, Ticket};
 use crate::program::Program;
@@ -36,13 +38,10 @@ struct Engine<'a> {
     /// Ends of phases of compute commands: (cycle, sequence, queue, moment).
     events: BinaryHeap<Reverse<(Cycles, u64, usize, EventKind)>>,
     counters: Vec<u64>,
-    /// Per counter, whether the transfer that last raised it had found the memory idle.
-    raised_by_lone_transfer: Vec<bool>,
-    memory: Box<dyn MemorySystem>,
-    /// Which queue submitted each ticket under way; tickets are consecutive numbers.
-    submitted: VecDeque<Submitted>,
-    first_ticket: u64,
-    under_way: u64,
+    /// Per counter, what waiting for the transfer is called that last raised it.
+    raised_by: Vec<StallCause>,
+    /// The off-chip memory, and the shared one if there is one.
+    levels: Vec<Level>,
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
@@ -60,6 +59,45 @@ enum EventKind {
     Free,
     /// A transfer's descriptor is ready.
     SetUp,
+}
+
+/// A memory with its transfers.
+struct Level {
+    id: MemoryId,
+    memory: Box<dyn MemorySystem>,
+    /// Which queue submitted each ticket under way; tickets are consecutive numbers.
+    submitted: VecDeque<Submitted>,
+    first_ticket: u64,
+    under_way: u64,
+}
+
+impl Level {
+    fn new(id: MemoryId, dram: &Dram) -> Level {
+        let model = memory::by_name(dram.model).expect("configuration resolves memory models by their name");
+        Level { id, memory: model.build(dram), submitted: VecDeque::new(), first_ticket: 0, under_way: 0 }
+    }
+
+    /// What waiting for a transfer is called that found the memory as it is now.
+    fn cause(&self, far: MemoryId) -> StallCause {
+        match (self.id == far, self.under_way) {
+            (false, _) => StallCause::SharedMemory,
+            (true, 0) => StallCause::DramLatency,
+            (true, _) => StallCause::DramBandwidth,
+        }
+    }
+
+    /// Notes that a transfer has completed; the queue that submitted it.
+    fn complete(&mut self, ticket: Ticket) -> usize {
+        let position = usize::try_from(ticket.0 - self.first_ticket).expect("a ticket under way is near the first");
+        self.submitted[position].is_done = true;
+        self.under_way -= 1;
+        let queue = self.submitted[position].queue;
+        while self.submitted.front().is_some_and(|submitted| submitted.is_done) {
+            self.submitted.pop_front();
+            self.first_ticket += 1;
+        }
+        queue
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -83,6 +121,14 @@ struct QueueState<'a> {
     quiet_since: Cycles,
     last_complete: Cycles,
     statistics: QueueStatistics,
+}
+
+/// Transfers of its queue that may be under way when `command` is one of them.
+fn outstanding(npu: &Npu, command: &Command) -> usize {
+    match command.work {
+        Work::Transfer(transfer) => npu.engine_of(transfer.memory).outstanding as usize,
+        Work::Matrix(_) | Work::Vector(_) => usize::MAX,
+    }
 }
 
 /// Index of a command in the arena.
@@ -115,15 +161,15 @@ struct InFlight {
     command: Slot,
     issued: Cycles,
     completed: Option<Cycles>,
-    /// For transfers.
-    ticket: Option<Ticket>,
-    /// For transfers: whether the memory was idle when it was submitted.
-    was_alone: bool,
+    /// For transfers: the position of its memory among the levels, and its ticket there.
+    ticket: Option<(usize, Ticket)>,
+    /// For transfers: what waiting for it is called.
+    cause: StallCause,
 }
 
 impl<'a> Engine<'a> {
     fn new(program: &Program, schedule: &'a Schedule, npu: &'a Npu) -> Engine<'a> {
-        let model = memory::by_name(npu.dram().model).expect("configuration resolves memory models by their name");
+        let shared = npu.shared().map(|(memory, _)| Level::new(memory, &Dram::of_shared(npu.sram(memory))));
         let mut arena = Arena::default();
         let queues = schedule
             .queues
@@ -166,11 +212,8 @@ impl<'a> Engine<'a> {
             sequence: 0,
             events: BinaryHeap::new(),
             counters: vec![0; schedule.counters.len()],
-            raised_by_lone_transfer: vec![false; schedule.counters.len()],
-            memory: model.build(npu.dram()),
-            submitted: VecDeque::new(),
-            first_ticket: 0,
-            under_way: 0,
+            raised_by: vec![StallCause::DramBandwidth; schedule.counters.len()],
+            levels: std::iter::once(Level::new(npu.dram_id(), npu.dram())).chain(shared).collect(),
             queues,
             arena,
             matrix_engines,
@@ -184,15 +227,14 @@ impl<'a> Engine<'a> {
         loop {
             self.issue_all();
             let next_internal = self.events.peek().map(|Reverse((cycle, ..))| *cycle);
-            let next = match (next_internal, self.memory.next_event()) {
-                (Some(a), Some(b)) => a.min(b),
-                (Some(cycle), None) | (None, Some(cycle)) => cycle,
-                (None, None) => break,
-            };
+            let arrivals = self.levels.iter().filter_map(|level| level.memory.next_event());
+            let Some(next) = arrivals.chain(next_internal).min() else { break };
             self.now = next;
-            self.memory.advance(next, &mut tickets);
-            for ticket in tickets.drain(..) {
-                self.transfer_done(ticket, observer);
+            for level in 0..self.levels.len() {
+                self.levels[level].memory.advance(next, &mut tickets);
+                for ticket in tickets.drain(..) {
+                    self.transfer_done(level, ticket, observer);
+                }
             }
             while let Some(Reverse((cycle, _, queue, kind))) = self.events.peek().copied()
                 && cycle == next
@@ -233,7 +275,7 @@ impl<'a> Engine<'a> {
             return false;
         }
         match queue.queue {
-            Queue::Dma(_) => queue.in_flight.len() < self.npu.dma().outstanding as usize,
+            Queue::Dma(_) => queue.in_flight.len() < outstanding(self.npu, &self.arena.commands[head]),
             Queue::Matrix(_) | Queue::Vector(_) => true,
         }
     }
@@ -254,15 +296,16 @@ impl<'a> Engine<'a> {
                 let statistics = &mut self.ops[command.op.0];
                 count_transfer(self.npu, nest, &transfer, statistics);
                 // The engine's queue is at work on the descriptor before the memory sees the transfer.
-                queue.free_at = now + self.npu.dma().setup;
+                let setup = self.npu.engine_of(transfer.memory).setup_cycles(transfer.runs());
+                queue.free_at = now + setup;
                 queue.in_flight.push_back(InFlight {
                     command: slot,
                     issued: now,
                     completed: None,
                     ticket: None,
-                    was_alone: false,
+                    cause: StallCause::DramBandwidth,
                 });
-                if self.npu.dma().setup > Cycles::ZERO {
+                if setup > Cycles::ZERO {
                     let at = queue.free_at;
                     self.push_event(at, index, EventKind::SetUp);
                 } else {
@@ -275,9 +318,14 @@ impl<'a> Engine<'a> {
                 statistics.start.get_or_insert(now);
                 statistics.stalls.add(cause, waited);
                 let engine = &mut self.matrix_engines[matrix.unit.0];
-                let phases = engine.issue(self.npu, matrix, &tile, now, statistics);
+                let (phases, unhindered) = engine.issue(self.npu, matrix, &tile, now, statistics);
                 statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
-                self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
+                let op = command.op;
+                let TilePhases { next_issue, operands_released, complete, .. } = phases;
+                let port = self.compute_issued(index, slot, next_issue, operands_released, complete, unhindered);
+                let statistics = &mut self.ops[op.0];
+                statistics.busy = statistics.busy - port;
+                statistics.stalls.add(StallCause::Port, port);
             }
             Work::Vector(work) => {
                 let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
@@ -285,10 +333,12 @@ impl<'a> Engine<'a> {
                     self.ops[step.op.0].start.get_or_insert(now);
                 }
                 self.ops[command.op.0].stalls.add(cause, waited);
-                let occupancy = vector_occupancy(self.npu, nest, &work, &mut self.ops).max(Cycles(1));
+                let (occupancy, lanes) = vector_occupancy(self.npu, nest, &work, &mut self.ops);
+                let op = command.op;
                 let free = now + occupancy;
                 let complete = free + self.npu.vector_unit(vector.unit).latency;
-                self.compute_issued(index, slot, free, free, complete);
+                let port = self.compute_issued(index, slot, free, free, complete, now + lanes);
+                self.ops[op.0].stalls.add(StallCause::Port, port);
             }
         }
         let queue = &mut self.queues[index];
@@ -303,12 +353,14 @@ impl<'a> Engine<'a> {
             unreachable!("only transfers are set up");
         };
         let Queue::Dma(dma) = queue.queue else { unreachable!("only DMA queues have transfers") };
-        let ticket = self.memory.submit(transfer, dma.requester(), self.now);
-        debug_assert_eq!(ticket.0, self.first_ticket + self.submitted.len() as u64, "tickets are consecutive");
-        flight.ticket = Some(ticket);
-        flight.was_alone = self.under_way == 0;
-        self.submitted.push_back(Submitted { queue: index, is_done: false });
-        self.under_way += 1;
+        let position = usize::from(transfer.memory != self.npu.dram_id());
+        let level = &mut self.levels[position];
+        let ticket = level.memory.submit(transfer, dma.requester(), self.now);
+        debug_assert_eq!(ticket.0, level.first_ticket + level.submitted.len() as u64, "tickets are consecutive");
+        flight.ticket = Some((position, ticket));
+        flight.cause = level.cause(self.npu.dram_id());
+        level.submitted.push_back(Submitted { queue: index, is_done: false });
+        level.under_way += 1;
     }
 
     fn push_event(&mut self, cycle: Cycles, index: usize, kind: EventKind) {
@@ -317,13 +369,25 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    fn compute_issued(&mut self, index: usize, command: Slot, free: Cycles, released: Cycles, complete: Cycles) {
+    /// Returns the cycles by which ports held the unit up, which it would have kept only until `unhindered`.
+    fn compute_issued(
+        &mut self,
+        index: usize,
+        command: Slot,
+        free: Cycles,
+        released: Cycles,
+        complete: Cycles,
+        unhindered: Cycles,
+    ) -> Cycles {
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
         // A unit may accept the next command while it still streams this one: time is busy once.
         let busy_until = queue.busy_until.max(free).max(released);
-        queue.statistics.busy += busy_until - queue.busy_until.max(self.now);
+        let busy_since = queue.busy_until.max(self.now);
+        let port = busy_until - unhindered.clamp(busy_since, busy_until);
+        queue.statistics.busy += busy_until - busy_since - port;
+        queue.statistics.stalls.add(StallCause::Port, port);
         queue.busy_until = busy_until;
         queue.free_at = free;
         let signals = &self.arena.commands[command].signals;
@@ -333,7 +397,7 @@ impl<'a> Engine<'a> {
             issued: self.now,
             completed: Some(complete),
             ticket: None,
-            was_alone: false,
+            cause: StallCause::DramBandwidth,
         });
         if releases {
             self.push_event(released, index, EventKind::Released);
@@ -342,6 +406,7 @@ impl<'a> Engine<'a> {
         if free != complete && !(releases && free == released) {
             self.push_event(free, index, EventKind::Free);
         }
+        port
     }
 
     /// How long the queue has been standing, and why.
@@ -356,8 +421,7 @@ impl<'a> Engine<'a> {
             None => StallCause::Outstanding,
             Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
                 Counter::Credit(_) => StallCause::Credit,
-                Counter::Loaded { .. } if self.raised_by_lone_transfer[counter.0 as usize] => StallCause::DramLatency,
-                Counter::Loaded { .. } => StallCause::DramBandwidth,
+                Counter::Loaded { .. } => self.raised_by[counter.0 as usize],
                 Counter::TilesComputed(_) | Counter::TilesFinished(_) | Counter::Rows(_) | Counter::NestDone(_) => {
                     StallCause::Dependency
                 }
@@ -366,19 +430,13 @@ impl<'a> Engine<'a> {
         (cause, waited)
     }
 
-    fn transfer_done(&mut self, ticket: Ticket, observer: &mut dyn Observer) {
-        let position = usize::try_from(ticket.0 - self.first_ticket).expect("a ticket under way is near the first");
-        self.submitted[position].is_done = true;
-        self.under_way -= 1;
-        let index = self.submitted[position].queue;
-        while self.submitted.front().is_some_and(|submitted| submitted.is_done) {
-            self.submitted.pop_front();
-            self.first_ticket += 1;
-        }
+    fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
+        let index = self.levels[level].complete(ticket);
         let now = self.now;
         // Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
         let mut flights = self.queues[index].in_flight.iter_mut();
-        let done = flights.find(|flight| flight.ticket == Some(ticket)).expect("a completed transfer is in flight");
+        let done =
+            flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
         done.completed = Some(now);
         while self.queues[index].in_flight.front().is_some_and(|flight| flight.completed.is_some()) {
             self.retire(index, observer);
@@ -425,7 +483,7 @@ impl<'a> Engine<'a> {
         for signal in &command.signals {
             let counter = signal.counter.0 as usize;
             self.counters[counter] += signal.amount;
-            self.raised_by_lone_transfer[counter] = flight.was_alone;
+            self.raised_by[counter] = flight.cause;
         }
         let nest = &self.schedule.nests[command.nest.0];
         match (&command.work, &nest.vector) {
@@ -461,7 +519,9 @@ impl<'a> Engine<'a> {
                         // The last results may be there before the unit could have accepted another command.
                         let beyond = queue.busy_until.saturating_sub(queue.last_complete);
                         let drain = queue.last_complete.saturating_sub(queue.busy_until);
-                        statistics.busy = statistics.busy - beyond + drain;
+                        let of_ports = beyond.saturating_sub(statistics.busy + drain);
+                        statistics.stalls.take_back(StallCause::Port, of_ports);
+                        statistics.busy = statistics.busy + drain + of_ports - beyond;
                         queue.last_complete
                     }
                 };
