@@ -7,6 +7,7 @@ use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::requests::Requests;
 use npusim::hardware::vector_unit::VectorUnit;
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
@@ -71,6 +72,7 @@ pub(crate) fn parts() -> NpuParts {
             outstanding: 4,
             setup: Cycles(0),
             cycles_per_run: Cycles(0),
+            requests: Requests::PLAIN,
         },
         shared_dma: None,
         energy: energy_table(1.0),
@@ -141,9 +143,9 @@ pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuPar
         partitions: None,
     };
     parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });
-    let (name, cycles_per_run) = ("shared dma".to_owned(), Cycles(0));
+    let (name, cycles_per_run, requests) = ("shared dma".to_owned(), Cycles(0), Requests::PLAIN);
     parts.shared_dma =
-        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run });
+        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run, requests });
     parts
 }
 
@@ -186,7 +188,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     for (index, shape) in shapes.iter().enumerate() {
         let weight = add(format!("w{index}"), shape.right(), false);
         let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, bias));
         layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
         input = ValueRef::Layer(LayerId(layers.len() - 1));
         if index + 1 < shapes.len() {

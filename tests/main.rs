@@ -11,5 +11,6 @@ mod expected;
 mod fixture;
 mod formats_end_to_end;
 mod phases;
+mod products;
 mod tiling;
 mod witness;

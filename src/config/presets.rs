@@ -33,6 +33,9 @@ impl Preset {
 pub static HARDWARE: &[Preset] = &[
     Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") },
     Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+    Preset { name: "nvdla-small", text: include_str!("../../hw-configs/nvdla-small.yaml") },
+    Preset { name: "nvdla-small-256", text: include_str!("../../hw-configs/nvdla-small-256.yaml") },
+    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
 ];
 
 /// Embedded energy tables.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::execute::batches;
 use crate::execute::values::Values;
 use crate::numerics::accumulate::IntegerAccumulator;
 use crate::numerics::gemm::float::{self, FloatTile};
@@ -14,50 +15,78 @@ use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
 
-/// One product under way; its operands are prepared once.
+/// One product under way; the operands of its current batch are prepared once.
 pub(super) struct MatrixExecutor {
     gemm: Gemm,
     arithmetic: Arithmetic,
+    /// The batch whose operands are prepared.
+    batch: Option<u64>,
     overflowed: u64,
 }
 
 enum Arithmetic {
     /// INT8 codes into INT32 sums, exact modulo 2^32.
-    Int32 { right: PackedB },
-    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole output.
-    Integer { right: PackedB, accumulator: IntegerAccumulator, sums: Vec<i64> },
+    Int32 { operands: Option<IntegerOperands> },
+    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole batch.
+    Integer { operands: Option<IntegerOperands>, accumulator: IntegerAccumulator, sums: Vec<i64> },
     /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile is the one under way.
-    Float { left: Box<Operand>, right: Box<Operand>, plan: AccumulationPlan, tile: Option<FloatTile> },
+    Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, tile: Option<FloatTile> },
+}
+
+/// The operands of one batch: `[m, k]` codes, and `[k, n]` codes in the kernel's order.
+struct IntegerOperands {
+    left: Vec<i8>,
+    right: PackedB,
+}
+
+impl IntegerOperands {
+    fn of(values: &Values, gemm: &Gemm, batch: u64) -> IntegerOperands {
+        let codes = |elements: Elements| match elements {
+            Elements::I8(codes) => codes,
+            other => unreachable!("an integer product has i8 codes, not {other:?}"),
+        };
+        let left = codes(batches::left(values, gemm, batch).into_elements());
+        let right = batches::right(values, gemm, batch);
+        let right = codes(match gemm.right_layout {
+            RightLayout::KByN => right.into_elements(),
+            RightLayout::NByK => right.transposed().into_elements(),
+        });
+        let right = Matrix::dense(&right, size(gemm.shape.k), size(gemm.shape.n)).expect("shapes are verified");
+        IntegerOperands { left, right: int8::prepare(right) }
+    }
 }
 
 impl MatrixExecutor {
-    pub(super) fn new(program: &Program, op: OpId, plan: &AccumulationPlan, values: &Values) -> MatrixExecutor {
+    pub(super) fn new(program: &Program, op: OpId, plan: &AccumulationPlan) -> MatrixExecutor {
         let OpKind::Gemm(gemm) = &program.op(op).kind else {
             unreachable!("the matrix operation of a nest is a product");
         };
+        let is_exact = size(gemm.shape.k) <= int8::EXACT_DEPTH;
         let arithmetic = match plan.accumulator {
-            Accumulator::Integer(accumulator) => {
-                let (rows, columns) = (size(gemm.shape.k), size(gemm.shape.n));
-                let right = match values.elements(gemm.right.codes) {
-                    Elements::I8(codes) => {
-                        int8::prepare(Matrix::dense(codes, rows, columns).expect("shapes are verified"))
-                    }
-                    other => unreachable!("an integer product has i8 codes, not {other:?}"),
-                };
-                if accumulator == IntegerAccumulator::INT32 && rows <= int8::EXACT_DEPTH {
-                    Arithmetic::Int32 { right }
-                } else {
-                    let sums = vec![0; size(gemm.shape.output().elements())];
-                    Arithmetic::Integer { right, accumulator, sums }
-                }
-            }
-            Accumulator::Float { .. } => {
-                let left = values.operand(gemm.left, RightLayout::NByK);
-                let right = values.operand(gemm.right, gemm.right_layout);
-                Arithmetic::Float { left: Box::new(left), right: Box::new(right), plan: *plan, tile: None }
-            }
+            Accumulator::Integer(IntegerAccumulator::INT32) if is_exact => Arithmetic::Int32 { operands: None },
+            Accumulator::Integer(accumulator) => Arithmetic::Integer { operands: None, accumulator, sums: Vec::new() },
+            Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, tile: None },
         };
-        MatrixExecutor { gemm: gemm.clone(), arithmetic, overflowed: 0 }
+        MatrixExecutor { gemm: gemm.clone(), arithmetic, batch: None, overflowed: 0 }
+    }
+
+    /// Prepares the operands of a batch, unless they are those of the last tile.
+    fn prepare(&mut self, values: &Values, batch: u64) {
+        if self.batch == Some(batch) {
+            return;
+        }
+        self.batch = Some(batch);
+        let gemm = &self.gemm;
+        match &mut self.arithmetic {
+            Arithmetic::Int32 { operands } => *operands = Some(IntegerOperands::of(values, gemm, batch)),
+            Arithmetic::Integer { operands, sums, .. } => {
+                *operands = Some(IntegerOperands::of(values, gemm, batch));
+                *sums = vec![0; size(gemm.shape.output().elements())];
+            }
+            Arithmetic::Float { operands, .. } => {
+                *operands = Some(Box::new(batches::float_operands(values, gemm, batch)));
+            }
+        }
     }
 
     /// Sums so far that did not fit the accumulator.
@@ -75,46 +104,66 @@ impl MatrixExecutor {
 
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
+        self.prepare(values, tile.batch);
+        let shape = self.gemm.shape;
+        let (rows, columns) = self.gemm.batching.output.spans(shape.output(), tile.batch);
+        let (first_row, first_column) = (rows.start, columns.start + tile.n.start);
+        let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
+        const PREPARED: &str = "the operands of the batch were prepared";
+        const INSIDE: &str = "tiles lie inside their tensors";
         match &mut self.arithmetic {
-            Arithmetic::Int32 { right } => add_int32_tile(&self.gemm, right, values, tile),
-            Arithmetic::Integer { right, accumulator, sums } => {
-                let shape = self.gemm.shape;
-                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
-                let Elements::I8(left) = values.elements(self.gemm.left.codes) else {
-                    unreachable!("an integer product has i8 codes");
+            Arithmetic::Int32 { operands } => {
+                let operands = operands.as_ref().expect(PREPARED);
+                let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
+                let left = left.block(m.clone(), k.clone()).expect(INSIDE);
+                let right = operands.right.block(k, n).expect(INSIDE);
+                let whole = values.shape(self.gemm.output);
+                let mut output = values.take(self.gemm.output);
+                let Elements::I32(sums) = &mut output else {
+                    unreachable!("an integer product has i32 sums");
                 };
-                let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
-                let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
-                let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
+                let mut sums = MatrixMut::dense(sums, size(whole.rows), size(whole.columns)).expect(INSIDE);
+                let first_row = first_row + tile.m.start;
+                let rows = size(first_row)..size(first_row + tile.m.len());
+                let columns = size(first_column)..size(first_column + tile.n.len());
+                let sums = sums.block(rows, columns).expect(INSIDE);
+                int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
+                values.put(self.gemm.output, output);
+            }
+            Arithmetic::Integer { operands, accumulator, sums } => {
+                let operands = operands.as_ref().expect(PREPARED);
+                let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
+                let left = left.block(m.clone(), k.clone()).expect(INSIDE);
+                let right = operands.right.block(k, n.clone()).expect(INSIDE);
                 let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
-                let mut sums = all.block(m, n).expect("tiles lie inside their tensors");
+                let mut sums = all.block(m, n).expect(INSIDE);
                 integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
                     .expect("tiles cut k between operations");
                 if tile.k.end == shape.k {
                     self.overflowed += count_overflows(*accumulator, sums.reborrow());
                     integer::read(*accumulator, sums.reborrow());
                     for (index, row) in (tile.m.start..tile.m.end).enumerate() {
-                        values.write_sums(self.gemm.output, row, tile.n.start, sums.row(index));
+                        values.write_sums(self.gemm.output, first_row + row, first_column, sums.row(index));
                     }
                 }
             }
-            Arithmetic::Float { left, right, plan, tile: under_way } => {
+            Arithmetic::Float { operands, plan, tile: under_way } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
                     unreachable!("float arithmetic has a float accumulator");
                 };
-                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
+                let [left, right] = &**operands.as_ref().expect(PREPARED);
                 if tile.k.start == 0 {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
                     *under_way = Some(fresh.expect("a dot unit has a depth"));
                 }
                 let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
-                let left = left.part(m, k.clone()).expect("tiles lie inside their tensors");
-                let right = right.part(n, k).expect("tiles lie inside their tensors");
+                let left = left.part(m, k.clone()).expect(INSIDE);
+                let right = right.part(n, k).expect(INSIDE);
                 float::multiply_accumulate(&left, &right, sums).expect("tiles cut k between operations");
-                if tile.k.end == self.gemm.shape.k {
+                if tile.k.end == shape.k {
                     let columns = size(tile.n.len());
                     for (row, sums) in (tile.m.start..tile.m.end).zip(sums.values().chunks_exact(columns)) {
-                        values.write_row(self.gemm.output, row, tile.n.start, sums);
+                        values.write_row(self.gemm.output, first_row + row, first_column, sums);
                     }
                 }
             }
@@ -135,22 +184,6 @@ fn count_overflows(accumulator: IntegerAccumulator, mut sums: MatrixMut<'_, i64>
         }
     };
     (0..sums.rows()).map(|row| sums.row(row).iter().filter(|sum| is_beyond(sum)).count() as u64).sum()
-}
-
-fn add_int32_tile(gemm: &Gemm, right: &PackedB, values: &mut Values, tile: &Tile) {
-    let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
-    let mut output = values.take(gemm.output);
-    let (Elements::I8(left), Elements::I32(sums)) = (values.elements(gemm.left.codes), &mut output) else {
-        unreachable!("an integer product multiplies i8 codes into i32 sums");
-    };
-    let shape = gemm.shape;
-    let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
-    let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
-    let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
-    let mut sums = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
-    let sums = sums.block(m, n).expect("tiles lie inside their tensors");
-    int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
-    values.put(gemm.output, output);
 }
 
 fn size(extent: u64) -> usize {

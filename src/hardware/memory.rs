@@ -1,5 +1,6 @@
 //! Memories and the engines that move data between them.
 
+use crate::hardware::requests::Requests;
 use crate::units::{Bytes, Cycles, Rate};
 
 /// Index of a memory in [`Npu::memories`](crate::hardware::npu::Npu::memories).
@@ -91,6 +92,11 @@ impl Dram {
         Dram { write_channel: Some(write_channel), ..reads }
     }
 
+    /// Cycles from the service of a write's last byte to its acknowledgement.
+    pub fn write_latency(&self) -> Cycles {
+        self.write_channel.map_or(self.latency, |channel| channel.response_latency)
+    }
+
     /// Cycles that the channels need at least for so many bytes read and written.
     pub fn busy_cycles(&self, read: Bytes, written: Bytes) -> Cycles {
         match self.write_channel {
@@ -159,6 +165,8 @@ pub struct DmaEngine {
     pub setup: Cycles,
     /// Cycles for each run of neighbouring bytes after the first: a strided or gathered transfer needs an address for each.
     pub cycles_per_run: Cycles,
+    /// How it asks for tiles.
+    pub requests: Requests,
 }
 
 impl DmaEngine {

@@ -5,8 +5,12 @@ use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
 use crate::program::tensor::TensorId;
-use crate::shape::GemmShape;
+use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::batching::Batching;
+use crate::workload::convolution::ConvolutionWindow;
 use crate::workload::layer::{ActivationFunction, LayerId};
+
+pub use crate::workload::layer::RightLayout;
 
 /// Index of an operation in [`Program::ops`](crate::program::Program::ops).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,7 +126,8 @@ pub enum OpKind {
         /// What the largest magnitude shall reach.
         target: ScaleTarget,
     },
-    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers).
+    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers). Integer sums
+    /// without a scale are saturated to the whole range, exactly.
     Quantize {
         /// `[m, n]`, real-valued.
         input: TensorId,
@@ -150,12 +155,15 @@ pub enum OpKind {
     Dequantize {
         /// `[m, n]` partial sums.
         input: TensorId,
-        /// Scale of the left operand: scope tensor or row.
+        /// Scale of the left operand: scope tensor or row. One scale for each row of one batch, or of all.
         left_scale: Option<Scale>,
-        /// Scale of the right operand: scope tensor or column.
+        /// Scale of the right operand: scope tensor or column, as a row or a column of scales. One for each column of one
+        /// batch, or of all right operands.
         right_scale: Option<Scale>,
         /// `[1, n]`.
         bias: Option<TensorId>,
+        /// The batches of the product that made the partial sums.
+        batching: Batching,
         /// `[m, n]`, real-valued.
         output: TensorId,
     },
@@ -188,19 +196,48 @@ pub enum BlockAxis {
     Rows,
 }
 
-/// A matrix product.
+/// A matrix product, or a batch of equal ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gemm {
-    /// m, k, n.
+    /// m, k, n of one batch.
     pub shape: GemmShape,
-    /// `[m, k]` codes.
+    /// `[m, k]` codes of each batch, or the pixels that the window moves over.
     pub left: GemmOperand,
-    /// `[k, n]` codes, or `[n, k]` as the layout says.
+    /// `[k, n]` codes of each batch, or `[n, k]` as the layout says.
     pub right: GemmOperand,
     /// How the right operand is stored.
     pub right_layout: RightLayout,
-    /// `[m, n]` partial sums.
+    /// How many products there are, and where their operands lie.
+    pub batching: Batching,
+    /// The window of a convolution.
+    pub window: Option<ConvolutionWindow>,
+    /// `[m, n]` partial sums of each batch.
     pub output: TensorId,
+}
+
+impl Gemm {
+    /// Multiply-accumulates of all batches.
+    pub const fn macs(&self) -> u64 {
+        self.shape.macs() * self.batching.count
+    }
+
+    /// Shape of the matrix that holds the left operand's codes.
+    pub const fn left_shape(&self) -> MatrixShape {
+        match &self.window {
+            Some(window) => window.input_shape(self.batching.count),
+            None => self.batching.left.stacked(self.shape.left(), self.batching.count),
+        }
+    }
+
+    /// Shape of the matrix that holds the right operand's codes.
+    pub const fn right_shape(&self) -> MatrixShape {
+        self.batching.right.stacked(self.right_layout.shape(self.shape), self.batching.right_count())
+    }
+
+    /// Shape of the matrix that holds the partial sums.
+    pub const fn output_shape(&self) -> MatrixShape {
+        self.batching.output.stacked(self.shape.output(), self.batching.count)
+    }
 }
 
 /// An operand of a product.
@@ -226,15 +263,6 @@ pub struct OperandBlocks {
     pub scales: TensorId,
     /// The block format.
     pub format: &'static BlockFormat,
-}
-
-/// How the right operand of a product is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RightLayout {
-    /// `[k, n]`.
-    KByN,
-    /// `[n, k]`: each output column's elements are contiguous.
-    NByK,
 }
 
 impl OpKind {

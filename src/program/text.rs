@@ -65,6 +65,12 @@ impl fmt::Display for OpText<'_> {
             OpKind::Gemm(gemm) => {
                 let [left, right] = [gemm.left, gemm.right].map(|operand| self.operand(operand));
                 write!(formatter, "gemm {left} {right} ({})", gemm.shape)?;
+                if gemm.batching.count > 1 {
+                    write!(formatter, " x {}", gemm.batching.count)?;
+                }
+                if let Some(window) = &gemm.window {
+                    write!(formatter, " window {}x{}", window.y.kernel(), window.x.kernel())?;
+                }
             }
             OpKind::Reduce { input, scope, target, .. } => {
                 let target = match target {

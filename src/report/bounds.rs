@@ -30,7 +30,7 @@ pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
         let unit = &npu.matrix_units()[0];
         let elements = unit.array.processing_elements();
         let rate = unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle);
-        rate.map_or(0, |rate| gemm.shape.macs().div_ceil(rate))
+        rate.map_or(0, |rate| gemm.macs().div_ceil(rate))
     };
     program.ops.iter().map(cycles).sum()
 }

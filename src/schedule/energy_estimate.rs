@@ -43,13 +43,13 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
         let sides = matrix.operands.iter().zip(&matrix.scales).zip(reads);
         for ((operand, scales), reads) in sides {
             for tensor in std::iter::once(operand).chain(scales) {
-                operand_bytes += times * reads * tensor.storage.tile_bytes(tensor.map, &tile).get();
+                operand_bytes += times * reads * tensor.array_bytes(&tile).get();
             }
         }
         sum_bytes += times * passes.sum_writes * matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get();
         idle_macs += times * (dataflow.issued_macs(&unit.array, &work) - work.m * work.k * work.n);
     }
-    let first_sums = total_tile_bytes(&matrix.sums, TileMap::OUTPUT, grid);
+    let first_sums = total_tile_bytes(&matrix.sums, TileMap::OUTPUT.in_output(nest.output_batches), grid);
     energy += read(unit.operand_memory, operand_bytes);
     energy += written(unit.accumulator_memory, sum_bytes);
     energy += read(unit.accumulator_memory, sum_bytes - first_sums);

@@ -8,9 +8,9 @@
 use crate::dataflow::{self, ArrayState};
 use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::schedule::grid::{Axis, Grid, Tile};
+use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap};
-use crate::schedule::room::{Buffer, full_tile, leaving, needed};
+use crate::schedule::room::{Buffer, leaving, needed};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
 use crate::units::{Bytes, Cycles};
@@ -62,7 +62,7 @@ impl Parts {
     fn of(npu: &Npu, nest: &Nest, grid: &Grid) -> Parts {
         let (dram, dma) = (npu.dram(), npu.dma());
         let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
-        let first = full_tile(grid);
+        let first = grid.first_tile();
         let of_queue = |queue: DmaQueue| nest.loads.iter().filter(move |load| load.queue == queue).count() as u64;
         let set_ups = of_queue(DmaQueue::Activations).max(of_queue(DmaQueue::Weights));
         let needed_first = if nest.matrix.is_some() { operands(nest) } else { &nest.loads[..] };
@@ -159,7 +159,7 @@ fn operands(nest: &Nest) -> &[Load] {
 
 fn last_tile(grid: &Grid) -> Tile {
     let last = |axis: Axis| grid.blocking(axis).span(grid.blocking(axis).count() - 1);
-    Tile { m: last(Axis::M), k: last(Axis::K), n: last(Axis::N) }
+    Tile { batch: 0, m: last(Axis::M), k: last(Axis::K), n: last(Axis::N) }
 }
 
 /// Bytes that a nest loads from `memory`, refetches included.
@@ -175,31 +175,32 @@ pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
 
 /// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
 fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
-    let (rows, columns) = load.map.spans(&full_tile(grid), load.storage.shape);
+    let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
     if columns.len() == load.storage.shape.columns { 1 } else { rows.len() }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
     let axes = load.map.axes();
-    let distinct: u64 = [Axis::M, Axis::K, Axis::N]
-        .into_iter()
-        .filter(|axis| axes.contains(*axis))
-        .map(|axis| grid.blocking(axis).count())
-        .product();
-    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / distinct)
+    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
 }
 
-/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes.
+/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap;
+/// all are taken to be as large as the largest.
 pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
-    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent());
+    let rows = match (map.window, map.rows) {
+        (None, Some(axis)) => grid.blocking(axis).extent(),
+        (None, None) => map.most_rows(grid, storage.shape),
+        (Some(_), _) => map.most_rows(grid, storage.shape) * grid.m.count(),
+    };
     let row_bytes: u64 = match map.columns {
-        None => storage.row_bytes(storage.shape.columns),
+        None => storage.row_bytes(map.spans(&grid.first_tile(), storage.shape).1.len()),
         Some(axis) => lengths(grid.blocking(axis))
             .map(|(times, length)| times * storage.row_bytes(length.div_ceil(map.column_block)))
             .sum(),
     };
-    rows * row_bytes
+    let batches = grid.distinct(AxisSet::NONE.with_batch(map.axes().batch()));
+    batches * rows * row_bytes
 }
 
 /// The matrix unit: tiles in the steady state, what issuing each costs, and the ends of the pipeline.
@@ -211,11 +212,11 @@ fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, extents(tile)));
     let all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
     // Full tiles one after the other show what starting a tile adds to its steady cycles.
-    let work = tile_work(npu, matrix, extents(&full_tile(grid)));
+    let work = tile_work(npu, matrix, extents(&grid.first_tile()));
     let mut state = ArrayState::default();
     let first = dataflow.issue(&unit.array, &work, unit.launch, &mut state);
     let second = dataflow.issue(&unit.array, &work, first.next_issue + unit.launch, &mut state);
-    let full = steady(&full_tile(grid));
+    let full = steady(&grid.first_tile());
     let start = (second.complete - first.complete).get().saturating_sub(full);
     let last = steady(&last_tile(grid)) + start;
     let drain = first.complete.get().saturating_sub(full);

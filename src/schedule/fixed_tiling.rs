@@ -114,7 +114,7 @@ pub fn grids(nest: &Nest, tiling: &FixedTiling) -> Result<Vec<Grid>, UnusableTil
     let (m, k, n) = (blocking(Axis::M, tiling.m)?, blocking(Axis::K, tiling.k)?, blocking(Axis::N, tiling.n)?);
     let orders = LoopOrder::NAMES.into_iter().map(|(_, order)| order);
     let orders = orders.filter(|order| tiling.order.is_none_or(|fixed| fixed == *order));
-    let grids: Vec<Grid> = orders.map(|order| Grid { m, k, n, order }).collect();
+    let grids: Vec<Grid> = orders.map(|order| Grid { batches: nest.grid.batches, m, k, n, order }).collect();
     match exceeded(nest, &grids[0]) {
         Some(too_small) => Err(UnusableTiling::DoesNotFit(too_small)),
         None => Ok(grids),
@@ -137,7 +137,7 @@ pub fn mapping_of(schedule: &Schedule, program: &Program) -> Mapping {
         if tilings.iter().any(|tiling| tiling.layer == *layer && tiling.path == path) {
             continue;
         }
-        let Grid { m, k, n, order } = nest.grid;
+        let Grid { m, k, n, order, .. } = nest.grid;
         tilings.push(FixedTiling {
             layer: layer.clone(),
             path: path.to_owned(),

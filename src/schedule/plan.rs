@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
+use crate::hardware::requests::ProductOrder;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::program::Program;
 use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
@@ -12,18 +13,19 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::Grid;
+use crate::schedule::grid::{Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
-    VectorStep, VectorWork,
+    Access, BatchStride, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage,
+    TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::residency::Residents;
 use crate::schedule::room::{Buffer, TooSmall};
 use crate::schedule::tiling::{ChosenBy, NoTiling, Rehearsal, Tiler, Unrehearsed};
 use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
-use crate::shape::{Blocking, least_common_multiple};
+use crate::shape::{Blocking, MatrixShape, least_common_multiple};
 use crate::units::Bytes;
+use crate::workload::batching::Batching;
 use crate::workload::mapping::{LoopOrder, Mapping};
 
 /// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
@@ -85,6 +87,7 @@ impl<'a> Planner<'a> {
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
+            nest.load_waits = self.load_waits(&nests);
             let (grid, by) = self.grid(&nest, tiler, mapping)?;
             nest.grid = grid;
             chosen_by.push(by);
@@ -109,11 +112,13 @@ impl<'a> Planner<'a> {
         let done = self.counter(Counter::NestDone(id));
         let mut nest = Nest {
             grid: self.whole_grid(group),
+            output_batches: self.output_batches(group),
             matrix: None,
             vector: None,
             loads: Vec::new(),
             outputs: Vec::new(),
             fill_waits: Vec::new(),
+            load_waits: Vec::new(),
             tiles_computed,
             tiles_finished,
             done,
@@ -129,18 +134,28 @@ impl<'a> Planner<'a> {
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
-        let (m, k, n) = match group.matrix {
+        let (batches, m, k, n) = match group.matrix {
             Some(op) => {
-                let shape = self.gemm(op).shape;
-                (shape.m, shape.k, shape.n)
+                let Gemm { shape, batching, .. } = self.gemm(op);
+                (Batches::of(batching), shape.m, shape.k, shape.n)
             }
             None => {
                 let input = self.program.op(group.chain[0]).kind.walked_input().expect("a chain is element-wise");
                 let shape = self.program.tensor(input).shape;
-                (shape.rows, 1, shape.columns)
+                (Batches::SINGLE, shape.rows, 1, shape.columns)
             }
         };
-        Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
+        let [m, k, n] = [m, k, n].map(Blocking::whole);
+        Grid { batches, m, k, n, order: LoopOrder::MNK }
+    }
+
+    /// Where the batches of a group's outputs lie.
+    fn output_batches(&self, group: &Group) -> BatchStride {
+        let Some(Gemm { shape, batching, .. }) = group.matrix.map(|op| self.gemm(op)) else { return BatchStride::NONE };
+        match batching.count {
+            1 => BatchStride::NONE,
+            _ => BatchStride::new(batching.output, shape.output(), 1),
+        }
     }
 
     fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
@@ -150,11 +165,8 @@ impl<'a> Planner<'a> {
             return Err(self.unsupported(op, &gemm));
         };
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
-        let right_map = match gemm.right_layout {
-            RightLayout::KByN => TileMap::RIGHT,
-            RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
-        };
-        let sides = [(gemm.left, TileMap::LEFT, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
+        let [left_map, right_map] = operand_maps(&gemm);
+        let sides = [(gemm.left, left_map, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
         let mut read = |planner: &mut Self, tensor, map, queue| {
             let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
             Read { tensor, storage: planner.storage(tensor), map, access }
@@ -177,6 +189,7 @@ impl<'a> Planner<'a> {
         Ok(MatrixWork {
             unit,
             op,
+            window: gemm.window,
             operands,
             scales,
             accumulator,
@@ -184,6 +197,7 @@ impl<'a> Planner<'a> {
             sums,
             accumulators,
             macs_per_element_per_cycle,
+            streams_results: self.npu.matrix_unit(unit).array.streams_results(),
         })
     }
 
@@ -191,11 +205,12 @@ impl<'a> Planner<'a> {
         let unit = VectorUnitId(0);
         let memory = self.npu.vector_unit(unit).memory;
         let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
+        let output_batches = self.output_batches(group);
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
             steps.push(VectorStep { op, functions: self.program.op(op).kind.vector_functions() });
-            for (tensor, map, queue) in vector_operands(&self.program.op(op).kind) {
+            for (tensor, map, queue) in vector_operands(self.program, &self.program.op(op).kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
                 }
@@ -240,8 +255,14 @@ impl<'a> Planner<'a> {
                 | OpKind::Dequantize { .. }
                 | OpKind::Activate { .. } => TileMap::OUTPUT,
             };
+            let map = map.in_output(nest.output_batches);
             let rows = self.rows_counter(tensor);
-            outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
+            let atom = match destination {
+                Destination::Partition(_) => self.npu.dma().requests.activation_atom.get(),
+                Destination::Resident => 1,
+            };
+            let storage = Storage { atom, ..self.storage(tensor) };
+            outputs.push(Output { tensor, storage, map, op, destination, rows });
         }
         outputs
     }
@@ -255,13 +276,36 @@ impl<'a> Planner<'a> {
             return Access::Resident(self.rows_counter(tensor));
         }
         let load = loads.len();
-        let storage = self.storage(tensor);
+        let requests = &self.npu.dma().requests;
+        let mut storage = self.storage(tensor);
+        let mut padding = Bytes::ZERO;
+        match queue {
+            DmaQueue::Activations => storage.atom = requests.activation_atom.get(),
+            DmaQueue::Weights => {
+                let bytes = self.program.tensor(tensor).bytes().get();
+                padding = Bytes(bytes.next_multiple_of(requests.weight_multiple.get()) - bytes);
+            }
+            DmaQueue::Stores => {}
+        }
+        let longest_request = requests.longest;
         if is_resident {
             // A given tensor that several nests read: the first one brings it to stay.
             self.is_pinned[tensor.0] = true;
             let arrived = self.rows_counter(tensor);
             let destination = Destination::Resident;
-            loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced: None });
+            loads.push(Load {
+                tensor,
+                storage,
+                map,
+                op,
+                queue,
+                reader,
+                destination,
+                arrived,
+                produced: None,
+                longest_request,
+                padding,
+            });
             return Access::Resident(arrived);
         }
         let all = partitions(self.npu, self.npu.dma().to);
@@ -273,7 +317,19 @@ impl<'a> Planner<'a> {
         let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
         let arrived = self.counter(Counter::Loaded { nest, load });
         let produced = (!is_given).then(|| self.rows_counter(tensor));
-        loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced });
+        loads.push(Load {
+            tensor,
+            storage,
+            map,
+            op,
+            queue,
+            reader,
+            destination,
+            arrived,
+            produced,
+            longest_request,
+            padding,
+        });
         Access::Loaded(load)
     }
 
@@ -286,6 +342,21 @@ impl<'a> Planner<'a> {
             earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
         };
         [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+    }
+
+    /// Conditions before this nest's first loads: where queues take products together, all loads of the nest before.
+    fn load_waits(&self, earlier: &[Nest]) -> Vec<Wait> {
+        match self.npu.dma().requests.products {
+            ProductOrder::Independent => Vec::new(),
+            ProductOrder::Together => {
+                let Some(last) = earlier.iter().rev().find(|nest| !nest.loads.is_empty()) else { return Vec::new() };
+                let all = |load: &Load| match load.destination {
+                    Destination::Partition(_) => last.grid.fetches(load.map.axes()),
+                    Destination::Resident => load.storage.shape.rows,
+                };
+                last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
+            }
+        }
     }
 
     fn grid(&self, nest: &Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<(Grid, ChosenBy), ScheduleError> {
@@ -352,7 +423,7 @@ impl<'a> Planner<'a> {
             (Some(Placement::Dram { base }), _) => (self.npu.dram_id(), base),
             (Some(Placement::Shared | Placement::Resident) | None, _) => (self.npu.dram_id(), 0),
         };
-        Storage { shape: described.shape, element_bits: described.counted_bits(), home, base }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), home, base, atom: 1 }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {
@@ -429,27 +500,71 @@ fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Re
     placements
 }
 
+/// How the tiles of the left and of the right operand follow the grid of a product.
+fn operand_maps(gemm: &Gemm) -> [TileMap; 2] {
+    let Batching { count, right_sharing, left, right, .. } = gemm.batching;
+    let left_map = match gemm.window {
+        None => TileMap::LEFT.with_batches(BatchStride::new(left, gemm.shape.left(), 1)),
+        Some(window) => {
+            TileMap::of_window(window).with_batches(BatchStride { rows: 0, columns: window.channels, sharing: 1 })
+        }
+    };
+    let right_map = match gemm.right_layout {
+        RightLayout::KByN => TileMap::RIGHT,
+        RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
+    };
+    let right_map = right_map.with_batches(BatchStride::new(right, gemm.right_layout.shape(gemm.shape), right_sharing));
+    if count == 1 {
+        [left_map, right_map].map(|map| map.with_batches(BatchStride::NONE))
+    } else {
+        [left_map, right_map]
+    }
+}
+
 /// What a vector operation reads, how it follows the tiles, and which queue brings it.
-fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
+fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -> Vec<(TensorId, TileMap, DmaQueue)> {
+    let element_wise = |tensor: TensorId| (tensor, TileMap::OUTPUT.in_output(batches), DmaQueue::Activations);
     match kind {
         OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
         OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
-            vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)]
+            vec![element_wise(*input)]
         }
         OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
-            std::iter::once((*input, TileMap::OUTPUT, DmaQueue::Activations)).chain(scale.map(scale_operand)).collect()
+            let scale =
+                scale.map(|scale| (scale.tensor, scope_map(scale.scope).in_output(batches), scale_queue(scale.scope)));
+            std::iter::once(element_wise(*input)).chain(scale).collect()
         }
-        OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
-            let mut operands = vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)];
-            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(scale_operand));
-            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN, DmaQueue::Weights)));
+        OpKind::Dequantize { input, left_scale, right_scale, bias, batching, .. } => {
+            let one = batching.one_output(program.tensor(*input).shape);
+            let mut operands = vec![element_wise(*input)];
+            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(|scale| {
+                let map = product_scale_map(scale, program.tensor(scale.tensor).shape, one, batching);
+                (scale.tensor, map, scale_queue(scale.scope))
+            }));
+            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN.in_output(batches), DmaQueue::Weights)));
             operands
         }
     }
 }
 
-const fn scale_operand(scale: Scale) -> (TensorId, TileMap, DmaQueue) {
-    (scale.tensor, scope_map(scale.scope), scale_queue(scale.scope))
+/// The map of the scales of a product's operand: of a shape of their own, and for all batches or for each of them.
+fn product_scale_map(scale: Scale, scales: MatrixShape, one: MatrixShape, batching: &Batching) -> TileMap {
+    match scale.scope {
+        Scope::Tensor => TileMap::WHOLE,
+        Scope::Row => {
+            let rows = if scales.rows > one.rows { one.rows } else { 0 };
+            TileMap::PER_ROW.with_batches(BatchStride { rows, columns: 0, sharing: 1 })
+        }
+        Scope::Column => {
+            let stride = if scales.elements() > one.columns { one.columns } else { 0 };
+            let sharing = batching.right_sharing;
+            if scales.rows > 1 {
+                TileMap::PER_COLUMN_UPRIGHT.with_batches(BatchStride { rows: stride, columns: 0, sharing })
+            } else {
+                TileMap::PER_COLUMN.with_batches(BatchStride { rows: 0, columns: stride, sharing })
+            }
+        }
+    }
 }
 
 const fn scope_map(scope: Scope) -> TileMap {

@@ -1,6 +1,6 @@
 //! The room that a grid's tiles need in the buffers.
 
-use crate::schedule::grid::{Grid, Tile};
+use crate::schedule::grid::Grid;
 use crate::schedule::nest::{CreditPool, Destination, DmaQueue, Nest, Output, TileMap};
 use crate::units::Bytes;
 
@@ -40,17 +40,12 @@ pub struct TooSmall {
     pub available: u64,
 }
 
-/// The extents of a full tile of `grid`.
-pub fn full_tile(grid: &Grid) -> Tile {
-    Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) }
-}
-
 /// What one step needs of `buffer` and what there is; `None` where the nest does not use it.
 pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> {
-    let tile = full_tile(grid);
+    let tile = grid.first_tile();
     match buffer {
-        Buffer::Activations => needed_for_loads(nest, &tile, DmaQueue::Activations),
-        Buffer::Weights => needed_for_loads(nest, &tile, DmaQueue::Weights),
+        Buffer::Activations => needed_for_loads(nest, grid, DmaQueue::Activations),
+        Buffer::Weights => needed_for_loads(nest, grid, DmaQueue::Weights),
         Buffer::Outputs => {
             let pool = nest.vector.as_ref()?.outputs;
             let bytes = leaving(nest).map(|output| output.storage.tile_bytes(output.map, &tile).get()).sum();
@@ -63,11 +58,11 @@ pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> 
     }
 }
 
-fn needed_for_loads(nest: &Nest, tile: &Tile, queue: DmaQueue) -> Option<(u64, Bytes)> {
+fn needed_for_loads(nest: &Nest, grid: &Grid, queue: DmaQueue) -> Option<(u64, Bytes)> {
     let mut needed: Option<(u64, Bytes)> = None;
     for load in nest.loads.iter().filter(|load| load.queue == queue) {
         let Destination::Partition(CreditPool { capacity, .. }) = load.destination else { continue };
-        let bytes = load.storage.tile_bytes(load.map, tile).get();
+        let bytes = load.storage.most_tile_bytes(load.map, grid);
         needed = Some((needed.map_or(0, |(sum, _)| sum) + bytes, capacity));
     }
     needed

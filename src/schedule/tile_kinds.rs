@@ -15,10 +15,12 @@ pub fn lengths(blocking: Blocking) -> impl Iterator<Item = (u64, u64)> + Clone {
 pub fn tiles(grid: &Grid) -> impl Iterator<Item = (u64, Tile)> + use<> {
     let (k, n) = (lengths(grid.k), lengths(grid.n));
     let span = |length| Span::new(0, length);
+    let batches = grid.batches.count();
     lengths(grid.m).flat_map(move |(rows, m)| {
         let n = n.clone();
         k.clone().flat_map(move |(depths, k)| {
-            n.clone().map(move |(columns, n)| (rows * depths * columns, Tile { m: span(m), k: span(k), n: span(n) }))
+            let of = move |n| Tile { batch: 0, m: span(m), k: span(k), n: span(n) };
+            n.clone().map(move |(columns, n)| (batches * rows * depths * columns, of(n)))
         })
     })
 }

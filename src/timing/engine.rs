@@ -3,15 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::dataflow::TilePhases;
 use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::memory::{self, MemorySystem, Ticket};
+use crate::memory::{self, Direction, MemorySystem, Ticket};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
+use crate::schedule::nest::DmaQueue;
 use crate::timing::TimingError;
+use crate::timing::flows::{Flows, Pacer};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
 use crate::timing::units::{MatrixEngine, count_transfer, vector_occupancy};
@@ -42,6 +43,10 @@ struct Engine<'a> {
     raised_by: Vec<StallCause>,
     /// The off-chip memory, and the shared one if there is one.
     levels: Vec<Level>,
+    /// When commands end that told their consumers at their first result.
+    flows: Flows,
+    /// Paces what the queue of activations passes on.
+    activation_pace: Pacer,
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
@@ -53,8 +58,12 @@ struct Engine<'a> {
 enum EventKind {
     /// A command's operands are released.
     Released,
+    /// A command's first results are on their way.
+    Begun,
     /// A command's results are there.
     Completed,
+    /// A transfer's bytes can be seen by their reader, or its end has been acknowledged.
+    Arrived,
     /// The queue may issue again.
     Free,
     /// A transfer's descriptor is ready.
@@ -65,6 +74,7 @@ enum EventKind {
 struct Level {
     id: MemoryId,
     memory: Box<dyn MemorySystem>,
+    write_latency: Cycles,
     /// Which queue submitted each ticket under way; tickets are consecutive numbers.
     submitted: VecDeque<Submitted>,
     first_ticket: u64,
@@ -74,7 +84,8 @@ struct Level {
 impl Level {
     fn new(id: MemoryId, dram: &Dram) -> Level {
         let model = memory::by_name(dram.model).expect("configuration resolves memory models by their name");
-        Level { id, memory: model.build(dram), submitted: VecDeque::new(), first_ticket: 0, under_way: 0 }
+        let (memory, write_latency) = (model.build(dram), dram.write_latency());
+        Level { id, memory, write_latency, submitted: VecDeque::new(), first_ticket: 0, under_way: 0 }
     }
 
     /// What waiting for a transfer is called that found the memory as it is now.
@@ -157,6 +168,17 @@ impl Arena {
     }
 }
 
+/// When the phases of a compute command end.
+struct Moments {
+    /// The unit may accept the next command.
+    free: Cycles,
+    released: Cycles,
+    begun: Cycles,
+    complete: Cycles,
+    /// Until when it would have kept the unit had no port been in the way.
+    unhindered: Cycles,
+}
+
 struct InFlight {
     command: Slot,
     issued: Cycles,
@@ -165,6 +187,8 @@ struct InFlight {
     ticket: Option<(usize, Ticket)>,
     /// For transfers: what waiting for it is called.
     cause: StallCause,
+    /// For transfers of results that are still on their way: when the last of them is there.
+    not_before: Cycles,
 }
 
 impl<'a> Engine<'a> {
@@ -181,7 +205,10 @@ impl<'a> Engine<'a> {
                     queue: *queue,
                     stream,
                     head,
-                    free_at: Cycles::ZERO,
+                    free_at: match queue {
+                        Queue::Dma(_) => npu.dma().requests.start,
+                        Queue::Matrix(_) | Queue::Vector(_) => Cycles::ZERO,
+                    },
                     busy_until: Cycles::ZERO,
                     blocking: None,
                     in_flight: VecDeque::new(),
@@ -214,6 +241,8 @@ impl<'a> Engine<'a> {
             counters: vec![0; schedule.counters.len()],
             raised_by: vec![StallCause::DramBandwidth; schedule.counters.len()],
             levels: std::iter::once(Level::new(npu.dram_id(), npu.dram())).chain(shared).collect(),
+            flows: Flows::default(),
+            activation_pace: Pacer::new(npu.dma().requests.activation_bytes_per_cycle),
             queues,
             arena,
             matrix_engines,
@@ -224,6 +253,12 @@ impl<'a> Engine<'a> {
 
     fn run(mut self, observer: &mut dyn Observer) -> Result<RunStatistics, TimingError> {
         let mut tickets = Vec::new();
+        for index in 0..self.queues.len() {
+            let free_at = self.queues[index].free_at;
+            if free_at > Cycles::ZERO {
+                self.push_event(free_at, index, EventKind::Free);
+            }
+        }
         loop {
             self.issue_all();
             let next_internal = self.events.peek().map(|Reverse((cycle, ..))| *cycle);
@@ -291,6 +326,7 @@ impl<'a> Engine<'a> {
         queue.blocking = None;
         let nest = &self.schedule.nests[command.nest.0];
         queue.statistics.stalls.add(cause, waited);
+        let producer_end = self.flows.end_of(&command.waits);
         match command.work {
             Work::Transfer(transfer) => {
                 let statistics = &mut self.ops[command.op.0];
@@ -304,6 +340,7 @@ impl<'a> Engine<'a> {
                     completed: None,
                     ticket: None,
                     cause: StallCause::DramBandwidth,
+                    not_before: producer_end,
                 });
                 if setup > Cycles::ZERO {
                     let at = queue.free_at;
@@ -321,8 +358,14 @@ impl<'a> Engine<'a> {
                 let (phases, unhindered) = engine.issue(self.npu, matrix, &tile, now, statistics);
                 statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
                 let op = command.op;
-                let TilePhases { next_issue, operands_released, complete, .. } = phases;
-                let port = self.compute_issued(index, slot, next_issue, operands_released, complete, unhindered);
+                let moments = Moments {
+                    free: phases.next_issue,
+                    released: phases.operands_released,
+                    begun: phases.sequenced.map_or(phases.complete, |sequenced| sequenced.first_result),
+                    complete: phases.complete,
+                    unhindered,
+                };
+                let port = self.compute_issued(index, slot, moments);
                 let statistics = &mut self.ops[op.0];
                 statistics.busy = statistics.busy - port;
                 statistics.stalls.add(StallCause::Port, port);
@@ -335,9 +378,13 @@ impl<'a> Engine<'a> {
                 self.ops[command.op.0].stalls.add(cause, waited);
                 let (occupancy, lanes) = vector_occupancy(self.npu, nest, &work, &mut self.ops);
                 let op = command.op;
-                let free = now + occupancy;
-                let complete = free + self.npu.vector_unit(vector.unit).latency;
-                let port = self.compute_issued(index, slot, free, free, complete, now + lanes);
+                // A chain whose input is still arriving keeps up with it.
+                let free = (now + occupancy).max(producer_end);
+                let unhindered = (now + lanes).max(producer_end);
+                let latency = self.npu.vector_unit(vector.unit).latency;
+                let moments =
+                    Moments { free, released: free, begun: now + latency, complete: free + latency, unhindered };
+                let port = self.compute_issued(index, slot, moments);
                 self.ops[op.0].stalls.add(StallCause::Port, port);
             }
         }
@@ -369,16 +416,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    /// Returns the cycles by which ports held the unit up, which it would have kept only until `unhindered`.
-    fn compute_issued(
-        &mut self,
-        index: usize,
-        command: Slot,
-        free: Cycles,
-        released: Cycles,
-        complete: Cycles,
-        unhindered: Cycles,
-    ) -> Cycles {
+    /// Returns the cycles by which ports held the unit up.
+    fn compute_issued(&mut self, index: usize, command: Slot, moments: Moments) -> Cycles {
+        let Moments { free, released, begun, complete, unhindered } = moments;
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
@@ -391,16 +431,24 @@ impl<'a> Engine<'a> {
         queue.busy_until = busy_until;
         queue.free_at = free;
         let signals = &self.arena.commands[command].signals;
-        let releases = signals.iter().any(|signal| signal.moment == Moment::Released);
+        let has = |moment| signals.iter().any(|signal| signal.moment == moment);
+        let (releases, begins) = (has(Moment::Released), has(Moment::Begun));
+        for signal in signals.iter().filter(|signal| signal.moment == Moment::Begun) {
+            self.flows.begin(signal.counter, complete);
+        }
         queue.in_flight.push_back(InFlight {
             command,
             issued: self.now,
             completed: Some(complete),
             ticket: None,
             cause: StallCause::DramBandwidth,
+            not_before: Cycles::ZERO,
         });
         if releases {
             self.push_event(released, index, EventKind::Released);
+        }
+        if begins {
+            self.push_event(begun, index, EventKind::Begun);
         }
         self.push_event(complete, index, EventKind::Completed);
         if free != complete && !(releases && free == released) {
@@ -433,12 +481,35 @@ impl<'a> Engine<'a> {
     fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
         let index = self.levels[level].complete(ticket);
         let now = self.now;
-        // Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+        let is_of_activations = self.queues[index].queue == Queue::Dma(DmaQueue::Activations);
         let mut flights = self.queues[index].in_flight.iter_mut();
         let done =
             flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
-        done.completed = Some(now);
-        while self.queues[index].in_flight.front().is_some_and(|flight| flight.completed.is_some()) {
+        let Work::Transfer(transfer) = self.arena.commands[done.command].work else {
+            unreachable!("only transfers have tickets");
+        };
+        let arrival = self.npu.engine_of(transfer.memory).requests.arrival;
+        let at = match transfer.direction {
+            Direction::Read if is_of_activations => self.activation_pace.pass(transfer.bytes(), now) + arrival,
+            Direction::Read => now + arrival,
+            Direction::Write if done.not_before > Cycles::ZERO => {
+                now.max(done.not_before + self.levels[level].write_latency)
+            }
+            Direction::Write => now,
+        };
+        done.completed = Some(at);
+        if at > now {
+            self.push_event(at, index, EventKind::Arrived);
+        } else {
+            self.retire_arrived(index, observer);
+        }
+    }
+
+    /// Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+    fn retire_arrived(&mut self, index: usize, observer: &mut dyn Observer) {
+        let now = self.now;
+        let has_arrived = |flight: &InFlight| flight.completed.is_some_and(|completed| completed <= now);
+        while self.queues[index].in_flight.front().is_some_and(has_arrived) {
             self.retire(index, observer);
         }
         let queue = &mut self.queues[index];
@@ -451,27 +522,28 @@ impl<'a> Engine<'a> {
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
-            EventKind::Released => {
-                // Releases happen in order of issue, one for each command that has any.
-                let commands = &mut self.arena.commands;
-                let releases = |slot: Slot, commands: &[Command]| {
-                    commands[slot].signals.iter().any(|signal| signal.moment == Moment::Released)
-                };
-                let flight = self.queues[index]
-                    .in_flight
-                    .iter()
-                    .find(|flight| releases(flight.command, commands))
-                    .expect("a release belongs to a command in flight");
-                commands[flight.command].signals.retain(|signal| {
-                    let is_release = signal.moment == Moment::Released;
-                    if is_release {
-                        self.counters[signal.counter.0 as usize] += signal.amount;
-                    }
-                    !is_release
-                });
-            }
+            EventKind::Released => self.signal_early(index, Moment::Released),
+            EventKind::Begun => self.signal_early(index, Moment::Begun),
+            EventKind::Arrived => self.retire_arrived(index, observer),
             EventKind::Completed => self.retire(index, observer),
         }
+    }
+
+    /// Applies what a command signals before its end. These moments happen in order of issue, one for each command that
+    /// has any.
+    fn signal_early(&mut self, index: usize, moment: Moment) {
+        let commands = &mut self.arena.commands;
+        let has =
+            |slot: Slot, commands: &[Command]| commands[slot].signals.iter().any(|signal| signal.moment == moment);
+        let mut flights = self.queues[index].in_flight.iter();
+        let flight = flights.find(|flight| has(flight.command, commands)).expect("the command is in flight");
+        commands[flight.command].signals.retain(|signal| {
+            let is_now = signal.moment == moment;
+            if is_now {
+                self.counters[signal.counter.0 as usize] += signal.amount;
+            }
+            !is_now
+        });
     }
 
     /// Takes the oldest command of a queue out of flight and applies what it signals on completion.

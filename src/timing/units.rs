@@ -10,7 +10,7 @@ use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
 use crate::schedule::tile_work::tile_work;
-use crate::timing::statistics::{OpStatistics, Traffic};
+use crate::timing::statistics::{ArraySteps, OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
 /// A matrix unit under way.
@@ -78,6 +78,12 @@ impl MatrixEngine {
             Some(mut state) => self.dataflow.issue(array, &cost.unhindered, start, &mut state),
         };
 
+        if let Some(steps) = &phases.sequenced {
+            let first = statistics.array_steps.map_or(steps.first_step, |steps| steps.first);
+            let count = statistics.array_steps.map_or(0, |steps| steps.count) + steps.steps;
+            statistics.array_steps = Some(ArraySteps { first, last: steps.last_step, count });
+        }
+
         if self.unstalled_op != Some(matrix.op) {
             (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
             self.unstalled_op = Some(matrix.op);
@@ -115,7 +121,7 @@ impl MatrixEngine {
         let work = tile_work(npu, matrix, extents);
         let passes = self.dataflow.passes(&self.unit.array, &work);
         let times = [passes.activation_reads, passes.weight_reads];
-        let bytes = |read: &Read| read.storage.tile_bytes(read.map, tile);
+        let bytes = |read: &Read| read.array_bytes(tile);
         let codes: Bytes = matrix.operands.iter().zip(times).map(|(read, times)| bytes(read) * times).sum();
         let scales = matrix.scales.iter().zip(times);
         let scales: Bytes = scales.filter_map(|(read, times)| read.as_ref().map(|read| bytes(read) * times)).sum();

@@ -131,7 +131,7 @@ impl Workload {
     /// Multiply-accumulates of all layers.
     pub fn macs(&self) -> u64 {
         let macs = |layer: &Layer| match &layer.operation {
-            LayerOperation::Gemm(gemm) => gemm.shape.macs(),
+            LayerOperation::Gemm(gemm) => gemm.macs(),
             LayerOperation::Activate { .. } => 0,
         };
         self.layers.iter().map(macs).sum()
@@ -156,10 +156,11 @@ impl Workload {
         };
         match &layer.operation {
             LayerOperation::Gemm(gemm) => {
-                check_value("the input", gemm.shape.left(), gemm.input)?;
-                check_value("the weight", gemm.shape.right(), ValueRef::Source(gemm.weight))?;
+                check_value("the input", gemm.input_shape(), gemm.input)?;
+                check_value("the weight", gemm.weight_shape(), gemm.weight)?;
                 if let Some(bias) = gemm.bias {
-                    check_value("the bias", MatrixShape::new(1, gemm.shape.n), ValueRef::Source(bias))?;
+                    let columns = gemm.output_shape().columns;
+                    check_value("the bias", MatrixShape::new(1, columns), ValueRef::Source(bias))?;
                 }
             }
             LayerOperation::Activate { input, shape, .. } => check_value("the input", *shape, *input)?,
@@ -212,7 +213,10 @@ fn in_execution_order(layers: Vec<Layer>) -> Result<Vec<Layer>, WorkloadError> {
     let take = |index: usize| {
         let mut layer = slots[index].take().expect("each layer stands in the order once");
         match &mut layer.operation {
-            LayerOperation::Gemm(gemm) => renumber(&mut gemm.input),
+            LayerOperation::Gemm(gemm) => {
+                renumber(&mut gemm.input);
+                renumber(&mut gemm.weight);
+            }
             LayerOperation::Activate { input, .. } => renumber(input),
         }
         layer
