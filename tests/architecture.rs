@@ -126,7 +126,7 @@ const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
     Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["lowering"] },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
-    Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &[] },
+    Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },
     Registry { folder: "report/plots", file: "report/plots/mod.rs", list: "ALL", support: &[] },
 ];
