@@ -363,6 +363,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_atom_of_three_bytes", 27, 109, "\"3\" is not a power of two up to 4096"),
     ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
     ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
@@ -392,6 +393,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,

@@ -14,6 +14,7 @@
 mod accelerator_run;
 mod comparison;
 mod folder;
+mod integer_values;
 pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;

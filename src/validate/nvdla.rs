@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::numerics::tensor::Tensor;
 use crate::shape::GemmShape;
 use crate::validate::accelerator_run::{self, IntegerLayer, Measured};
+use crate::validate::integer_values;
 use crate::validate::report::ErrorStatistic;
 use crate::validate::rows::{self, Row};
 use crate::validate::{Comparison, ValidateError, ValidationRow, ValidationSet};
@@ -108,6 +110,9 @@ const TRACE: &[&str] = &[
     "mac_issue_cycles",
 ];
 
+/// The most multiply-accumulates of a row whose results are computed as well.
+const MOST_COMPUTED: u64 = 300_000;
+
 /// Bars on the relative errors of the cycles of a configuration.
 #[derive(Clone, Copy)]
 struct Bars {
@@ -127,6 +132,8 @@ struct Errors {
     /// Relative errors of phases, by column.
     phases: BTreeMap<&'static str, Vec<f64>>,
     counts: Comparison,
+    /// Rows whose results were computed, and equal an exact product of integers.
+    results: Comparison,
 }
 
 impl ValidationSet for Nvdla {
@@ -142,10 +149,19 @@ impl ValidationSet for Nvdla {
         let mut groups: BTreeMap<String, Errors> = BTreeMap::new();
         for row in rows::read(rows, &[MACHINE, LAYER].concat())? {
             let errors = groups.entry(row.text("config").to_owned()).or_default();
-            let run = run_row(&row, &[single_layer(&row)?])?;
+            let layer = single_layer(&row)?;
+            let values = (layer.shape.macs() <= MOST_COMPUTED).then(|| integer_values::operands(&layer));
+            let run = run_row(&row, &[layer], values.clone().map(|values| vec![values]))?;
             errors.cycles(&row, "cycles_total", run.measured.layer_ends[0])?;
             errors.phases_of_layer(&row, &run.measured)?;
             errors.beats(&row, &run)?;
+            if let (Some(values), Some(output)) = (values, &run.measured.output) {
+                let expected = integer_values::saturated_product(&layer, &values);
+                let found = output.as_i8().unwrap_or_default();
+                let differing = found.iter().zip(&expected).filter(|(found, expected)| found != expected).count();
+                let is_equal = differing == 0 && found.len() == expected.len();
+                errors.results.record(is_equal, || format!("{}: {differing} elements", row.place()));
+            }
         }
         Ok(judged(self.name(), groups, LAYER_BARS))
     }
@@ -169,7 +185,7 @@ impl ValidationSet for NvdlaPairs {
                 let shape = GemmShape::new(row.number(m)?, row.number(k)?, row.number(n)?);
                 Ok(IntegerLayer { shape, window: None })
             };
-            let run = run_row(&row, &[product(["m1", "k1", "n1"])?, product(["m2", "k2", "n2"])?])?;
+            let run = run_row(&row, &[product(["m1", "k1", "n1"])?, product(["m2", "k2", "n2"])?], None)?;
             errors.cycles(&row, "cycles_op1_done", run.measured.layer_ends[0])?;
             errors.cycles(&row, "cycles_op2_done", run.measured.layer_ends[1])?;
             errors.steps(&row, &run.measured)?;
@@ -196,7 +212,7 @@ impl ValidationSet for NvdlaTraces {
             let axis = |columns: [&str; 6]| axis(&row, columns);
             let y = axis(["in_h", "kern_r", "stride_y", "dilation_y", "pad_top", "pad_bottom"])?;
             let x = axis(["in_w", "kern_s", "stride_x", "dilation_x", "pad_left", "pad_right"])?;
-            let run = run_row(&row, &[convolution(&row, y, x)?])?;
+            let run = run_row(&row, &[convolution(&row, y, x)?], None)?;
             errors.cycles(&row, "cycles_total", run.measured.layer_ends[0])?;
             errors.phases_of_layer(&row, &run.measured)?;
         }
@@ -210,7 +226,7 @@ struct Run {
     beat: u64,
 }
 
-fn run_row(row: &Row, layers: &[IntegerLayer]) -> Result<Run, ValidateError> {
+fn run_row(row: &Row, layers: &[IntegerLayer], values: Option<Vec<[Tensor; 2]>>) -> Result<Run, ValidateError> {
     let (file, bank, beat) = row.one_of("config", CONFIGURATIONS)?;
     let bytes = |column: &str| -> Result<String, ValidateError> {
         let banks: u64 = row.number(column)?;
@@ -226,7 +242,7 @@ fn run_row(row: &Row, layers: &[IntegerLayer]) -> Result<Run, ValidateError> {
         ("memories.dram.dram.duplex.write_response_latency_cycles", text("mem_write_resp_latency")),
     ];
     let npu = accelerator_run::accelerator(file, &overrides).map_err(|error| row.error(error.to_string()))?;
-    let measured = accelerator_run::run(&npu, layers, None).map_err(|error| row.error(error.to_string()))?;
+    let measured = accelerator_run::run(&npu, layers, values).map_err(|error| row.error(error.to_string()))?;
     Ok(Run { measured, beat })
 }
 
@@ -328,6 +344,11 @@ fn judged(set: &'static str, groups: BTreeMap<String, Errors>, bars: Bars) -> Ve
         cycles.note += &format!("; worst: {}", worst.unwrap_or_default());
         judged.push(cycles);
         judged.push(ValidationRow::of_equality(set, &format!("{config}, counts"), &errors.counts));
+        if errors.results.compared() > 0 {
+            let mut results = ValidationRow::of_equality(set, &format!("{config}, results"), &errors.results);
+            results.note = format!("rows of up to {MOST_COMPUTED} products, against exact integers; {}", results.note);
+            judged.push(results);
+        }
         for (column, phase) in errors.phases {
             let group = format!("{config}, {column}");
             let mut row = ValidationRow::of_errors(set, &group, phase, ErrorStatistic::Worst, 0.0);
@@ -336,4 +357,64 @@ fn judged(set: &'static str, groups: BTreeMap<String, Errors>, bars: Bars) -> Ve
         }
     }
     judged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Nvdla, NvdlaPairs, NvdlaTraces};
+    use crate::shape::GemmShape;
+    use crate::validate::accelerator_run::{self, IntegerLayer};
+    use crate::validate::rows::tests::{check_refused, first_shipped_row, run_text, text_of};
+    use crate::validate::{ValidationRow, ValidationSet};
+
+    /// The row of cycles after one shipped row, with other cells, has been run.
+    fn cycles(set: &dyn ValidationSet, file: &str, cells: &[(&str, &str)]) -> ValidationRow {
+        let mut row = first_shipped_row(file);
+        for (column, cell) in cells {
+            row.iter_mut().find(|(name, _)| name == column).unwrap().1 = (*cell).to_owned();
+        }
+        run_text(set, &text_of(&row)).unwrap().sets.remove(0)
+    }
+
+    #[test]
+    fn a_shipped_row_of_each_set_is_within_two_percent_and_a_wrong_one_is_not() {
+        let sets: [(&dyn ValidationSet, &str, &str); 3] = [
+            (&Nvdla, "nvdla/nvdla_nv_small.csv", "cycles_total"),
+            (&NvdlaPairs, "nvdla_pairs/nvdla_pairs.csv", "cycles_op2_done"),
+            (&NvdlaTraces, "nvdla_traces/nvdla_vendor_traces.csv", "cycles_total"),
+        ];
+        for (set, file, column) in sets {
+            let row = cycles(set, file, &[]);
+            assert!(row.pass == Some(true) && row.worst_error.unwrap() < 0.02, "{}: {row:?}", set.name());
+            assert_eq!(cycles(set, file, &[(column, "100")]).pass, Some(false), "{}", set.name());
+        }
+    }
+
+    #[test]
+    fn a_larger_weight_buffer_can_be_slower_as_in_the_rtl() {
+        // 32 x 256 x 64, 1 and 28 banks for weights: the RTL takes 10193 and 10568 cycles (rows Pc004 and Pc010). Weights
+        // of later groups that have room to come early take turns with the activations that all groups wait for.
+        let product = IntegerLayer { shape: GemmShape::new(32, 256, 64), window: None };
+        let cycles = |weights: &str| {
+            let partition = |part: &str| format!("memories.sram.sram.partitions.{part}");
+            let (activations, banks) = (partition("activations"), partition("weights"));
+            let overrides = [(activations.as_str(), "8 KiB".to_owned()), (banks.as_str(), weights.to_owned())];
+            let npu = accelerator_run::accelerator("nvdla-small", &overrides).unwrap();
+            accelerator_run::run(&npu, &[product], None).unwrap().layer_ends[0]
+        };
+        let (small, large) = (cycles("4 KiB"), cycles("112 KiB"));
+        assert!(small.abs_diff(10193) < 102 && large.abs_diff(10568) < 106 && small < large, "{small}, {large}");
+    }
+
+    #[test]
+    fn rows_that_no_configuration_describes_are_errors() {
+        let file = "nvdla/nvdla_nv_small.csv";
+        check_refused(&Nvdla, file, &[("config", "nv_medium")], "nv_large");
+        check_refused(&Nvdla, file, &[("kind", "pool")], "gemm, conv");
+        check_refused(&Nvdla, file, &[("weight_banks", "0")], "weights");
+        // 3 x 3 without padding over 9 x 11 pixels has 7 x 9 outputs.
+        let convolution =
+            [("kind", "conv"), ("in_h", "9"), ("in_w", "11"), ("kern_r", "3"), ("kern_s", "3"), ("out_h", "9")];
+        check_refused(&Nvdla, file, &convolution, "7 x 9");
+    }
 }
