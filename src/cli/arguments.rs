@@ -16,6 +16,8 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Simulate one workload under one scheme on one accelerator.
     Run(RunArguments),
+    /// Simulate one workload under several schemes on one accelerator and hold them against each other.
+    Compare(CompareArguments),
     /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
@@ -44,6 +46,32 @@ pub(super) struct RunArguments {
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
     /// Folder for report.json, layers.csv and summary.md. It appears whole or not at all.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Do not compute numbers, only cycles, bytes and energy.
+    #[arg(long)]
+    pub(super) no_numerics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompareArguments {
+    /// Hardware file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) hw: String,
+    /// Workload file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) workload: String,
+    /// Scheme files or names of built-in ones, with commas between them; `all` stands for every built-in one. One that the
+    /// hardware cannot run is listed with the reason.
+    #[arg(long, value_name = "FILE,FILE..", value_delimiter = ',', required = true)]
+    pub(super) schemes: Vec<String>,
+    /// Name of the scheme that the others are held against. Where none is named: the first one that the hardware can run.
+    #[arg(long, value_name = "NAME")]
+    pub(super) baseline: Option<String>,
+    /// Replace a value of the hardware or workload file, or (`scheme.PATH=VALUE`) of every scheme file, as in `run`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Folder for compare.json, compare.csv and summary.md. It appears whole or not at all.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Do not compute numbers, only cycles, bytes and energy.

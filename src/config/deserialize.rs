@@ -36,6 +36,9 @@ pub(crate) const LEAF: &str = "npusim::Leaf";
 /// The newtype name by which a wrapper asks for path and place before the value itself.
 pub(crate) const PLACED: &str = "npusim::Placed";
 
+/// The newtype name by which a value may be one item or a list of them.
+pub(crate) const ONE_OR_MANY: &str = "npusim::OneOrMany";
+
 /// The struct name by which `key: value` may stand for `key: {first_field: value}`.
 pub(crate) const SHORT_FORM: &str = "npusim::ShortForm";
 
@@ -233,6 +236,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
                 self.capture(false);
                 visitor.visit_newtype_struct(self)
             }
+            ONE_OR_MANY if self.node()?.as_sequence().is_some() => self.deserialize_seq(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn hardware() -> Vec<Note> {
         note("matrix_units", "The units that multiply matrices; at least one."),
         note("vector_units", "The units that work on vectors; at least one."),
         note("memories", "The memories: one off the chip, the others on it."),
-        note("dma", "The engine that moves data between the off-chip memory and the chip."),
+        note("dma", "The engine that moves data between the off-chip memory and the chip, or a list of engines."),
         Note {
             limit: Limit::OrName,
             ..note(
@@ -206,6 +206,12 @@ pub(super) fn hardware() -> Vec<Note> {
         note("memories[].sram.capacity", &format!("Size in bytes, {CAPACITY}")),
         note("memories[].sram.read_bytes_per_cycle", &format!("Bandwidth of reads, in bytes a cycle: {RATE}")),
         note("memories[].sram.write_bytes_per_cycle", &format!("Bandwidth of writes, in bytes a cycle: {RATE}")),
+        whole(
+            "memories[].sram.latency_cycles",
+            0,
+            CYCLES,
+            "Time from a request to its data, in cycles; 0 if left out.",
+        ),
         note("memories[].sram.partitions", "Parts of the memory by what they hold; together at most its capacity."),
         note("memories[].sram.partitions.activations", &format!("Room for tiles of activations in bytes, {CAPACITY}")),
         note("memories[].sram.partitions.weights", &format!("Room for tiles of weights in bytes, {CAPACITY}")),
@@ -216,6 +222,12 @@ pub(super) fn hardware() -> Vec<Note> {
         note("dma.to", "Name of the partitioned on-chip memory."),
         whole("dma.outstanding", 1, 65_536, "Requests that may be under way at once."),
         whole("dma.setup_cycles", 0, CYCLES, "Fixed time to start a request, in cycles."),
+        whole(
+            "dma.cycles_per_run",
+            0,
+            1024,
+            "Time that each run of bytes that lie apart adds, in cycles; 0 if left out.",
+        ),
     ];
     notes.extend(sequencing());
     notes.extend(requests());
