@@ -426,7 +426,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
-    ("workload_deep_nesting", 4, 72, "lists and mappings are nested deeper than 64 levels"),
+    // The 65th bracket stands in column 8 + 65.
+    ("workload_deep_nesting", 4, 73, "lists and mappings are nested deeper than 64 levels"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
     ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
