@@ -136,6 +136,7 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
+                | OpKind::Vector(_)
                 | OpKind::Activate { .. } => per_output_tile(grid, program.tensor(tensor), follows),
             };
         }
@@ -152,6 +153,7 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
+            | OpKind::Vector(_)
             | OpKind::Activate { .. } => {
                 for output in kind.writes() {
                     let tensor = program.tensor(output);
@@ -249,6 +251,11 @@ fn operands(program: &Program, nest: &Nest, kind: &OpKind) -> Vec<(TensorId, Fol
             operands
         }
         OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![(*input, of_output(Follows::axes(m, n)))],
+        OpKind::Vector(vector) => {
+            let constants = vector.constants.iter().map(|constant| (*constant, Follows::axes(None, None)));
+            let inputs = vector.inputs.iter().map(|input| (*input, of_output(Follows::axes(m, n))));
+            inputs.chain(constants).collect()
+        }
         OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
             std::iter::once((*input, of_output(Follows::axes(m, n)))).chain(scale.as_ref().map(by_scope)).collect()
         }

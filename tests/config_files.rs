@@ -77,6 +77,32 @@ fn the_edge_npu_has_the_figures_of_its_header_and_its_partitions_fill_the_memory
 }
 
 #[test]
+fn npus_after_published_ones_have_their_peak_rates_memories_and_full_partitions() {
+    // Operations a second (two a multiplier), on-chip bytes, off-chip bytes a second. Gemmini: DAC 2021; TPUv4i: 138 TOPS,
+    // 614 GB/s (ISCA 2021); Ethos-U65: 1.0 TOPS, 3.75 GB/s (Arm/vela.ini of ethos-u-vela 5.2.0).
+    for (name, tera_operations, on_chip, giga_bytes) in [
+        ("gemmini-16x16", 0.512, (256 + 64) << 10, 16.0),
+        ("tpu-v4i-like", 137.6, (16 + 4) << 20, 614.0),
+        ("ethos-u65-512", 1.024, (384 + 96) << 10, 3.75),
+    ] {
+        let npu = npu(&presets::open_hardware(name).unwrap()).unwrap();
+        let multipliers: u64 = npu.matrix_units().iter().map(|unit| unit.array.processing_elements()).sum();
+        let clock = npu.clock_hz() as f64;
+        assert!((multipliers as f64 * 2.0 * clock / 1e12 - tera_operations).abs() < 0.05, "{name}");
+        let mut capacity = 0;
+        for memory in npu.memories() {
+            if let MemoryKind::Sram(sram) = &memory.kind {
+                capacity += sram.capacity.get();
+                assert!(sram.partitions.is_none_or(|parts| parts.total() == sram.capacity), "{name}");
+            }
+        }
+        assert_eq!(capacity, on_chip, "{name}");
+        let rate = 1e6 / npu.dram().bytes_per_cycle.cycles_for(1_000_000).get() as f64;
+        assert!((rate * clock / 1e9 / giga_bytes - 1.0).abs() < 1e-3, "{name}");
+    }
+}
+
+#[test]
 fn the_minilm_layer_has_its_products_and_all_its_values() {
     let document = presets::open_workload("workloads/minilm-layer.yaml").unwrap();
     let (workload, bindings) = workload_with_values(&document).unwrap();
@@ -85,7 +111,7 @@ fn the_minilm_layer_has_its_products_and_all_its_values() {
         .iter()
         .filter_map(|layer| match &layer.operation {
             LayerOperation::Gemm(gemm) => Some((layer.name.as_str(), gemm.shape)),
-            LayerOperation::Activate { .. } => None,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => None,
         })
         .collect();
     // 384 channels, three of them side by side in qkv, 1536 in the MLP: the model card's configuration.
@@ -307,7 +333,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8, mx-npu
+   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, tpu-v4i-like
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
@@ -337,6 +363,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_atom_of_three_bytes", 27, 109, "\"3\" is not a power of two up to 4096"),
     ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
     ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
@@ -367,6 +394,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
     ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,

@@ -6,6 +6,7 @@
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
 use npusim::hardware::memory::{Arbitration, Dram, MemoryKind, Partitions, Ports, WriteChannel};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::vector_unit::VectorFunction;
 use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::{CommandStream, Queue, Work};
 use npusim::schedule::nest::Destination;
@@ -310,7 +311,7 @@ fn under_contention_faster_lanes_can_be_slower() {
 }
 
 fn with_lanes(base: &Run, mut parts: NpuParts, lanes: u64) -> Cycles {
-    parts.vector_units[0].rates = [Rate::whole(lanes).unwrap(); 5];
+    parts.vector_units[0].rates = [Some(Rate::whole(lanes).unwrap()); VectorFunction::ALL.len()];
     let npu = Npu::try_new(parts).unwrap();
     timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap().makespan
 }

@@ -8,7 +8,7 @@ use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSuppo
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::requests::Requests;
-use npusim::hardware::vector_unit::VectorUnit;
+use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
@@ -59,7 +59,7 @@ pub(crate) fn parts() -> NpuParts {
         vector_units: vec![VectorUnit {
             name: "vector".to_owned(),
             memory: SRAM,
-            rates: [rate(16); 5],
+            rates: [Some(rate(16)); VectorFunction::ALL.len()],
             latency: Cycles(4),
         }],
         memories: vec![
@@ -116,6 +116,10 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "vector_dequantize",
         "vector_add",
         "vector_activate",
+        "vector_multiply",
+        "vector_softmax",
+        "vector_normalize",
+        "vector_rotary",
         "read_dram",
         "write_dram",
         "read_sram",

@@ -57,6 +57,11 @@ pub(crate) struct Captured {
     pub(crate) node: Option<Node>,
 }
 
+/// Leaves `captured` for the visitor that is called next.
+pub(crate) fn leave_captured(captured: Captured) {
+    CAPTURED.set(Some(captured));
+}
+
 /// Takes what the deserializer left for the visitor that it is calling.
 pub(crate) fn take_captured<E: de::Error>() -> Result<Captured, E> {
     CAPTURED.take().ok_or_else(|| E::custom("this type can be read from documents only"))
@@ -178,7 +183,7 @@ impl<'n> NodeDeserializer<'n> {
             Target::Present(node) if with_node => Some(node.clone()),
             _ => None,
         };
-        CAPTURED.set(Some(Captured { path: self.path.clone(), place: self.place().clone(), node }));
+        leave_captured(Captured { path: self.path.clone(), place: self.place().clone(), node });
     }
 }
 

@@ -22,6 +22,7 @@ use crate::config::memories::{
 use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
+use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
 use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
@@ -54,6 +55,10 @@ struct RatesFile {
     dequantize: Field<Rate>,
     add: Field<Rate>,
     activate: Field<Rate>,
+    multiply: Field<Rate>,
+    softmax: Field<Rate>,
+    normalize: Field<Rate>,
+    rotary: Field<Rate>,
 }
 
 /// The accelerator that `document` describes; an energy table that it names by path is read.
@@ -114,8 +119,11 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
             actions: vec![Action::Mac { activation: pair.activation, weight: pair.weight }],
         }));
     }
-    let functions = || VectorFunction::ALL.map(Action::Vector).to_vec();
-    actors.extend(file.vector_units.iter().map(|unit| Actor { part: unit, actions: functions() }));
+    let functions = |unit: &VectorUnit| {
+        VectorFunction::ALL.into_iter().filter(|function| unit.supports(*function)).map(Action::Vector).collect()
+    };
+    let units = file.vector_units.iter().zip(npu.vector_units());
+    actors.extend(units.map(|(written, unit)| Actor { part: written, actions: functions(unit) }));
     actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| Actor {
         part: &written.name,
         actions: vec![Action::Read(memory.name.clone()), Action::Write(memory.name.clone())],
@@ -133,10 +141,18 @@ fn resolve_vector_unit(
         VectorFunction::Dequantize => &unit.elements_per_cycle.dequantize,
         VectorFunction::Add => &unit.elements_per_cycle.add,
         VectorFunction::Activate => &unit.elements_per_cycle.activate,
+        VectorFunction::Multiply => &unit.elements_per_cycle.multiply,
+        VectorFunction::Softmax => &unit.elements_per_cycle.softmax,
+        VectorFunction::Normalize => &unit.elements_per_cycle.normalize,
+        VectorFunction::Rotary => &unit.elements_per_cycle.rotary,
     };
-    let mut rates = [Rate::whole(1).expect("one is not zero"); VectorFunction::ALL.len()];
+    // What every quantized product needs must be there; the rest is asked for by the layers that use it.
+    let is_basic = |function: VectorFunction| function.index() <= VectorFunction::Activate.index();
+    let mut rates = [None; VectorFunction::ALL.len()];
     for function in VectorFunction::ALL {
-        rates[function.index()] = rate(written(function))?;
+        if is_basic(function) || written(function).is_given() {
+            rates[function.index()] = Some(rate(written(function))?);
+        }
     }
     Ok(VectorUnit {
         name: plain_name(&unit.name)?,
@@ -202,4 +218,9 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
     found.unwrap_or_else(|| file.matrix_units.problem(message))
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<HardwareFile>()
 }

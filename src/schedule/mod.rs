@@ -96,6 +96,19 @@ pub enum ScheduleError {
         /// Pairs that the units have.
         supported: String,
     },
+    /// The vector unit has no rate for a function.
+    #[error(
+        "layer `{layer}` needs the vector function `{function}`, for which vector unit `{unit}` has no rate; add \
+         `{function}: RATE` to its elements_per_cycle"
+    )]
+    MissingVectorFunction {
+        /// The layer.
+        layer: String,
+        /// Name of the function.
+        function: &'static str,
+        /// The vector unit.
+        unit: String,
+    },
     /// Even the smallest tile does not fit a buffer.
     #[error(
         "layer `{layer}`: the smallest tile needs {needed} bytes of the {partition} of memory `{memory}`, which has \

@@ -127,7 +127,7 @@ impl<'a> Planner<'a> {
             nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op)?);
         }
         if !group.chain.is_empty() {
-            nest.vector = Some(self.vector_work(&mut nest.loads, id, group));
+            nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
         }
         nest.outputs = self.outputs(group, &nest);
         Ok(nest)
@@ -201,7 +201,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
+    fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> Result<VectorWork, ScheduleError> {
         let unit = VectorUnitId(0);
         let memory = self.npu.vector_unit(unit).memory;
         let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
@@ -209,7 +209,13 @@ impl<'a> Planner<'a> {
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
-            steps.push(VectorStep { op, functions: self.program.op(op).kind.vector_functions() });
+            let functions = self.program.op(op).kind.vector_functions();
+            let described = self.npu.vector_unit(unit);
+            if let Some(missing) = functions.iter().find(|function| !described.supports(**function)) {
+                let (layer, unit) = (self.layer_name(op), described.name.clone());
+                return Err(ScheduleError::MissingVectorFunction { layer, function: missing.name(), unit });
+            }
+            steps.push(VectorStep { op, functions });
             for (tensor, map, queue) in vector_operands(self.program, &self.program.op(op).kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
@@ -225,7 +231,7 @@ impl<'a> Planner<'a> {
             }
         }
         let outputs = self.pool(memory, PartitionRole::Outputs, partitions(self.npu, memory).outputs);
-        VectorWork { unit, steps, reads, memory, outputs }
+        Ok(VectorWork { unit, steps, reads, memory, outputs })
     }
 
     /// Tensors that outlive the group, in the order of their operations.
@@ -253,6 +259,7 @@ impl<'a> Planner<'a> {
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
+                | OpKind::Vector(_)
                 | OpKind::Activate { .. } => TileMap::OUTPUT,
             };
             let map = map.in_output(nest.output_batches);
@@ -528,6 +535,10 @@ fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -> Ve
         OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
         OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
             vec![element_wise(*input)]
+        }
+        OpKind::Vector(vector) => {
+            let constants = vector.constants.iter().map(|constant| (*constant, TileMap::WHOLE, DmaQueue::Weights));
+            vector.inputs.iter().map(|input| element_wise(*input)).chain(constants).collect()
         }
         OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
             let scale =

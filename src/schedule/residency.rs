@@ -116,7 +116,7 @@ fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
 
 /// Whether `group` is a vector chain that walks the rows of `tensor`.
 fn is_walked_first(program: &Program, group: &Group, tensor: TensorId) -> bool {
-    let walks = |op| program.op(op).kind.walked_input() == Some(tensor);
+    let walks = |op| program.op(op).kind.walked_inputs().contains(&tensor);
     group.matrix.is_none() && group.ops().any(walks)
 }
 
