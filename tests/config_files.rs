@@ -392,6 +392,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
     ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
+    ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
     ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
     ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
@@ -408,6 +409,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         22,
         "`b` moves data from and to `accumulators`, which holds the partial sums of `main`",
     ),
+    ("hardware_single_ports_without_banks", 22, 14, "single-ported banks are told apart"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
     ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
