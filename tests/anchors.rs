@@ -180,6 +180,7 @@ fn gemm_macs(kind: &OpKind) -> u64 {
         | OpKind::Quantize { .. }
         | OpKind::QuantizeBlocks { .. }
         | OpKind::Dequantize { .. }
+        | OpKind::Vector(_)
         | OpKind::Activate { .. } => 0,
     }
 }

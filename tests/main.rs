@@ -5,6 +5,7 @@ mod architecture;
 mod bites;
 mod cli;
 mod closed_form;
+mod compare;
 mod config_files;
 mod consistency;
 mod expected;

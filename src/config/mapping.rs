@@ -68,7 +68,7 @@ fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<Fixe
     };
     let shape = match &layer.operation {
         LayerOperation::Gemm(gemm) => gemm.shape,
-        LayerOperation::Activate { .. } => {
+        LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
             let problem =
                 written.layer.problem("this layer has no matrix product, and only products can be given tilings");
             return Err(problem.note(format!("known: {}", listed(products().map(|layer| layer.name.as_str())))));

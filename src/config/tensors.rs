@@ -51,6 +51,7 @@ fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
     let constants = match &layer.operation {
         LayerOperation::Gemm(gemm) => [gemm.constant_weight(), gemm.bias],
         LayerOperation::Activate { .. } => [None, None],
+        LayerOperation::Vector(vector) => [0, 1].map(|index| vector.constants.get(index).copied()),
     };
     let input = |value: ValueRef| match value {
         ValueRef::Source(id) => Some(id),

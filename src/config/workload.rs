@@ -16,6 +16,7 @@ use crate::config::field::Field;
 use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
 use crate::config::repeat::{self, Expanded, Instance, RepeatFile};
+use crate::config::schema::{FileForm, form_of};
 use crate::config::scopes::Values;
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
@@ -24,6 +25,7 @@ use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::graph::{Workload, WorkloadError};
 use crate::workload::layer::{ActivationFunction, Layer, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
+use crate::workload::vector::VectorLayer;
 
 /// The largest extent of one axis: tokens, channels, vocabulary.
 const LONGEST_AXIS: u64 = 1 << 22;
@@ -246,11 +248,13 @@ impl Reference {
 fn check_size(expanded: &Expanded<'_>, layers: &[Layer]) -> Result<(), Diagnostic> {
     let (mut elements, mut macs) = (0u128, 0u128);
     for (layer, instance) in layers.iter().zip(&expanded.layers) {
-        let shape = match &layer.operation {
-            LayerOperation::Gemm(gemm) => gemm.shape,
-            LayerOperation::Activate { shape, .. } => GemmShape::new(shape.rows, 1, shape.columns),
+        let (shape, batches) = match &layer.operation {
+            LayerOperation::Gemm(gemm) => (gemm.shape, gemm.batching.count),
+            LayerOperation::Activate { shape, .. } | LayerOperation::Vector(VectorLayer { shape, .. }) => {
+                (GemmShape::new(shape.rows, 2, shape.columns), 1)
+            }
         };
-        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b) * u128::from(batches);
         elements += product(shape.m, shape.k) + product(shape.k, shape.n) + product(shape.m, shape.n);
         macs += product(shape.m, shape.k) * u128::from(shape.n);
         if elements > MOST_ELEMENTS || macs > MOST_MACS {
@@ -290,4 +294,9 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
             file.layers.problem(message)
         }
     }
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<WorkloadFile>()
 }

@@ -9,6 +9,7 @@ use crate::numerics::functions;
 use crate::numerics::quantize::{ScaledQuantizer, abs_max, widen_column_abs_maxima};
 use crate::program::op::{BlockAxis, OpKind, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
+use crate::program::vector_rows;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
 use crate::workload::batching::Batching;
@@ -54,6 +55,21 @@ impl VectorExecutor {
             OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
                 let scales = (left_scale.as_ref(), right_scale.as_ref());
                 self.dequantize(values, (*input, batching), scales, *bias, *output, tile);
+            }
+            OpKind::Vector(vector) => {
+                let constants = vector_rows::constants(&vector.constants, |id, out| {
+                    values.read_row(id, 0, Span::new(0, values.shape(id).columns), out);
+                });
+                for row in tile.m.start..tile.m.end {
+                    self.input.clear();
+                    values.read_row(vector.inputs[0], row, tile.n, &mut self.input);
+                    self.output.clear();
+                    if let Some(second) = vector.inputs.get(1) {
+                        values.read_row(*second, row, tile.n, &mut self.output);
+                    }
+                    vector_rows::apply(vector.function, row, &mut self.input, &self.output, &constants);
+                    values.write_row(vector.output, row, tile.n.start, &self.input);
+                }
             }
             OpKind::Activate { function, input, output } => {
                 let apply = activation(*function);

@@ -16,4 +16,5 @@ pub mod normal;
 pub mod quantize;
 pub mod real_functions;
 pub mod requantize;
+pub mod rows;
 pub mod tensor;

@@ -9,6 +9,7 @@ use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::Batching;
 use crate::workload::convolution::ConvolutionWindow;
 use crate::workload::layer::{ActivationFunction, LayerId};
+use crate::workload::vector::VectorArithmetic;
 
 pub use crate::workload::layer::RightLayout;
 
@@ -167,6 +168,8 @@ pub enum OpKind {
         /// `[m, n]`, real-valued.
         output: TensorId,
     },
+    /// Vector arithmetic over one or two matrices, or over whole rows.
+    Vector(VectorOp),
     /// A function of each element.
     Activate {
         /// The function.
@@ -176,6 +179,19 @@ pub enum OpKind {
         /// `[m, n]`.
         output: TensorId,
     },
+}
+
+/// Vector arithmetic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorOp {
+    /// What it computes.
+    pub function: VectorArithmetic,
+    /// `[m, n]` each, one or two.
+    pub inputs: Vec<TensorId>,
+    /// Weight and bias of a normalization, `[1, width]` each.
+    pub constants: Vec<TensorId>,
+    /// `[m, n]`.
+    pub output: TensorId,
 }
 
 /// What a scale brings the largest magnitude of its scope to.
@@ -275,6 +291,7 @@ impl OpKind {
                 operands.iter().map(|operand| operand.codes).chain(scales).collect()
             }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
+            OpKind::Vector(vector) => vector.inputs.iter().chain(&vector.constants).copied().collect(),
             OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
                 std::iter::once(*input).chain(scale.map(|scale| scale.tensor)).collect()
             }
@@ -293,14 +310,29 @@ impl OpKind {
             | OpKind::Quantize { output, .. }
             | OpKind::Dequantize { output, .. }
             | OpKind::Activate { output, .. } => vec![*output],
+            OpKind::Vector(vector) => vec![vector.output],
             OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
         }
     }
 
-    /// The matrix whose elements an element-wise operation walks; `None` for a product.
+    /// Every matrix whose elements it walks beside one another; none for a product.
+    pub fn walked_inputs(&self) -> Vec<TensorId> {
+        match self {
+            OpKind::Vector(vector) => vector.inputs.clone(),
+            OpKind::Gemm(_)
+            | OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::Activate { .. } => self.walked_input().into_iter().collect(),
+        }
+    }
+
+    /// The first matrix whose elements an element-wise operation walks; `None` for a product.
     pub fn walked_input(&self) -> Option<TensorId> {
         match self {
             OpKind::Gemm(_) => None,
+            OpKind::Vector(vector) => vector.inputs.first().copied(),
             OpKind::Reduce { input, .. }
             | OpKind::Quantize { input, .. }
             | OpKind::QuantizeBlocks { input, .. }
@@ -318,6 +350,13 @@ impl OpKind {
             OpKind::QuantizeBlocks { .. } => &[VectorFunction::Reduce, VectorFunction::Quantize],
             OpKind::Dequantize { .. } => &[VectorFunction::Dequantize],
             OpKind::Activate { .. } => &[VectorFunction::Activate],
+            OpKind::Vector(vector) => match vector.function {
+                VectorArithmetic::Add => &[VectorFunction::Add],
+                VectorArithmetic::Multiply => &[VectorFunction::Multiply],
+                VectorArithmetic::Softmax { .. } => &[VectorFunction::Softmax],
+                VectorArithmetic::LayerNorm { .. } | VectorArithmetic::RmsNorm { .. } => &[VectorFunction::Normalize],
+                VectorArithmetic::Rotary { .. } => &[VectorFunction::Rotary],
+            },
         }
     }
 }

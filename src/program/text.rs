@@ -97,6 +97,12 @@ impl fmt::Display for OpText<'_> {
                     write!(formatter, " plus {}", self.name(*bias))?;
                 }
             }
+            OpKind::Vector(vector) => {
+                formatter.write_str(vector.function.name())?;
+                for read in vector.inputs.iter().chain(&vector.constants) {
+                    write!(formatter, " {}", self.name(*read))?;
+                }
+            }
             OpKind::Activate { function, input, .. } => {
                 write!(formatter, "{} {}", function.name(), self.name(*input))?;
             }

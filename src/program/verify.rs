@@ -148,6 +148,11 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             expect(*output, shape(*input))
         }
         OpKind::Activate { input, output, .. } => expect(*output, shape(*input)),
+        OpKind::Vector(vector) => {
+            vector.inputs.iter().try_for_each(|input| expect(*input, shape(vector.output)))?;
+            let constant = vector.function.constant_shape(shape(vector.output));
+            vector.constants.iter().try_for_each(|id| expect(*id, constant))
+        }
     }
 }
 

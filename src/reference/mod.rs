@@ -6,4 +6,5 @@
 
 mod gather;
 pub mod real;
+mod real_vector;
 pub mod untiled;

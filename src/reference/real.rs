@@ -4,6 +4,7 @@
 //! the simulated consumers do; so the error of each layer is its own.
 
 use crate::numerics::real_functions;
+use crate::reference::real_vector;
 use crate::shape::GemmShape;
 use crate::workload::bindings::Bindings;
 use crate::workload::convolution::ConvolutionWindow;
@@ -50,6 +51,13 @@ pub fn evaluate(workload: &Workload, bindings: &Bindings) -> Result<Vec<RealLaye
                 let output =
                     product(gemm, &value(gemm.input, &consumed)?, &value(gemm.weight, &consumed)?, bias.as_deref());
                 RealLayer { output, bias }
+            }
+            LayerOperation::Vector(vector) => {
+                let inputs: Vec<Vec<f64>> =
+                    vector.inputs.iter().map(|input| value(*input, &consumed)).collect::<Result<_, _>>()?;
+                let constants: Vec<Vec<f64>> =
+                    vector.constants.iter().map(|id| source(*id)).collect::<Result<_, _>>()?;
+                RealLayer { output: real_vector::evaluate(vector, &inputs, &constants), bias: None }
             }
             LayerOperation::Activate { function, input, .. } => {
                 let apply = activation(*function);

@@ -9,8 +9,9 @@ use crate::numerics::gemm::{BlockScales, Matrix, MatrixMut, Operand, int8};
 use crate::numerics::quantize::{Granularity, abs_maxima};
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
-use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, Scale, ScaleTarget, Scope};
+use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, Scale, ScaleTarget, Scope, VectorOp};
 use crate::program::tensor::{Origin, TensorId};
+use crate::program::vector_rows;
 use crate::reference::gather;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::shape::MatrixShape;
@@ -62,6 +63,7 @@ impl Evaluator<'_> {
                 let scales = [left_scale.as_ref(), right_scale.as_ref()];
                 vec![self.dequantize((*input, batching), scales, *bias, *output)]
             }
+            OpKind::Vector(vector) => vec![self.vector(vector)],
             OpKind::Activate { function, input, output } => {
                 let apply = match function {
                     ActivationFunction::Gelu => functions::gelu,
@@ -83,6 +85,19 @@ impl Evaluator<'_> {
     fn real(&self, id: TensorId, values: &[f32]) -> Option<Tensor> {
         let described = self.program.tensor(id);
         Tensor::from_f32(described.shape, described.format, values, Rounding::NearestEven, Overflow::Saturate).ok()
+    }
+
+    fn vector(&self, vector: &VectorOp) -> Option<Tensor> {
+        let whole = |id: &TensorId| self.get(*id).map(Tensor::to_f32);
+        let constants: Vec<Vec<f32>> = vector.constants.iter().map(whole).collect::<Option<_>>()?;
+        let inputs: Vec<Vec<f32>> = vector.inputs.iter().map(whole).collect::<Option<_>>()?;
+        let columns = usize::try_from(self.program.tensor(vector.output).shape.columns).ok()?;
+        let mut values = inputs.first()?.clone();
+        for (index, row) in values.chunks_exact_mut(columns).enumerate() {
+            let second = inputs.get(1).map_or(&[][..], |second| &second[index * columns..][..columns]);
+            vector_rows::apply(vector.function, index as u64, row, second, &constants);
+        }
+        self.real(vector.output, &values)
     }
 
     /// Batch after batch, each element's products in ascending k.

@@ -233,6 +233,7 @@ impl Context<'_> {
                 OpKind::Gemm(gemm) => {
                     std::iter::once(gemm.right.codes).chain(gemm.right.blocks.map(|blocks| blocks.scales)).collect()
                 }
+                OpKind::Vector(vector) => vector.constants.clone(),
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }

@@ -63,6 +63,8 @@ pub enum Placement {
         /// Address of its first byte.
         base: u64,
     },
+    /// In the shared on-chip memory, from its first to its last use.
+    Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
 }
@@ -93,6 +95,19 @@ pub enum ScheduleError {
         weight: String,
         /// Pairs that the units have.
         supported: String,
+    },
+    /// The vector unit has no rate for a function.
+    #[error(
+        "layer `{layer}` needs the vector function `{function}`, for which vector unit `{unit}` has no rate; add \
+         `{function}: RATE` to its elements_per_cycle"
+    )]
+    MissingVectorFunction {
+        /// The layer.
+        layer: String,
+        /// Name of the function.
+        function: &'static str,
+        /// The vector unit.
+        unit: String,
     },
     /// Even the smallest tile does not fit a buffer.
     #[error(

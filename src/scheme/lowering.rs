@@ -4,6 +4,7 @@ use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
+    VectorOp,
 };
 use crate::program::tensor::{Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
@@ -49,6 +50,14 @@ impl<'a> Lowering<'a> {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
                     self.push(id, Path::Body, OpKind::Activate { function: *function, input, output });
+                    output
+                }
+                LayerOperation::Vector(vector) => {
+                    let inputs = vector.inputs.iter().map(|input| self.value(*input)).collect();
+                    let constants = vector.constants.iter().map(|constant| self.source(*constant)).collect();
+                    let output = self.produced(id, "out", vector.shape, workload.activation_format());
+                    let function = vector.function;
+                    self.push(id, Path::Body, OpKind::Vector(VectorOp { function, inputs, constants, output }));
                     output
                 }
             };
@@ -113,7 +122,7 @@ impl<'a> Lowering<'a> {
     pub fn dynamic_scale(&mut self, layer: LayerId, input: TensorId, scope: Scope, target: ScaleTarget) -> Scale {
         let mixes_rows = match &self.workload.layer(layer).operation {
             LayerOperation::Gemm(gemm) => gemm.window.is_some_and(|window| !window.is_pointwise()),
-            LayerOperation::Activate { .. } => false,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => false,
         };
         let scope = if scope == Scope::Row && mixes_rows { Scope::Tensor } else { scope };
         self.reduced_scale(layer, input, scope, target, "x_scale")
@@ -239,7 +248,9 @@ impl<'a> Lowering<'a> {
     fn weight_layout(&self, layer: LayerId) -> RightLayout {
         match &self.workload.layer(layer).operation {
             LayerOperation::Gemm(gemm) => gemm.weight_layout,
-            LayerOperation::Activate { .. } => unreachable!("only a product has a right operand"),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
+                unreachable!("only a product has a right operand")
+            }
         }
     }
 

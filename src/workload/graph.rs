@@ -132,7 +132,7 @@ impl Workload {
     pub fn macs(&self) -> u64 {
         let macs = |layer: &Layer| match &layer.operation {
             LayerOperation::Gemm(gemm) => gemm.macs(),
-            LayerOperation::Activate { .. } => 0,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => 0,
         };
         self.layers.iter().map(macs).sum()
     }
@@ -164,6 +164,15 @@ impl Workload {
                 }
             }
             LayerOperation::Activate { input, shape, .. } => check_value("the input", *shape, *input)?,
+            LayerOperation::Vector(vector) => {
+                for (what, input) in ["the input", "the second input"].into_iter().zip(&vector.inputs) {
+                    check_value(what, vector.shape, *input)?;
+                }
+                let expected = vector.function.constant_shape(vector.shape);
+                for (what, constant) in ["the weight", "the bias"].into_iter().zip(&vector.constants) {
+                    check_value(what, expected, ValueRef::Source(*constant))?;
+                }
+            }
         }
         if let Some(record) = layer.recorded_output {
             check_value("the recorded output", layer.output_shape(), ValueRef::Source(record))?;
@@ -218,6 +227,7 @@ fn in_execution_order(layers: Vec<Layer>) -> Result<Vec<Layer>, WorkloadError> {
                 renumber(&mut gemm.weight);
             }
             LayerOperation::Activate { input, .. } => renumber(input),
+            LayerOperation::Vector(vector) => vector.inputs.iter_mut().for_each(renumber),
         }
         layer
     };

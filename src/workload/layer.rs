@@ -4,6 +4,7 @@ use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::Batching;
 use crate::workload::convolution::ConvolutionWindow;
 use crate::workload::tensor_description::SourceTensorId;
+use crate::workload::vector::VectorLayer;
 
 /// Index of a layer in [`Workload::layers`](crate::workload::graph::Workload::layers), which are in execution order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -28,6 +29,7 @@ impl Layer {
         match &self.operation {
             LayerOperation::Gemm(gemm) => gemm.output_shape(),
             LayerOperation::Activate { shape, .. } => *shape,
+            LayerOperation::Vector(vector) => vector.shape,
         }
     }
 
@@ -39,6 +41,7 @@ impl Layer {
                 std::iter::once(gemm.input).chain(right).collect()
             }
             LayerOperation::Activate { input, .. } => vec![*input],
+            LayerOperation::Vector(vector) => vector.inputs.clone(),
         }
     }
 }
@@ -57,6 +60,8 @@ pub enum LayerOperation {
         /// Shape of input and output.
         shape: MatrixShape,
     },
+    /// Vector arithmetic over one or two matrices, or over whole rows.
+    Vector(VectorLayer),
 }
 
 /// A matrix product before any scheme has decided its formats: `Y[m, n] = X[m, k] W[k, n] + b[n]`, for each batch.

@@ -11,3 +11,4 @@ pub mod graph;
 pub mod layer;
 pub mod mapping;
 pub mod tensor_description;
+pub mod vector;
