@@ -333,7 +333,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, tpu-v4i-like
+   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, nvdla-large, nvdla-small, nvdla-small-256, tpu-v4i-like
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
@@ -363,7 +363,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
-    ("hardware_atom_of_three_bytes", 27, 109, "\"3\" is not a power of two up to 4096"),
+    ("hardware_atom_of_three_bytes", 27, 109, "3 is not a power of two up to 4096"),
     ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
     ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
