@@ -27,7 +27,8 @@ const LAYERS: &[&[&str]] = &[
     &["energy"],
     &["report"],
     &["simulation"],
-    &["calibrate", "validate", "explore", "import"],
+    &["calibrate"],
+    &["validate", "explore", "import"],
     &["cli"],
     &["main", "lib"],
 ];

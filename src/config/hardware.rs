@@ -54,6 +54,8 @@ struct RatesFile {
     dequantize: Field<Rate>,
     add: Field<Rate>,
     activate: Field<Rate>,
+    gather: Field<Rate>,
+    merge: Field<Rate>,
 }
 
 #[derive(Deserialize)]
@@ -121,8 +123,10 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
         .filter_map(|unit| problems.take(matrix_units::resolve(unit, &memory_names, defaults)))
         .collect();
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
-    let vector_units =
-        vector_units.iter().filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names))).collect();
+    let vector_units = vector_units
+        .iter()
+        .filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names, defaults)))
+        .collect();
     let dma = problems.take(resolve_dma(&file.dma, &memory_names));
     let energy = problems.take(energy::resolve(&file.energy));
     problems.finish()?;
@@ -150,8 +154,18 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
             actions: vec![Action::Mac { activation: pair.activation, weight: pair.weight }],
         }));
     }
-    let functions = || VectorFunction::ALL.map(Action::Vector).to_vec();
-    actors.extend(file.vector_units.iter().map(|unit| Actor { part: unit, actions: functions() }));
+    let functions = |unit: &VectorUnitFile| -> Vec<Action> {
+        let given = VectorFunction::ALL.into_iter().filter(|function| {
+            !is_optional(*function)
+                || match function {
+                    VectorFunction::Gather => unit.elements_per_cycle.gather.is_given(),
+                    VectorFunction::Merge => unit.elements_per_cycle.merge.is_given(),
+                    _ => true,
+                }
+        });
+        given.map(Action::Vector).collect()
+    };
+    actors.extend(file.vector_units.iter().map(|unit| Actor { part: unit, actions: functions(unit) }));
     actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| Actor {
         part: &written.name,
         actions: vec![Action::Read(memory.name.clone()), Action::Write(memory.name.clone())],
@@ -209,6 +223,7 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
+    defaults: &mut Defaults,
 ) -> Result<VectorUnit, Diagnostic> {
     let written = |function: VectorFunction| match function {
         VectorFunction::Reduce => &unit.elements_per_cycle.reduce,
@@ -216,10 +231,18 @@ fn resolve_vector_unit(
         VectorFunction::Dequantize => &unit.elements_per_cycle.dequantize,
         VectorFunction::Add => &unit.elements_per_cycle.add,
         VectorFunction::Activate => &unit.elements_per_cycle.activate,
+        VectorFunction::Gather => &unit.elements_per_cycle.gather,
+        VectorFunction::Merge => &unit.elements_per_cycle.merge,
     };
     let mut rates = [Rate::whole(1).expect("one is not zero"); VectorFunction::ALL.len()];
     for function in VectorFunction::ALL {
-        rates[function.index()] = rate(written(function))?;
+        let field = written(function);
+        if !field.is_given() && is_optional(function) {
+            rates[function.index()] = rates[VectorFunction::Add.index()];
+            defaults.record(field.path(), &rates[function.index()], "as many lanes as add two matrices");
+            continue;
+        }
+        rates[function.index()] = rate(field)?;
     }
     Ok(VectorUnit {
         name: plain_name(&unit.name)?,
@@ -227,6 +250,11 @@ fn resolve_vector_unit(
         rates,
         latency: cycles(&unit.latency_cycles)?,
     })
+}
+
+/// Functions that only outlier schemes use: a file may leave out their rates, and then their energy.
+const fn is_optional(function: VectorFunction) -> bool {
+    matches!(function, VectorFunction::Gather | VectorFunction::Merge)
 }
 
 fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngine, Diagnostic> {

@@ -9,6 +9,7 @@
 
 mod accumulation;
 pub mod apply;
+pub mod calibration;
 pub mod checks;
 pub mod defaults;
 pub mod deserialize;
@@ -21,6 +22,7 @@ pub mod files;
 pub mod hardware;
 mod matrix_units;
 pub mod node;
+mod outlier_schemes;
 mod parse;
 pub mod placed;
 pub mod presets;

@@ -1,6 +1,8 @@
 //! Scheme files: which quantization a run lowers its products with.
 //!
-//! A scheme file names one family (`cast`, `w8a8`, `blocks`) with its parameters. The built-in names are files too.
+//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `muxq`, `llm_int8`) with its parameters. The built-in names are files too.
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -8,6 +10,7 @@ use crate::config::checks::{exactly_one, place_of, plain_name};
 use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::outlier_schemes::{LlmInt8File, MuxqFile, resolve_llm_int8, resolve_muxq};
 use crate::config::placed::Placed;
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
@@ -24,6 +27,10 @@ struct SchemeFile {
     cast: Option<Placed<CastFile>>,
     w8a8: Option<Placed<W8A8File>>,
     blocks: Option<Placed<BlocksFile>>,
+    muxq: Option<Placed<MuxqFile>>,
+    llm_int8: Option<Placed<LlmInt8File>>,
+    calibration: Field<PathBuf>,
+    assumed_channels: Field<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -53,18 +60,50 @@ pub fn resolve(document: &Document) -> Result<Box<dyn Scheme>, ConfigError> {
     let name = plain_name(&file.name)?;
     exactly_one(
         &file,
-        &[("cast", place_of(&file.cast)), ("w8a8", place_of(&file.w8a8)), ("blocks", place_of(&file.blocks))],
+        &[
+            ("cast", place_of(&file.cast)),
+            ("w8a8", place_of(&file.w8a8)),
+            ("blocks", place_of(&file.blocks)),
+            ("muxq", place_of(&file.muxq)),
+            ("llm_int8", place_of(&file.llm_int8)),
+        ],
     )?;
-    Ok(match (&file.cast, &file.w8a8, &file.blocks) {
-        (Some(cast), _, _) => Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)),
-        (_, Some(w8a8), _) => Box::new(resolve_w8a8(name, w8a8)?),
-        (_, _, Some(blocks)) => {
-            let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
-            let format = blocks.format.required().one_of(&formats)?;
-            Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?))
-        }
-        (None, None, None) => unreachable!("exactly one family was given"),
-    })
+    if let Some(cast) = &file.cast {
+        return Ok(Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)));
+    }
+    if let Some(w8a8) = &file.w8a8 {
+        return Ok(Box::new(resolve_w8a8(name, w8a8)?));
+    }
+    if let Some(blocks) = &file.blocks {
+        let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
+        let format = blocks.format.required().one_of(&formats)?;
+        return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
+    }
+    if let Some(muxq) = &file.muxq {
+        return Ok(Box::new(resolve_muxq(name, muxq)?));
+    }
+    let llm_int8 = file.llm_int8.as_ref().expect("exactly one family was given");
+    Ok(Box::new(resolve_llm_int8(name, llm_int8)?))
+}
+
+/// What a scheme file says about the activations that its scheme has to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CalibrationSource {
+    /// A calibration file.
+    pub file: Option<PathBuf>,
+    /// So many outlier channels in each layer, where there are neither values nor a file.
+    pub assumed_channels: Option<u64>,
+}
+
+/// Where `document` takes its calibration from.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn calibration_source(document: &Document) -> Result<CalibrationSource, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let path = file.calibration.optional().map(|path| path.path()).transpose()?;
+    let assumed = file.assumed_channels.optional().map(|count| count.in_range(0..=1 << 22)).transpose()?;
+    Ok(CalibrationSource { file: path, assumed_channels: assumed })
 }
 
 fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, Diagnostic> {

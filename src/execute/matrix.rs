@@ -75,8 +75,19 @@ impl MatrixExecutor {
 
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
+        // What the accumulators hold when the first product of an output tile arrives.
+        let initial = self.gemm.initial.filter(|_| tile.k.start == 0);
         match &mut self.arithmetic {
-            Arithmetic::Int32 { right } => add_int32_tile(&self.gemm, right, values, tile),
+            Arithmetic::Int32 { right } => {
+                if let Some(initial) = initial {
+                    for row in tile.m.start..tile.m.end {
+                        let sums = values.sums_row(initial.sums, row, tile.n);
+                        let sums: Vec<i64> = sums.iter().map(|sum| i64::from(initial.factor.of_i32(*sum))).collect();
+                        values.write_sums(self.gemm.output, row, tile.n.start, &sums);
+                    }
+                }
+                add_int32_tile(&self.gemm, right, values, tile);
+            }
             Arithmetic::Integer { right, accumulator, sums } => {
                 let shape = self.gemm.shape;
                 let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
@@ -88,6 +99,14 @@ impl MatrixExecutor {
                 let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
                 let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
                 let mut sums = all.block(m, n).expect("tiles lie inside their tensors");
+                if let Some(initial) = initial {
+                    for (index, row) in (tile.m.start..tile.m.end).enumerate() {
+                        let held = values.sums_row(initial.sums, row, tile.n);
+                        for (sum, held) in sums.row(index).iter_mut().zip(held) {
+                            *sum = accumulator.add(0, i64::from(initial.factor.of_i32(held)));
+                        }
+                    }
+                }
                 integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
                     .expect("tiles cut k between operations");
                 if tile.k.end == shape.k {
@@ -105,7 +124,16 @@ impl MatrixExecutor {
                 let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
                 if tile.k.start == 0 {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
-                    *under_way = Some(fresh.expect("a dot unit has a depth"));
+                    let mut fresh = fresh.expect("a dot unit has a depth");
+                    if let Some(initial) = initial {
+                        let mut held = Vec::with_capacity(m.len() * n.len());
+                        for row in tile.m.start..tile.m.end {
+                            values.read_row(initial.sums, row, tile.n, &mut held);
+                        }
+                        held.iter_mut().for_each(|sum| *sum = initial.factor.of_f32(*sum));
+                        fresh.start_from(&held);
+                    }
+                    *under_way = Some(fresh);
                 }
                 let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
                 let left = left.part(m, k.clone()).expect("tiles lie inside their tensors");

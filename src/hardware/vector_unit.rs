@@ -21,16 +21,22 @@ pub enum VectorFunction {
     Add,
     /// A non-linear function of one element.
     Activate,
+    /// Move one element to or from a place that an index names.
+    Gather,
+    /// Shift, subtract and add two paths together.
+    Merge,
 }
 
 impl VectorFunction {
     /// Every function, in the order of the hardware files.
-    pub const ALL: [VectorFunction; 5] = [
+    pub const ALL: [VectorFunction; 7] = [
         VectorFunction::Reduce,
         VectorFunction::Quantize,
         VectorFunction::Dequantize,
         VectorFunction::Add,
         VectorFunction::Activate,
+        VectorFunction::Gather,
+        VectorFunction::Merge,
     ];
 
     /// Name in files and reports.
@@ -41,6 +47,8 @@ impl VectorFunction {
             VectorFunction::Dequantize => "dequantize",
             VectorFunction::Add => "add",
             VectorFunction::Activate => "activate",
+            VectorFunction::Gather => "gather",
+            VectorFunction::Merge => "merge",
         }
     }
 

@@ -21,9 +21,11 @@ use crate::workload::layer::ActivationFunction;
 pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings: &Bindings) -> Vec<Option<Tensor>> {
     let mut evaluator = Evaluator { program, tensors: vec![None; program.tensors.len()] };
     for (index, tensor) in program.tensors.iter().enumerate() {
-        if let Origin::Source(id) = tensor.origin {
-            evaluator.tensors[index] = bindings.get(id).cloned();
-        }
+        evaluator.tensors[index] = match tensor.origin {
+            Origin::Source(id) => bindings.get(id).cloned(),
+            Origin::Constant(id) => evaluator.real(TensorId(index), &program.constants[id.0]),
+            Origin::Prepared | Origin::Produced => None,
+        };
     }
     let preparation = program.preparation.iter().map(|op| (op, None));
     for (op, plan) in preparation.chain(program.ops.iter().zip(plans.iter().map(Option::as_ref))) {
@@ -38,8 +40,8 @@ pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings:
     evaluator.tensors
 }
 
-struct Evaluator<'a> {
-    program: &'a Program,
+pub(super) struct Evaluator<'a> {
+    pub(super) program: &'a Program,
     tensors: Vec<Option<Tensor>>,
 }
 
@@ -59,6 +61,23 @@ impl Evaluator<'_> {
             OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
                 vec![self.dequantize(*input, [left_scale.as_ref(), right_scale.as_ref()], *bias, *output)]
             }
+            OpKind::ExtractChannels(extract) => self.extract(extract),
+            OpKind::ExtractTop(top) => {
+                self.extract_top(top).map_or_else(|| vec![None; 2], |tensors| tensors.map(Some).to_vec())
+            }
+            OpKind::GatherRows(gather) => {
+                let values = self.selected(&gather.selection).and_then(|channels| {
+                    let input = self.get(gather.input)?;
+                    let columns = input.shape().columns;
+                    let row = |channel: Option<u32>| {
+                        (0..columns).map(move |n| channel.map_or(0.0, |k| input.value(u64::from(k), n) as f32))
+                    };
+                    Some(channels.into_iter().flat_map(row).collect::<Vec<f32>>())
+                });
+                vec![values.and_then(|values| self.real(gather.output, &values))]
+            }
+            OpKind::Merge(merge) => vec![self.merge(merge)],
+            OpKind::DivideChannels(divide) => vec![self.divide(divide)],
             OpKind::Activate { function, input, output } => {
                 let apply = match function {
                     ActivationFunction::Gelu => functions::gelu,
@@ -72,12 +91,12 @@ impl Evaluator<'_> {
         }
     }
 
-    fn get(&self, id: TensorId) -> Option<&Tensor> {
+    pub(super) fn get(&self, id: TensorId) -> Option<&Tensor> {
         self.tensors[id.0].as_ref()
     }
 
     /// Real values in the format of a tensor.
-    fn real(&self, id: TensorId, values: &[f32]) -> Option<Tensor> {
+    pub(super) fn real(&self, id: TensorId, values: &[f32]) -> Option<Tensor> {
         let described = self.program.tensor(id);
         Tensor::from_f32(described.shape, described.format, values, Rounding::NearestEven, Overflow::Saturate).ok()
     }
@@ -90,10 +109,11 @@ impl Evaluator<'_> {
                 let left = self.get(gemm.left.codes)?.as_i8()?;
                 let right = self.get(gemm.right.codes)?.transposed();
                 let products = accumulator.products_per_operation();
+                let held = self.initial_sums(gemm)?;
                 let mut sums = Vec::with_capacity(m * n);
                 for row in left.chunks_exact(k) {
                     for column in right.as_i8()?.chunks_exact(k) {
-                        let mut sum = 0;
+                        let mut sum = held.as_ref().map_or(0, |held| accumulator.add(0, i64::from(held[sums.len()])));
                         for (row, column) in row.chunks(products).zip(column.chunks(products)) {
                             let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
                             sum = accumulator.add(sum, terms.sum());
@@ -107,7 +127,7 @@ impl Evaluator<'_> {
             Accumulator::Integer(_) => {
                 let left = Matrix::dense(self.get(gemm.left.codes)?.as_i8()?, m, k).ok()?;
                 let right = Matrix::dense(self.get(gemm.right.codes)?.as_i8()?, k, n).ok()?;
-                let mut sums = vec![0; m * n];
+                let mut sums = self.initial_sums(gemm)?.unwrap_or_else(|| vec![0; m * n]);
                 int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
                 let described = self.program.tensor(gemm.output);
                 Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
@@ -116,10 +136,21 @@ impl Evaluator<'_> {
                 let left = self.operand(gemm.left, RightLayout::NByK)?;
                 let right = self.operand(gemm.right, gemm.right_layout)?;
                 let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                if let Some(initial) = gemm.initial {
+                    let held = self.get(initial.sums)?.to_f32();
+                    tile.start_from(&held.into_iter().map(|sum| initial.factor.of_f32(sum)).collect::<Vec<_>>());
+                }
                 float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
                 self.real(gemm.output, &tile.values())
             }
         }
+    }
+
+    /// The integers that the accumulators hold before a product; the outer `None` where they are not known.
+    fn initial_sums(&self, gemm: &Gemm) -> Option<Option<Vec<i32>>> {
+        let Some(initial) = gemm.initial else { return Some(None) };
+        let held = self.get(initial.sums)?.as_i32()?;
+        Some(Some(held.iter().map(|sum| initial.factor.of_i32(*sum)).collect()))
     }
 
     fn operand(&self, operand: GemmOperand, layout: RightLayout) -> Option<Operand> {
@@ -142,6 +173,7 @@ impl Evaluator<'_> {
         let input = self.get(input)?;
         let maxima = abs_maxima(&input.to_f32(), input.shape(), granularity);
         let scales: Vec<f32> = match target {
+            ScaleTarget::Magnitude => maxima,
             ScaleTarget::Element(format) => maxima.into_iter().map(|abs_max| scale_of(format, abs_max)).collect(),
             ScaleTarget::Blocks(format) => {
                 let quantizer = format.quantizer(BlockOptions::default()).ok()?;

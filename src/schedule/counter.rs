@@ -92,9 +92,9 @@ pub enum Moment {
 }
 
 /// Most conditions that one command can have.
-pub const MAX_WAITS: usize = 8;
+pub const MAX_WAITS: usize = 12;
 /// Most counters that one command can add to.
-pub const MAX_SIGNALS: usize = 9;
+pub const MAX_SIGNALS: usize = 12;
 
 /// Conditions of a command, all of which must hold.
 pub type Waits = ArrayVec<Wait, MAX_WAITS>;

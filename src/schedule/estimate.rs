@@ -87,19 +87,25 @@ pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
     let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
     let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
-    Cycles(sum_over_blocks(grid.m, over_k))
+    let product = sum_over_blocks(grid.m, over_k);
+    let prologue = nest.prologue.as_ref().map_or(0, |prologue| {
+        let depth = prologue.operands[0].storage.shape.columns;
+        let tile = |m, n| dataflow.steady_cycles(array, &tile_work(npu, prologue, [m, depth, n]));
+        sum_over_blocks(grid.m, |m| sum_over_blocks(grid.n, |n| tile(m, n)))
+    });
+    Cycles(product + prologue)
 }
 
 /// Cycles of the vector unit, ports aside.
 pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(vector) = &nest.vector else { return Cycles::ZERO };
     let unit = npu.vector_unit(vector.unit);
-    let elements = grid.m.extent() * grid.n.extent();
-    let busy: Cycles = vector
-        .steps
-        .iter()
-        .flat_map(|step| step.functions)
-        .map(|function| unit.rate(*function).cycles_for(elements))
+    let functions = vector.steps.iter().flat_map(|step| step.functions.iter().map(move |function| (step, function)));
+    let busy: Cycles = functions
+        .map(|(step, function)| {
+            let elements = grid.m.extent() * step.columns.unwrap_or(grid.n.extent());
+            unit.rate(*function).cycles_for(elements)
+        })
         .sum();
     busy + unit.latency * grid.output_tiles()
 }

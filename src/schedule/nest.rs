@@ -19,6 +19,9 @@ use crate::units::Bytes;
 pub struct Nest {
     /// Tile grid.
     pub grid: Grid,
+    /// A product over the same outputs that runs before the first block of k of each output tile, on the same unit; its
+    /// sums stay in the accumulators, where the matrix product adds to them.
+    pub prologue: Option<MatrixWork>,
     /// The matrix product, if any.
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
@@ -61,6 +64,8 @@ impl TileMap {
     pub const PER_ROW: TileMap = TileMap::new(Some(Axis::M), None);
     /// One value per column of the output.
     pub const PER_COLUMN: TileMap = TileMap::new(None, Some(Axis::N));
+    /// One whole row per column of the output.
+    pub const PER_COLUMN_BY_ROWS: TileMap = TileMap::new(Some(Axis::N), None);
     /// The same whole tensor at each tile.
     pub const WHOLE: TileMap = TileMap::new(None, None);
 
@@ -78,6 +83,7 @@ impl TileMap {
         match (self.rows, self.columns) {
             (None, None) => AxisSet::NONE,
             (Some(Axis::M), None) => AxisSet::M,
+            (Some(Axis::N), None) => AxisSet::N,
             (None, Some(Axis::N)) => AxisSet::N,
             (Some(Axis::M), Some(Axis::N)) => AxisSet::MN,
             (Some(Axis::M), Some(Axis::K)) => AxisSet::MK,
@@ -246,6 +252,8 @@ pub struct MatrixWork {
     pub accumulators: CreditPool,
     /// Multiply-accumulates of one processing element a cycle.
     pub macs_per_element_per_cycle: u64,
+    /// Single-bit shifts of the sums that an earlier product left, before this one adds to them.
+    pub initial_shifts: u32,
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.
@@ -268,8 +276,21 @@ pub struct VectorWork {
 pub struct VectorStep {
     /// The operation.
     pub op: OpId,
-    /// What it costs the lanes, each once per element of the tile.
+    /// What it costs the lanes, each once per element that it works on.
     pub functions: &'static [VectorFunction],
+    /// Elements of each row that it works on, where these are not all of the tile.
+    pub columns: Option<u64>,
+}
+
+impl VectorStep {
+    /// Elements of a tile that it works on. What belongs to whole rows is booked with their last tile.
+    pub const fn elements(&self, tile: &Tile, is_last_n: bool) -> u64 {
+        match self.columns {
+            None => tile.m.len() * tile.n.len(),
+            Some(columns) if is_last_n => tile.m.len() * columns,
+            Some(_) => 0,
+        }
+    }
 }
 
 /// A tensor that leaves a nest.

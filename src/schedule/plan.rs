@@ -63,6 +63,10 @@ impl<'a> Planner<'a> {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
             nest.grid = self.grid(&nest)?;
+            if let Some(prologue) = &nest.prologue {
+                let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
+                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator: prologue.accumulator, segments });
+            }
             if let Some(matrix) = &nest.matrix {
                 let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
                 accumulation[matrix.op.0] = Some(plan);
@@ -83,6 +87,7 @@ impl<'a> Planner<'a> {
         let done = self.counter(Counter::NestDone(id));
         let mut nest = Nest {
             grid: self.whole_grid(group),
+            prologue: None,
             matrix: None,
             vector: None,
             loads: Vec::new(),
@@ -92,8 +97,11 @@ impl<'a> Planner<'a> {
             tiles_finished,
             done,
         };
+        if let Some(op) = group.prologue {
+            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole)?);
+        }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op)?);
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled)?);
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group));
@@ -117,18 +125,26 @@ impl<'a> Planner<'a> {
         Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
     }
 
-    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
+    fn matrix_work(
+        &mut self,
+        loads: &mut Vec<Load>,
+        id: NestId,
+        op: OpId,
+        depth: Depth,
+    ) -> Result<MatrixWork, ScheduleError> {
         let gemm = self.gemm(op).clone();
         let unit = MatrixUnitId(0);
         let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
             return Err(self.unsupported(op, &gemm));
         };
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
-        let right_map = match gemm.right_layout {
-            RightLayout::KByN => TileMap::RIGHT,
-            RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
+        let (left_map, right_map) = match (depth, gemm.right_layout) {
+            (Depth::Tiled, RightLayout::KByN) => (TileMap::LEFT, TileMap::RIGHT),
+            (Depth::Tiled, RightLayout::NByK) => (TileMap::LEFT, TileMap::RIGHT_BY_COLUMNS),
+            (Depth::Whole, RightLayout::KByN) => (TileMap::PER_ROW, TileMap::PER_COLUMN),
+            (Depth::Whole, RightLayout::NByK) => (TileMap::PER_ROW, TileMap::PER_COLUMN_BY_ROWS),
         };
-        let sides = [(gemm.left, TileMap::LEFT, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
+        let sides = [(gemm.left, left_map, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
         let mut read = |planner: &mut Self, tensor, map, queue| {
             let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
             Read { tensor, storage: planner.storage(tensor), map, access }
@@ -158,6 +174,7 @@ impl<'a> Planner<'a> {
             sums,
             accumulators,
             macs_per_element_per_cycle,
+            initial_shifts: gemm.initial.map_or(0, |initial| initial.factor.shifts()),
         })
     }
 
@@ -168,7 +185,8 @@ impl<'a> Planner<'a> {
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
-            steps.push(VectorStep { op, functions: self.program.op(op).kind.vector_functions() });
+            let kind = &self.program.op(op).kind;
+            steps.push(VectorStep { op, functions: kind.vector_functions(), columns: kind.columns_worked_on() });
             for (tensor, map, queue) in vector_operands(&self.program.op(op).kind) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
@@ -206,11 +224,17 @@ impl<'a> Planner<'a> {
                 OpKind::QuantizeBlocks { format, scales, .. } if *scales == tensor => {
                     TileMap::OUTPUT.of_block_scales(format.block())
                 }
+                OpKind::ExtractChannels(extract) if extract.dense == Some(tensor) => TileMap::PER_ROW,
                 OpKind::Gemm(_)
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
-                | OpKind::Activate { .. } => TileMap::OUTPUT,
+                | OpKind::Activate { .. }
+                | OpKind::ExtractChannels(_)
+                | OpKind::ExtractTop(_)
+                | OpKind::GatherRows(_)
+                | OpKind::Merge(_)
+                | OpKind::DivideChannels(_) => TileMap::OUTPUT,
             };
             let rows = self.rows_counter(tensor);
             outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
@@ -349,6 +373,13 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Whether the depth of a product is cut into blocks.
+#[derive(Clone, Copy)]
+enum Depth {
+    Tiled,
+    Whole,
+}
+
 /// A unit's wish to read a tensor.
 struct Request {
     tensor: TensorId,
@@ -408,6 +439,22 @@ fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
             operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN, DmaQueue::Weights)));
             operands
         }
+        OpKind::ExtractChannels(extract) => {
+            let table = extract.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
+            std::iter::once((extract.input, TileMap::OUTPUT, DmaQueue::Activations)).chain(table).collect()
+        }
+        OpKind::ExtractTop(top) => vec![(top.input, TileMap::OUTPUT, DmaQueue::Activations)],
+        // As many rows are read as are gathered, wherever they lie.
+        OpKind::GatherRows(gather) => {
+            let table = gather.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
+            std::iter::once((gather.input, TileMap::OUTPUT, DmaQueue::Weights)).chain(table).collect()
+        }
+        OpKind::Merge(merge) => {
+            let both = merge.base.into_iter().chain([merge.addend]);
+            both.map(|tensor| (tensor, TileMap::OUTPUT, DmaQueue::Activations)).collect()
+        }
+        // The factors are a part of whoever makes the activation.
+        OpKind::DivideChannels(divide) => vec![(divide.input, TileMap::OUTPUT, DmaQueue::Activations)],
     }
 }
 

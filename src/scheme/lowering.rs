@@ -2,14 +2,16 @@
 
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
+use crate::program::channels::{GatherRows, InitialSums, Selection};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
 };
-use crate::program::tensor::{Origin, ProgramTensor, TensorId};
+use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
 use crate::program::{Program, ProgramLayer};
 use crate::scheme::Scheme;
-use crate::shape::MatrixShape;
+use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::calibration::{Calibration, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -18,18 +20,55 @@ use crate::workload::tensor_description::SourceTensorId;
 #[derive(Debug)]
 pub struct Lowering<'a> {
     workload: &'a Workload,
+    calibration: Option<&'a Calibration>,
     program: Program,
     sources: Vec<Option<TensorId>>,
 }
 
+/// Why a scheme cannot lower a workload.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LoweringError {
+    /// Nothing is known about the activations of a layer.
+    #[error(
+        "scheme `{scheme}` has to know the activations of layer `{layer}` before the run, but there is no calibration; give \
+         the workload's tensors values, or give the scheme a calibration file (calibration: PATH) or a number of channels to \
+         plan with (assumed_channels: N)"
+    )]
+    NoCalibration {
+        /// The scheme.
+        scheme: String,
+        /// The layer.
+        layer: String,
+    },
+    /// A calibration was made for something else.
+    #[error("the calibration does not fit layer `{layer}`: {problem}; make it anew from this workload and this scheme")]
+    CalibrationMismatch {
+        /// The layer.
+        layer: String,
+        /// What differs.
+        problem: String,
+    },
+    /// Parameters do not fit a layer.
+    #[error("layer `{layer}`: {problem}")]
+    Unfit {
+        /// The layer.
+        layer: String,
+        /// What does not fit, and the remedy.
+        problem: String,
+    },
+}
+
 impl<'a> Lowering<'a> {
     /// Starts an empty program for `workload`.
-    pub fn new(workload: &'a Workload) -> Lowering<'a> {
-        Lowering { workload, program: Program::default(), sources: vec![None; workload.tensors().len()] }
+    pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
+        Lowering { workload, calibration, program: Program::default(), sources: vec![None; workload.tensors().len()] }
     }
 
     /// Lowers each layer in execution order.
-    pub fn run(mut self, scheme: &dyn Scheme) -> Program {
+    ///
+    /// # Errors
+    /// What the scheme refuses.
+    pub fn run(mut self, scheme: &dyn Scheme) -> Result<Program, LoweringError> {
         let workload = self.workload;
         for (index, layer) in workload.layers().iter().enumerate() {
             let id = LayerId(index);
@@ -37,7 +76,7 @@ impl<'a> Lowering<'a> {
             // known only afterwards.
             self.program.layers.push(ProgramLayer { name: layer.name.clone(), output: TensorId(usize::MAX) });
             let output = match &layer.operation {
-                LayerOperation::Gemm(gemm) => scheme.lower_gemm(&mut self, id, gemm),
+                LayerOperation::Gemm(gemm) => scheme.lower_gemm(&mut self, id, gemm)?,
                 LayerOperation::Activate { function, input, shape } => {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
@@ -48,7 +87,82 @@ impl<'a> Lowering<'a> {
             self.program.layers[index].output = output;
             self.program.tensors[output.0].recorded = layer.recorded_output;
         }
-        self.program
+        Ok(self.program)
+    }
+
+    /// What the calibration knows about the input of a layer of `channels` input channels.
+    ///
+    /// # Errors
+    /// [`LoweringError`] where there is none, or it is of another request or shape.
+    pub fn calibrated(
+        &self,
+        scheme: &dyn Scheme,
+        layer: LayerId,
+        channels: u64,
+    ) -> Result<&'a LayerCalibration, LoweringError> {
+        let name = self.layer_name(layer);
+        let Some(calibration) = self.calibration else {
+            return Err(LoweringError::NoCalibration { scheme: scheme.name().to_owned(), layer: name });
+        };
+        let mismatch = |problem: String| LoweringError::CalibrationMismatch { layer: name.clone(), problem };
+        let asked = scheme.calibration();
+        if calibration.request != asked {
+            let (given, asked) = (&calibration.request, &asked);
+            return Err(mismatch(format!("it answers {given:?}, scheme `{}` asks {asked:?}", scheme.name())));
+        }
+        let of_layer = calibration.layers.get(&name).ok_or_else(|| mismatch("it has no such layer".to_owned()))?;
+        if of_layer.channels != channels {
+            return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
+        }
+        Ok(of_layer)
+    }
+
+    /// Name of a layer.
+    pub fn layer_name(&self, layer: LayerId) -> String {
+        self.workload.layer(layer).name.clone()
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, tensor: TensorId) -> MatrixShape {
+        self.program.tensor(tensor).shape
+    }
+
+    /// A constant `[1, n]` of a calibration.
+    pub fn constant(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        format: &'static ElementFormat,
+        values: Vec<f32>,
+        is_counted: bool,
+    ) -> TensorId {
+        let shape = MatrixShape::new(1, values.len() as u64);
+        self.program.constants.push(values);
+        let constant = ConstantId(self.program.constants.len() - 1);
+        let tensor = self.tensor(layer, role, shape, format, Origin::Constant(constant));
+        self.program.tensors[tensor.0].is_counted = is_counted;
+        tensor
+    }
+
+    /// A tensor that the preparation writes, named `layer.role`.
+    pub fn prepared(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        shape: MatrixShape,
+        format: &'static ElementFormat,
+    ) -> TensorId {
+        self.tensor(layer, role, shape, format, Origin::Prepared)
+    }
+
+    /// Adds an operation of the preparation.
+    pub fn prepare(&mut self, layer: LayerId, path: Path, kind: OpKind) {
+        self.program.preparation.push(Op { layer, path, kind });
+    }
+
+    /// The layer's output tensor, still without a writer.
+    pub fn layer_output(&mut self, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+        self.produced(layer, "out", gemm.shape.output(), self.workload.activation_format())
     }
 
     /// The real-valued tensor behind a workload value.
@@ -141,6 +255,17 @@ impl<'a> Lowering<'a> {
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
         let input = self.source(weight);
+        self.prepared_block_matrix(layer, input, format, counts_scale_bytes)
+    }
+
+    /// Quantizes a constant `[k, n]` to a block format before the run, blocks along k.
+    pub fn prepared_block_matrix(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        format: &'static BlockFormat,
+        counts_scale_bytes: bool,
+    ) -> (GemmOperand, Option<Scale>) {
         let tensor_scale = format
             .has_tensor_scale()
             .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
@@ -185,6 +310,17 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
         let input = self.source(weight);
+        self.prepared_matrix(layer, input, scope, format)
+    }
+
+    /// Quantizes a constant `[k, n]` before the run: codes and static scale.
+    pub fn prepared_matrix(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scope: Option<Scope>,
+        format: &'static ElementFormat,
+    ) -> (TensorId, Option<Scale>) {
         let shape = self.program.tensor(input).shape;
         let scale = scope.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
         let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
@@ -210,18 +346,79 @@ impl<'a> Lowering<'a> {
         (left, left_scale): (GemmOperand, Option<Scale>),
         (right, right_scale): (GemmOperand, Option<Scale>),
     ) -> TensorId {
-        let shape = gemm.shape;
+        let sums = self.product(layer, Path::Body, left, right, None);
+        let output = self.layer_output(layer, gemm);
+        self.dequantize(layer, sums, [left_scale, right_scale], gemm.bias, output);
+        output
+    }
+
+    /// Scales sums back to real values in `output`.
+    pub fn dequantize(
+        &mut self,
+        layer: LayerId,
+        sums: TensorId,
+        [left_scale, right_scale]: [Option<Scale>; 2],
+        bias: Option<SourceTensorId>,
+        output: TensorId,
+    ) {
+        let bias = bias.map(|bias| self.source(bias));
+        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, output };
+        self.push(layer, Path::Dequantization, kind);
+    }
+
+    /// Format of a tensor.
+    pub fn format(&self, tensor: TensorId) -> &'static ElementFormat {
+        self.program.tensor(tensor).format
+    }
+
+    /// Adds a product; returns its sums. Products of plain integers are summed in INT32, all others in FP32.
+    pub fn product(
+        &mut self,
+        layer: LayerId,
+        path: Path,
+        left: GemmOperand,
+        right: GemmOperand,
+        initial: Option<InitialSums>,
+    ) -> TensorId {
+        // Blocks of weights run along k and are stored contiguously.
+        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { RightLayout::KByN };
+        let MatrixShape { rows: m, columns: k } = self.shape(left.codes);
+        let n = match right_layout {
+            RightLayout::KByN => self.shape(right.codes).columns,
+            RightLayout::NByK => self.shape(right.codes).rows,
+        };
+        let shape = GemmShape::new(m, k, n);
         let is_integer =
             |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
         let sums_format = if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 };
-        let sums = self.produced(layer, "sums", shape.output(), sums_format);
-        // Blocks of weights run along k and are stored contiguously.
-        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { RightLayout::KByN };
-        self.push(layer, Path::Body, OpKind::Gemm(Gemm { shape, left, right, right_layout, output: sums }));
-        let bias = gemm.bias.map(|bias| self.source(bias));
-        let output = self.produced(layer, "out", shape.output(), self.workload.activation_format());
-        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, output };
-        self.push(layer, Path::Dequantization, kind);
+        let role = match path {
+            Path::Auxiliary => "auxiliary_sums",
+            Path::Branch => "branch_sums",
+            Path::Body
+            | Path::Extraction
+            | Path::ScaleReduction
+            | Path::Quantization
+            | Path::Merge
+            | Path::Dequantization => "sums",
+        };
+        let output = self.produced(layer, role, shape.output(), sums_format);
+        self.push(layer, path, OpKind::Gemm(Gemm { shape, left, right, right_layout, initial, output }));
+        output
+    }
+
+    /// Gathers the selected channels' rows of a constant weight `[k, n]` before the run, rounded to `format`.
+    pub fn prepared_rows(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        input: TensorId,
+        channels: Vec<Option<u32>>,
+        format: &'static ElementFormat,
+    ) -> TensorId {
+        let shape = MatrixShape::new(channels.len() as u64, self.shape(input).columns);
+        let output = self.prepared(layer, role, shape, format);
+        let selection = Selection::Static { channels, table: None };
+        self.prepare(layer, Path::Extraction, OpKind::GatherRows(GatherRows { input, selection, output }));
         output
     }
 

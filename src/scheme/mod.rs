@@ -5,11 +5,15 @@
 
 pub mod blocks;
 pub mod cast;
+pub mod llm_int8;
 pub mod lowering;
+pub mod muxq;
+pub mod treatment;
 pub mod w8a8;
 
 use crate::program::Program;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
+use crate::workload::calibration::{Calibration, CalibrationRequest};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -21,13 +25,21 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
     /// One sentence for `npusim list`.
     fn description(&self) -> &str;
 
+    /// What it has to know about the activations before the run.
+    fn calibration(&self) -> CalibrationRequest {
+        CalibrationRequest::default()
+    }
+
     /// Lowers one matrix product and returns its real-valued output.
+    ///
+    /// # Errors
+    /// [`LoweringError`] where a calibration is missing or does not fit, or parameters do not fit the layer.
     fn lower_gemm(
         &self,
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         gemm: &LogicalGemm,
-    ) -> crate::program::tensor::TensorId;
+    ) -> Result<crate::program::tensor::TensorId, LoweringError>;
 }
 
 /// Every scheme that can be named without a file, in the order of listings.
@@ -39,6 +51,12 @@ pub static ALL: &[&dyn Scheme] = &[
     &w8a8::PER_TOKEN_PER_CHANNEL,
     &w8a8::FP8_PER_TENSOR,
     &w8a8::FP8_PER_TOKEN_PER_CHANNEL,
+    &muxq::PER_TENSOR,
+    &muxq::PER_TOKEN_PER_CHANNEL,
+    &muxq::SEPARATE,
+    &muxq::TENDER,
+    &llm_int8::FROZEN,
+    &llm_int8::ONLINE,
     &blocks::MXFP8_E4M3,
     &blocks::MXFP8_E5M2,
     &blocks::MXFP6_E2M3,
@@ -56,6 +74,14 @@ pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
 }
 
 /// Lowers a whole workload under one scheme.
-pub fn lower(workload: &Workload, scheme: &dyn Scheme) -> Program {
-    Lowering::new(workload).run(scheme)
+///
+/// # Errors
+/// [`LoweringError`] where the scheme needs a calibration that is not there or does not fit, or where its parameters do not
+/// fit a layer.
+pub fn lower(
+    workload: &Workload,
+    scheme: &dyn Scheme,
+    calibration: Option<&Calibration>,
+) -> Result<Program, LoweringError> {
+    Lowering::new(workload, calibration).run(scheme)
 }

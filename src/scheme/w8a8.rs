@@ -10,7 +10,7 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{GemmOperand, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// 8-bit operands with the given scopes of scales.
@@ -86,12 +86,17 @@ impl Scheme for W8A8 {
         self.description
     }
 
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+    fn lower_gemm(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        gemm: &LogicalGemm,
+    ) -> Result<TensorId, LoweringError> {
         let (weight, weight_scale) = lowering.prepared_weight(layer, gemm.weight, Some(self.weight_scope), self.format);
         let input = lowering.value(gemm.input);
         let scale = lowering.dynamic_scale(layer, input, self.activation_scope, ScaleTarget::Element(self.format));
         let codes = lowering.quantize(layer, input, Some(scale), self.format);
         let left = (GemmOperand::plain(codes), Some(scale));
-        lowering.gemm_and_dequantize(layer, gemm, left, (GemmOperand::plain(weight), weight_scale))
+        Ok(lowering.gemm_and_dequantize(layer, gemm, left, (GemmOperand::plain(weight), weight_scale)))
     }
 }

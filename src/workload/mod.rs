@@ -4,6 +4,7 @@
 //! shapes runs without them.
 
 pub mod bindings;
+pub mod calibration;
 pub mod graph;
 pub mod layer;
 pub mod tensor_description;
