@@ -118,13 +118,13 @@ const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", 
 /// Files of `dataflow` that serve the dataflows.
 const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "serial"];
 /// Files of `validate` that serve the sets.
-const VALIDATE_SUPPORT: &[&str] = &["comparison", "folder", "report", "rows", "sha256", "single_product"];
+const VALIDATE_SUPPORT: &[&str] = &["comparison", "folder", "product_with_values", "report", "rows", "sha256", "single_product"];
 
 /// The open sets. A folder that does not exist is not checked.
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
-    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["lowering"] },
+    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["fallback", "lowering", "treatment"] },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &[] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },

@@ -10,8 +10,8 @@ use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::Queue;
 use npusim::schedule::nest::Destination;
 use npusim::schedule::{token_run, verify};
-use npusim::scheme;
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
+use npusim::scheme::{self, Scheme};
 use npusim::shape::GemmShape;
 use npusim::simulation::{Setup, simulate};
 use npusim::timing;
@@ -32,6 +32,7 @@ fn cases() -> Vec<Vec<GemmShape>> {
         vec![GemmShape::new(120, 24, 9)],
         vec![GemmShape::new(33, 64, 70), GemmShape::new(33, 70, 48), GemmShape::new(33, 48, 16)],
         vec![GemmShape::new(72, 96, 160), GemmShape::new(72, 160, 96)],
+        vec![GemmShape::new(5, 64, 24)],
     ]
 }
 
@@ -78,11 +79,17 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     ]
 }
 
+/// The registered schemes, without those of groups of 32 channels where these do not divide the depth.
+fn schemes_for(shapes: &[GemmShape]) -> Vec<&'static dyn Scheme> {
+    let divides = shapes.iter().all(|shape| shape.k.is_multiple_of(32));
+    scheme::ALL.iter().copied().filter(|scheme| divides || !scheme.name().starts_with("osc")).collect()
+}
+
 fn for_each_run(mut check: impl FnMut(&Run) -> Finding) {
     for shapes in cases() {
         for (machine, parts) in machines() {
-            for scheme in scheme::ALL {
-                let found = check(&run(parts.clone(), &shapes, *scheme));
+            for scheme in schemes_for(&shapes) {
+                let found = check(&run(parts.clone(), &shapes, scheme));
                 found.unwrap_or_else(|wrong| panic!("{} on {machine} with {shapes:?}: {wrong}", scheme.name()));
             }
         }
@@ -127,8 +134,8 @@ fn schedules_verify_and_their_tokens_run_to_the_end() {
 #[test]
 fn with_a_fixed_schedule_a_faster_memory_is_never_slower() {
     for shapes in cases() {
-        for scheme in scheme::ALL {
-            let base = run(fixture::parts(), &shapes, *scheme);
+        for scheme in schemes_for(&shapes) {
+            let base = run(fixture::parts(), &shapes, scheme);
             let mut last = Cycles(u64::MAX);
             for bytes_per_cycle in [1, 2, 5, 8, 64, 4096] {
                 let mut parts = fixture::parts();
@@ -152,8 +159,8 @@ fn without_contention() -> NpuParts {
 #[test]
 fn without_contention_more_lanes_and_more_credit_are_never_slower() {
     for shapes in cases() {
-        for scheme in scheme::ALL {
-            let base = run(without_contention(), &shapes, *scheme);
+        for scheme in schemes_for(&shapes) {
+            let base = run(without_contention(), &shapes, scheme);
             let mut last = Cycles(u64::MAX);
             for lanes in [1, 3, 16, 1000] {
                 let timed = with_lanes(&base, without_contention(), lanes);
@@ -185,7 +192,7 @@ fn under_contention_faster_lanes_can_be_slower() {
 }
 
 fn with_lanes(base: &Run, mut parts: NpuParts, lanes: u64) -> Cycles {
-    parts.vector_units[0].rates = [Rate::whole(lanes).unwrap(); 5];
+    parts.vector_units[0].rates = [Rate::whole(lanes).unwrap(); 7];
     let npu = Npu::try_new(parts).unwrap();
     timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap().makespan
 }
@@ -229,6 +236,7 @@ fn two_runs_give_the_same_report_byte_for_byte() {
             npu: &npu,
             workload: &workload,
             scheme: scheme::ALL[0],
+            calibration: None,
             bindings: Some(&bindings),
             configuration: Configuration::default(),
             defaults: Vec::new(),

@@ -37,9 +37,18 @@ impl FileKind {
         match self {
             FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
             FileKind::Workload => &["name", "activation_format", "tensors", "layers"],
-            FileKind::Scheme => {
-                &["name", "cast", "w8a8", "blocks", "muxq", "llm_int8", "calibration", "assumed_channels"]
-            }
+            FileKind::Scheme => &[
+                "name",
+                "cast",
+                "w8a8",
+                "blocks",
+                "muxq",
+                "llm_int8",
+                "osc",
+                "fallback",
+                "calibration",
+                "assumed_channels",
+            ],
             FileKind::EnergyTable => &["node_nm", "actions"],
         }
     }

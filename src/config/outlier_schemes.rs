@@ -1,4 +1,4 @@
-//! The families of scheme files that treat outlier channels apart: MUXQ and LLM.int8().
+//! The families of scheme files that treat outlier channels apart: MUXQ, LLM.int8() and OSC.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,15 @@ use serde::Deserialize;
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
 use crate::config::placed::Placed;
+use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::Mover;
 use crate::program::op::Scope;
 use crate::scheme::llm_int8::LlmInt8;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
+use crate::scheme::osc::{Columns, MergePoint, Osc, Protection, WeightRows};
 use crate::scheme::treatment::{Detection, Passes};
-use crate::workload::calibration::{Comparison, OutlierRule, Smoothing};
+use crate::workload::calibration::{Comparison, OutlierRule, ProtectionChoice, ProtectionRule, Smoothing};
 
 /// Names of scopes of activation scales.
 pub(crate) const ACTIVATION_SCOPES: [(&str, Scope); 2] = [("tensor", Scope::Tensor), ("token", Scope::Row)];
@@ -122,4 +124,92 @@ pub(crate) fn smoothing(alpha: &Field<f64>) -> Result<Option<Smoothing>, Diagnos
         None => Ok(None),
         Some(alpha) => Ok(Some(Smoothing { alpha: alpha.in_range(0.0..=1.0)? as f32 })),
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct OscFile {
+    format: Field<String>,
+    count_scale_bytes: Field<bool>,
+    group: Field<u64>,
+    protection: Field<String>,
+    channels_per_group: Field<u64>,
+    threshold_factor: Field<f64>,
+    branch_format: Field<String>,
+    columns: Field<String>,
+    weight_rows: Field<String>,
+    merge: Field<String>,
+    body: Field<String>,
+    mover: Field<String>,
+    smoothing_alpha: Field<f64>,
+}
+
+/// OSC as a file describes it.
+pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, Diagnostic> {
+    let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
+    let group = file.group.required().in_range(1..=1 << 16)?;
+    let scheme = Osc {
+        name: Cow::Owned(name),
+        description: "a block format with protected channels in a 16-bit float",
+        format: file.format.required().one_of(&formats)?,
+        counts_scale_bytes: file.count_scale_bytes.required().boolean()?,
+        protection: resolve_protection(file, group)?,
+        branch_format: file.branch_format.required().one_of(&wide_formats())?,
+        columns: file.columns.required().one_of(&[("dense", Columns::Dense), ("compact", Columns::Compact)])?,
+        weight_rows: file
+            .weight_rows
+            .required()
+            .one_of(&[("kept", WeightRows::Kept), ("zeroed", WeightRows::Zeroed)])?,
+        merge: file
+            .merge
+            .required()
+            .one_of(&[("accumulators", MergePoint::Accumulators), ("vector_unit", MergePoint::VectorUnit)])?,
+        passes: file.body.required().one_of(&PASSES)?,
+        mover: file.mover.required().one_of(&MOVERS)?,
+        smoothing: smoothing(&file.smoothing_alpha)?,
+    };
+    if scheme.format.has_tensor_scale() && scheme.merge == MergePoint::Accumulators {
+        let message = format!("{} has a scale per tensor, which the sums of path B do not have", scheme.format);
+        return Err(file.merge.problem(message).help("write vector_unit"));
+    }
+    Ok(scheme)
+}
+
+fn resolve_protection(file: &OscFile, group: u64) -> Result<Protection, Diagnostic> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Mode,
+        Hits,
+        Mean,
+        Dynamic,
+    }
+    let kinds = [
+        ("mode_over_threshold", Kind::Mode),
+        ("hit_count", Kind::Hits),
+        ("mean_abs", Kind::Mean),
+        ("dynamic", Kind::Dynamic),
+    ];
+    let kind = file.protection.required().one_of(&kinds)?;
+    if kind != Kind::Mode && file.threshold_factor.is_given() {
+        return Err(file.threshold_factor.problem("only mode_over_threshold has a threshold").help("leave it out"));
+    }
+    let choice = match kind {
+        Kind::Dynamic => {
+            if file.channels_per_group.is_given() {
+                let message = "dynamic protection takes one element of each group";
+                return Err(file.channels_per_group.problem(message).help("leave it out"));
+            }
+            return Ok(Protection::Dynamic { group });
+        }
+        Kind::Mode => {
+            ProtectionChoice::ModeOverThreshold { factor: file.threshold_factor.required().in_range(0.0..=1e6)? as f32 }
+        }
+        Kind::Hits => ProtectionChoice::HitCount,
+        Kind::Mean => ProtectionChoice::MeanAbs,
+    };
+    let per_group = file.channels_per_group.required().in_range(1..=1 << 16)?;
+    if per_group >= group {
+        let message = format!("{per_group} of {group} channels leave nothing for the narrow path");
+        return Err(file.channels_per_group.problem(message).note("must be less than the group"));
+    }
+    Ok(Protection::Fixed(ProtectionRule { group, per_group, choice }))
 }

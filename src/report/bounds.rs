@@ -44,6 +44,19 @@ pub fn compulsory_bytes(program: &Program) -> Bytes {
     (0..program.tensors.len())
         .map(TensorId)
         .filter(|id| if program.tensor(*id).is_given() { is_read(*id) } else { is_written(*id) && !is_read(*id) })
-        .map(|id| program.tensor(id).bytes())
+        .map(|id| needed_bytes(program, id))
         .sum()
+}
+
+/// Bytes of a tensor, or of the rows that are gathered from it where nothing else reads it.
+fn needed_bytes(program: &Program, id: TensorId) -> Bytes {
+    let tensor = program.tensor(id);
+    let mut rows = 0;
+    for op in program.ops.iter().filter(|op| op.kind.reads().contains(&id)) {
+        match &op.kind {
+            OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
+            _ => return tensor.bytes(),
+        }
+    }
+    if rows == 0 { tensor.bytes() } else { tensor.bytes_of(rows.min(tensor.shape.rows), tensor.shape.columns) }
 }

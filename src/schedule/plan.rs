@@ -220,6 +220,8 @@ impl<'a> Planner<'a> {
                 }),
             };
             let map = match &self.program.op(op).kind {
+                // The last tile writes all of them.
+                OpKind::Reduce { scope: Scope::Column, .. } => TileMap::WHOLE,
                 OpKind::Reduce { scope, .. } => scope_map(*scope),
                 OpKind::QuantizeBlocks { format, scales, .. } if *scales == tensor => {
                     TileMap::OUTPUT.of_block_scales(format.block())

@@ -70,6 +70,19 @@ impl<'a> Lowering<'a> {
     /// What the scheme refuses.
     pub fn run(mut self, scheme: &dyn Scheme) -> Result<Program, LoweringError> {
         let workload = self.workload;
+        for name in scheme.layers() {
+            if !workload.layers().iter().any(|layer| layer.name == name) {
+                let products =
+                    workload.layers().iter().filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_)));
+                let products: Vec<&str> = products.map(|layer| layer.name.as_str()).collect();
+                let problem = format!(
+                    "scheme `{}` names it, but the workload has no such layer; its products are: {}",
+                    scheme.name(),
+                    products.join(", ")
+                );
+                return Err(LoweringError::Unfit { layer: name.to_owned(), problem });
+            }
+        }
         for (index, layer) in workload.layers().iter().enumerate() {
             let id = LayerId(index);
             // The layer's line stands before its operations are added, because their text names it; the output is

@@ -5,9 +5,11 @@
 
 pub mod blocks;
 pub mod cast;
+pub mod fallback;
 pub mod llm_int8;
 pub mod lowering;
 pub mod muxq;
+pub mod osc;
 pub mod treatment;
 pub mod w8a8;
 
@@ -28,6 +30,11 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
     /// What it has to know about the activations before the run.
     fn calibration(&self) -> CalibrationRequest {
         CalibrationRequest::default()
+    }
+
+    /// Layers that it names and that a workload must have.
+    fn layers(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Lowers one matrix product and returns its real-valued output.
@@ -51,12 +58,20 @@ pub static ALL: &[&dyn Scheme] = &[
     &w8a8::PER_TOKEN_PER_CHANNEL,
     &w8a8::FP8_PER_TENSOR,
     &w8a8::FP8_PER_TOKEN_PER_CHANNEL,
+    &w8a8::STATIC,
+    &w8a8::W4A8,
+    &w8a8::W4A16,
+    &w8a8::SMOOTHQUANT_PER_TENSOR,
+    &w8a8::SMOOTHQUANT_PER_TOKEN,
     &muxq::PER_TENSOR,
     &muxq::PER_TOKEN_PER_CHANNEL,
     &muxq::SEPARATE,
     &muxq::TENDER,
     &llm_int8::FROZEN,
     &llm_int8::ONLINE,
+    &osc::MXFP4,
+    &osc::MXFP4_COMPACT,
+    &osc::DYNAMIC,
     &blocks::MXFP8_E4M3,
     &blocks::MXFP8_E5M2,
     &blocks::MXFP6_E2M3,
