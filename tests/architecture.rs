@@ -118,7 +118,8 @@ const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", 
 /// Files of `dataflow` that serve the dataflows.
 const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "serial"];
 /// Files of `validate` that serve the sets.
-const VALIDATE_SUPPORT: &[&str] = &["comparison", "folder", "product_with_values", "report", "rows", "sha256", "single_product"];
+const VALIDATE_SUPPORT: &[&str] =
+    &["comparison", "folder", "product_with_values", "report", "rows", "sha256", "single_product"];
 
 /// The open sets. A folder that does not exist is not checked.
 const REGISTRIES: &[Registry] = &[

@@ -385,7 +385,12 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("scheme_alpha_beyond_one", 3, 93, "\"1.5\" is out of range"),
     ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
     ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
-    ("scheme_independent_scales_in_the_accumulators", 11, 14, "sums under two scales cannot be added in the accumulators"),
+    (
+        "scheme_independent_scales_in_the_accumulators",
+        11,
+        14,
+        "sums under two scales cannot be added in the accumulators",
+    ),
     ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
     ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
     ("scheme_tender_with_online_outliers", 11, 14, "outliers found during it cannot go first"),

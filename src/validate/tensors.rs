@@ -18,10 +18,10 @@ use crate::config::{hardware, presets};
 use crate::hardware::npu::Npu;
 use crate::numerics::formats;
 use crate::program::op::Scope;
+use crate::scheme::Scheme;
 use crate::scheme::llm_int8::{self, LlmInt8};
 use crate::scheme::muxq::{self, Muxq};
 use crate::scheme::osc::{self, MergePoint, Osc, Protection, WeightRows};
-use crate::scheme::Scheme;
 use crate::validate::product_with_values::{LAYER, Values, simulated};
 use crate::validate::{ErrorStatistic, ValidateError, ValidationRow, ValidationSet};
 use crate::workload::calibration::{ProtectionChoice, ProtectionRule, Smoothing};
@@ -70,10 +70,12 @@ impl ValidationSet for Tensors {
 
 fn run_pair(expected: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
     let tensors = PathBuf::from(expected.to_string_lossy().replace(".expected.json", ".safetensors"));
-    let bytes = |path: &Path| std::fs::read(path).map_err(|source| ValidateError::Read { path: path.to_owned(), source });
+    let bytes =
+        |path: &Path| std::fs::read(path).map_err(|source| ValidateError::Read { path: path.to_owned(), source });
     let figures: Value = serde_json::from_slice(&bytes(expected)?)
         .map_err(|source| ValidateError::Json { path: expected.to_owned(), source })?;
-    let name = expected.file_name().map(|name| name.to_string_lossy().replace(".expected.json", "")).unwrap_or_default();
+    let name =
+        expected.file_name().map(|name| name.to_string_lossy().replace(".expected.json", "")).unwrap_or_default();
     let layers = figures.as_object().into_iter().flatten();
     let layers: Vec<(&String, &serde_json::Map<String, Value>)> =
         layers.filter_map(|(layer, figures)| Some((layer, figures.as_object()?))).collect();
@@ -91,7 +93,12 @@ fn run_pair(expected: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
     let mut without: BTreeMap<String, u64> = BTreeMap::new();
     for (layer, figures) in layers {
         let floats = |role: &str| floats(&pack, &format!("{layer}.{role}")).map_err(&refuse);
-        let real = Layer { x: floats("x")?, w: floats("w")?, maxima: floats("calib_absmax")?.0, means: floats("calib_meanabs")?.0 };
+        let real = Layer {
+            x: floats("x")?,
+            w: floats("w")?,
+            maxima: floats("calib_absmax")?.0,
+            means: floats("calib_meanabs")?.0,
+        };
         for (key, expected) in figures {
             let Some(expected) = expected.as_f64().filter(|_| !is_fact(key)) else { continue };
             match scheme_of(key) {
@@ -213,9 +220,14 @@ fn floats(pack: &SafeTensors<'_>, name: &str) -> Result<(Vec<f32>, [usize; 2]), 
         other => return Err(format!("`{name}` has {} axes, one or two are expected", other.len())),
     };
     let values = match view.dtype() {
-        Dtype::F32 => view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect(),
+        Dtype::F32 => view
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect(),
         Dtype::F16 => {
-            let decode = |bytes: &[u8]| formats::FP16.decode(u32::from(u16::from_le_bytes([bytes[0], bytes[1]]))) as f32;
+            let decode =
+                |bytes: &[u8]| formats::FP16.decode(u32::from(u16::from_le_bytes([bytes[0], bytes[1]]))) as f32;
             view.data().chunks_exact(2).map(decode).collect()
         }
         other => return Err(format!("`{name}` is of {other:?}; F32 or F16 is expected")),

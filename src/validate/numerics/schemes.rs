@@ -21,12 +21,10 @@ use crate::simulation::Outcome;
 use crate::validate::ValidateError;
 use crate::validate::comparison::ZeroSign;
 use crate::validate::folder::Case;
-use crate::validate::product_with_values::{LAYER, Values, simulated};
 use crate::validate::numerics::integer_products::{compare_floats, compare_integers};
 use crate::validate::numerics::{Findings, record_errors};
-use crate::workload::calibration::{
-    Comparison, OutlierRule, ProtectionChoice, ProtectionRule,
-};
+use crate::validate::product_with_values::{LAYER, Values, simulated};
+use crate::workload::calibration::{Comparison, OutlierRule, ProtectionChoice, ProtectionRule};
 
 /// One simulated product.
 struct Simulated(Outcome);
@@ -60,13 +58,7 @@ impl Simulated {
         tensor.ok_or_else(|| case.error(format!("the simulated program has no tensor `{name}`")))
     }
 
-    fn compare(
-        &self,
-        case: &Case<'_>,
-        array: &str,
-        name: &str,
-        findings: &mut Findings,
-    ) -> Result<(), ValidateError> {
+    fn compare(&self, case: &Case<'_>, array: &str, name: &str, findings: &mut Findings) -> Result<(), ValidateError> {
         let tensor = self.tensor(case, name)?;
         match tensor.elements() {
             Elements::I8(codes) => compare_integers(case, array, codes, findings),
@@ -80,12 +72,7 @@ impl Simulated {
 }
 
 /// Codes of four bits, whose zeros may have either sign.
-fn compare_codes(
-    case: &Case<'_>,
-    array: &str,
-    codes: &[u8],
-    findings: &mut Findings,
-) -> Result<(), ValidateError> {
+fn compare_codes(case: &Case<'_>, array: &str, codes: &[u8], findings: &mut Findings) -> Result<(), ValidateError> {
     let is_element = array.ends_with("_codes");
     let plain = |code: i64| if is_element && code == 8 { 0 } else { code };
     let expected = case.integers(array)?;
@@ -254,9 +241,8 @@ pub(super) fn run_llm_int8(case: &Case<'_>, findings: &mut Findings) -> Result<(
     let w_codes = w_quantized.codes.as_i8().expect("a byte each");
     compare_integers(case, "x_q", &codes, findings)?;
     compare_integers(case, "w_q", w_codes, findings)?;
-    let dot = |row: &[i8], column: &[i8]| -> i32 {
-        row.iter().zip(column).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
-    };
+    let dot =
+        |row: &[i8], column: &[i8]| -> i32 { row.iter().zip(column).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum() };
     let acc: Vec<i32> =
         codes.chunks_exact(k).flat_map(|row| w_codes.chunks_exact(k).map(move |column| dot(row, column))).collect();
     compare_integers(case, "acc", &acc, findings)?;
