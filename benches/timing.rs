@@ -22,7 +22,7 @@ const LIMIT: f64 = 10e6;
 fn main() {
     let npu = fixture::npu();
     let (workload, _) = fixture::chain(&[GemmShape::new(2048, 512, 2048)], 1);
-    let program = scheme::lower(&workload, &w8a8::PER_TENSOR);
+    let program = scheme::lower(&workload, &w8a8::PER_TENSOR, None).expect("W8A8 needs no calibration");
     let schedule = schedule::schedule(&program, &npu).expect("the case fits the test accelerator");
     let mut best = f64::INFINITY;
     let mut commands = 0;

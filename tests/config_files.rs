@@ -382,7 +382,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_unprintable_name", 4, 11, "\"ma\\tin\" is not a name of at most 100 letters, digits"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
-    ("scheme_alpha_beyond_one", 3, 93, "\"1.5\" is out of range"),
+    ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
     ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
     ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
     (
