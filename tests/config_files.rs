@@ -7,7 +7,7 @@ use npusim::config::diagnostics::ConfigError;
 use npusim::config::document::Document;
 use npusim::config::node::{Node, Value};
 use npusim::config::source::Place;
-use npusim::config::{hardware, presets, tensors, workload};
+use npusim::config::{hardware, presets, scheme, tensors, workload};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use npusim::hardware::memory::MemoryKind;
 use npusim::hardware::npu::Npu;
@@ -424,6 +424,20 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_weight_of_nothing", 18, 101, "0 is out of range"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
+    ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
+    ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
+    ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
+    (
+        "scheme_independent_scales_in_the_accumulators",
+        11,
+        14,
+        "sums under two scales cannot be added in the accumulators",
+    ),
+    ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
+    ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
+    ("scheme_tender_with_online_outliers", 11, 14, "outliers found during it cannot go first"),
+    ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
+    ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
@@ -475,6 +489,7 @@ fn error_of(case: &str) -> ConfigError {
     let path = format!("tests/cases/errors/{case}.yaml");
     let outcome = match case.split_once('_').unwrap().0 {
         "hardware" => presets::open_hardware(&path).and_then(|document| npu(&document).map(drop)),
+        "scheme" => presets::open_scheme(&path).and_then(|document| scheme::resolve(&document).map(drop)),
         "workload" => presets::open_workload(&path).and_then(|document| workload_with_values(&document).map(drop)),
         kind => panic!("there is no kind of file called {kind}"),
     };

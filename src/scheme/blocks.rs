@@ -10,7 +10,7 @@ use crate::numerics::block::{self, BlockFormat};
 use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// Both operands in one block format.
@@ -66,7 +66,12 @@ impl Scheme for Blocks {
         self.description
     }
 
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+    fn lower_gemm(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        gemm: &LogicalGemm,
+    ) -> Result<TensorId, LoweringError> {
         let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
         let tensor_scale = self
@@ -74,6 +79,6 @@ impl Scheme for Blocks {
             .has_tensor_scale()
             .then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(self.format)));
         let left = lowering.quantize_blocks(layer, input, self.format, tensor_scale, self.counts_scale_bytes);
-        lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right)
+        Ok(lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right))
     }
 }
