@@ -395,7 +395,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
     ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
-    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "a sequencer passes rows over blocks of weights that stay"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,
