@@ -101,6 +101,7 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
     };
     let report = build(Inputs {
         program: &program,
+        schedule: &schedule,
         npu,
         statistics: &statistics,
         energy: &energy,

@@ -7,6 +7,7 @@ use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::requests::Requests;
 use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
@@ -62,7 +63,14 @@ pub(crate) fn parts() -> NpuParts {
             sram("sram", 32 << 10, Some(partitions)),
             sram("accumulators", 4 << 10, None),
         ],
-        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        dma: DmaEngine {
+            name: "dma".to_owned(),
+            from: DRAM,
+            to: SRAM,
+            outstanding: 4,
+            setup: Cycles(0),
+            requests: Requests::PLAIN,
+        },
         energy: energy_table(1.0),
     }
 }

@@ -87,7 +87,7 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
     let vector_units =
         vector_units.iter().filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names))).collect();
-    let dma = problems.take(resolve_dma(&file.dma, &memory_names));
+    let dma = problems.take(resolve_dma(&file.dma, &memory_names, defaults));
     let energy = problems.take(energy::resolve(&file.energy));
     problems.finish()?;
     let whole = "no problem was noted";

@@ -10,6 +10,7 @@ use crate::config::placed::Placed;
 use crate::hardware::memory::{
     Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram, WriteChannel,
 };
+use crate::hardware::requests::{ProductOrder, Requests};
 use crate::memory::bandwidth_limited::BandwidthLimited;
 use crate::memory::{self, MemoryModel};
 use crate::units::{Bytes, Cycles, Rate};
@@ -71,6 +72,18 @@ pub(crate) struct DmaFile {
     pub(crate) to: Field<String>,
     outstanding: Field<u32>,
     setup_cycles: Field<u64>,
+    requests: Option<Placed<RequestsFile>>,
+}
+
+#[derive(Deserialize)]
+struct RequestsFile {
+    longest: Field<Bytes>,
+    start_cycles: Field<u64>,
+    arrival_cycles: Field<u64>,
+    activation_bytes_per_cycle: Field<Rate>,
+    activation_atom_bytes: Field<u64>,
+    weight_multiple_bytes: Field<u64>,
+    products: Field<String>,
 }
 
 /// The memories by name. Ids are positions in the file, whether or not each of them resolves.
@@ -178,13 +191,47 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
 ///
 /// # Errors
 /// What is wrong in it.
-pub(crate) fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngine, Diagnostic> {
+pub(crate) fn resolve_dma(
+    dma: &DmaFile,
+    memories: &[(String, MemoryId)],
+    defaults: &mut Defaults,
+) -> Result<DmaEngine, Diagnostic> {
     Ok(DmaEngine {
         name: plain_name(&dma.name)?,
         from: dma.from.required().one_of(memories)?,
         to: dma.to.required().one_of(memories)?,
         outstanding: dma.outstanding.required().in_range(1..=65_536)?,
         setup: cycles(&dma.setup_cycles)?,
+        requests: match &dma.requests {
+            None => Requests::PLAIN,
+            Some(requests) => resolve_requests(requests, defaults)?,
+        },
+    })
+}
+
+fn resolve_requests(file: &RequestsFile, defaults: &mut Defaults) -> Result<Requests, Diagnostic> {
+    let products = [("independent", ProductOrder::Independent), ("together", ProductOrder::Together)];
+    let independent = "each queue goes on to the next product as soon as it has credit";
+    let order = file.products.or_default("independent".to_owned(), independent, defaults).one_of(&products)?;
+    let mut granule = |field: &Field<u64>, reason| {
+        let granule = field.or_default(1, reason, defaults);
+        granule.must("a power of two up to 4096", |bytes| bytes.is_power_of_two() && *bytes <= 4096).map(Bytes)
+    };
+    let activation_atom = granule(&file.activation_atom_bytes, "rows are packed to the byte")?;
+    let weight_multiple = granule(&file.weight_multiple_bytes, "weights are fetched to the byte")?;
+    let mut latency =
+        |field: &Field<u64>, reason| field.or_default(0, reason, defaults).in_range(0..=MOST_CYCLES).map(Cycles);
+    let longest = file.longest.optional().map(|longest| longest.in_range(Bytes(8)..=LARGEST_MEMORY)).transpose()?;
+    let activation_bytes_per_cycle =
+        file.activation_bytes_per_cycle.is_given().then(|| rate(&file.activation_bytes_per_cycle)).transpose()?;
+    Ok(Requests {
+        longest,
+        start: latency(&file.start_cycles, "the first request is made at once")?,
+        arrival: latency(&file.arrival_cycles, "what has arrived can be read at once")?,
+        activation_bytes_per_cycle,
+        activation_atom,
+        weight_multiple,
+        products: order,
     })
 }
 

@@ -33,6 +33,9 @@ impl Preset {
 pub static HARDWARE: &[Preset] = &[
     Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") },
     Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+    Preset { name: "nvdla-small", text: include_str!("../../hw-configs/nvdla-small.yaml") },
+    Preset { name: "nvdla-small-256", text: include_str!("../../hw-configs/nvdla-small-256.yaml") },
+    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
 ];
 
 /// Embedded energy tables.
@@ -42,8 +45,12 @@ pub static ENERGY_TABLES: &[Preset] = &[
 ];
 
 /// Embedded workload files.
-pub static WORKLOADS: &[Preset] =
-    &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
+pub static WORKLOADS: &[Preset] = &[
+    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
+    Preset { name: "gpt2-small-block", text: include_str!("../../workloads/gpt2-small-block.yaml") },
+    Preset { name: "qwen3-8b-layer", text: include_str!("../../workloads/qwen3-8b-layer.yaml") },
+    Preset { name: "small-convnet", text: include_str!("../../workloads/small-convnet.yaml") },
+];
 
 /// Embedded scheme files: one for each registered scheme.
 pub static SCHEMES: &[Preset] = &[

@@ -13,12 +13,15 @@
 //!     outliers: { channels: 8, magnitude: 20, persistence: 0.9 }    # or channels: 0.01 of the columns
 //! ```
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
 use crate::config::node::Scalar;
 use crate::config::placed::Placed;
+use crate::config::repeat::Instance;
 use crate::config::scalar::{Mismatch, ScalarType};
 use crate::config::workload::TensorFile;
 use crate::shape::MatrixShape;
@@ -70,10 +73,17 @@ impl ScalarType for Share {
 /// # Errors
 /// Several are given, an entry without its file, or a figure out of its range.
 pub(crate) fn resolve(
-    tensor: &Placed<TensorFile>,
-    name: &str,
+    instance: &Instance<'_, TensorFile>,
     shape: MatrixShape,
 ) -> Result<Option<TensorSource>, Diagnostic> {
+    let tensor = instance.written;
+    let path = |field: &Field<PathBuf>| -> Result<PathBuf, Diagnostic> {
+        let path = field.required().value()?;
+        let path = path
+            .to_str()
+            .map_or(Ok(path.clone()), |text| instance.repetition.fill_in(text, field).map(PathBuf::from))?;
+        Ok(field.place().source().resolve_path(path))
+    };
     let mut given: Vec<(&str, &dyn Cited)> = Vec::new();
     given.extend(tensor.safetensors.is_given().then_some(("safetensors", &tensor.safetensors as &dyn Cited)));
     given.extend(tensor.npy.is_given().then_some(("npy", &tensor.npy as &dyn Cited)));
@@ -87,12 +97,15 @@ pub(crate) fn resolve(
     if tensor.entry.is_given() && !tensor.safetensors.is_given() {
         return Err(tensor.entry.problem("an entry is given, but no file").help("add safetensors: PATH"));
     }
-    if let Some(file) = tensor.safetensors.optional() {
-        let entry = tensor.entry.optional().map_or_else(|| Ok(name.to_owned()), |entry| entry.text())?;
-        return Ok(Some(TensorSource::Safetensors { file: file.path()?, entry }));
+    if tensor.safetensors.is_given() {
+        let entry = match tensor.entry.optional() {
+            Some(entry) => instance.repetition.fill_in(&entry.text()?, &tensor.entry)?,
+            None => instance.name.clone(),
+        };
+        return Ok(Some(TensorSource::Safetensors { file: path(&tensor.safetensors)?, entry }));
     }
-    if let Some(file) = tensor.npy.optional() {
-        return Ok(Some(TensorSource::Npy { file: file.path()? }));
+    if tensor.npy.is_given() {
+        return Ok(Some(TensorSource::Npy { file: path(&tensor.npy)? }));
     }
     tensor.generate.as_ref().map(|generate| resolve_generator(generate, shape).map(TensorSource::Generated)).transpose()
 }

@@ -64,15 +64,15 @@ fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
 /// The error of a run that is to compute numbers of a workload that is only partly covered: cites each of the tensors
 /// `without` values.
 pub fn missing_values(workload: &Workload, places: &TensorPlaces, without: &[SourceTensorId]) -> ConfigError {
-    let mistake = |id: &SourceTensorId| {
+    let mut problems = Problems::default();
+    for id in without {
         let name = quoted(&workload.tensor(*id).name);
         let message = format!("the tensor {name} has only a shape, but others have values; numbers need all of them");
-        places
-            .get(*id)
-            .problem(message)
-            .help("add safetensors: FILE, npy: FILE or generate: {..}; or run without numbers: --no-numerics")
-    };
-    ConfigError::Invalid(without.iter().map(mistake).collect())
+        let help = "add safetensors: FILE, npy: FILE or generate: {..}; or run without numbers: --no-numerics";
+        problems.push(places.get(*id).problem(message).help(help));
+    }
+    problems.keep_one_of_each_value();
+    problems.finish().expect_err("there is a tensor without values")
 }
 
 /// Whether generated tensors are wanted along with those of files.
@@ -115,6 +115,8 @@ pub fn load(workload: &Workload, places: &TensorPlaces, generated: Generated) ->
     for (path, wanted) in by_file {
         safetensors_file::read(path, &wanted, &mut tensors, &mut problems);
     }
+    // Of a repeated tensor each repetition may lack its entry.
+    problems.keep_one_of_each_value();
     problems.finish()?;
     Ok(Bindings::new(tensors))
 }

@@ -58,7 +58,7 @@ impl Values {
             let given =
                 |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
-                (Origin::Source(id), _) => given(id)?,
+                (Origin::Source(id), _) => recode(given(id)?, tensor.format),
                 (Origin::Produced, Some(record)) => {
                     computed.insert(TensorId(position), Stored::zeros(tensor.shape, tensor.format));
                     let record = given(record)?;
@@ -192,6 +192,25 @@ impl Values {
             Elements::Code8(codes) => quantizer.quantize_code8(values, scales, &mut codes[range]),
             Elements::Code16(codes) => quantizer.quantize_code16(values, scales, &mut codes[range]),
             other => unreachable!("operands of products have at most 16 bits, unlike {other:?}"),
+        }
+    }
+
+    /// Saturates integers of one row to the 8 bits of another tensor.
+    pub(super) fn saturate_row(&mut self, from: TensorId, to: TensorId, row: u64, columns: Span) {
+        let range = self.tensors[from.0].range(row, columns);
+        let sums: Vec<i32> = match &self.tensors[from.0].elements {
+            Elements::I32(sums) => sums[range].to_vec(),
+            Elements::I16(codes) => codes[range].iter().map(|code| i32::from(*code)).collect(),
+            Elements::I8(codes) => codes[range].iter().map(|code| i32::from(*code)).collect(),
+            other => unreachable!("integers are held as such, unlike {other:?}"),
+        };
+        let stored = &mut self.tensors[to.0];
+        let range = stored.range(row, columns);
+        let Elements::I8(codes) = &mut stored.elements else {
+            unreachable!("integers are saturated to INT8, not to {}", stored.format);
+        };
+        for (code, sum) in codes[range].iter_mut().zip(sums) {
+            *code = sum.clamp(i32::from(i8::MIN), i32::from(i8::MAX)) as i8;
         }
     }
 

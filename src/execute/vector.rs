@@ -118,6 +118,10 @@ impl VectorExecutor {
     }
 
     fn quantize(&mut self, values: &mut Values, input: TensorId, scale: Option<&Scale>, output: TensorId, tile: &Tile) {
+        if scale.is_none() && values.format(input).is_integer() {
+            (tile.m.start..tile.m.end).for_each(|row| values.saturate_row(input, output, row, tile.n));
+            return;
+        }
         let quantizer = ScaledQuantizer::new(values.format(output));
         for row in tile.m.start..tile.m.end {
             self.input.clear();

@@ -32,6 +32,14 @@ impl Array {
         }
     }
 
+    /// Whether results leave the array, and go on to their consumers, while it works on a tile.
+    pub const fn streams_results(&self) -> bool {
+        match self {
+            Array::Systolic(_) => false,
+            Array::DotProduct(array) => array.sequencing.is_some(),
+        }
+    }
+
     /// Products that one adder sums at once where each element does `macs_per_element_per_cycle`: the depth of a dot
     /// unit; in a systolic array the lanes of one element.
     pub const fn dot_depth(&self, macs_per_element_per_cycle: u64) -> u64 {

@@ -1,5 +1,6 @@
 //! Memories and the engines that move data between them.
 
+use crate::hardware::requests::Requests;
 use crate::units::{Bytes, Cycles, Rate};
 
 /// Index of a memory in [`Npu::memories`](crate::hardware::npu::Npu::memories).
@@ -83,6 +84,11 @@ impl Dram {
         Dram { model, latency, bytes_per_cycle, write_channel: None, arbitration, burst }
     }
 
+    /// Cycles from the service of a write's last byte to its acknowledgement.
+    pub fn write_latency(&self) -> Cycles {
+        self.write_channel.map_or(self.latency, |channel| channel.response_latency)
+    }
+
     /// Cycles that the channels need at least for so many bytes read and written.
     pub fn busy_cycles(&self, read: Bytes, written: Bytes) -> Cycles {
         match self.write_channel {
@@ -145,4 +151,6 @@ pub struct DmaEngine {
     pub outstanding: u32,
     /// Cycles to set a transfer up.
     pub setup: Cycles,
+    /// How it asks for tiles.
+    pub requests: Requests,
 }

@@ -127,7 +127,8 @@ pub enum OpKind {
         /// What the largest magnitude shall reach.
         target: ScaleTarget,
     },
-    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers).
+    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers). Integer sums
+    /// without a scale are saturated to the whole range, exactly.
     Quantize {
         /// `[m, n]`, real-valued.
         input: TensorId,

@@ -194,7 +194,8 @@ impl Evaluator<'_> {
         let divided: Vec<f32> = divided.collect();
         // An integer's symmetric range leaves out the lowest code.
         let format = self.program.tensor(output).format;
-        let lowest = if format.is_integer() { -format.max_finite() as f32 } else { f32::NEG_INFINITY };
+        let saturates = scale.is_none() && self.program.tensor(input).format.is_integer();
+        let lowest = if format.is_integer() && !saturates { -format.max_finite() as f32 } else { f32::NEG_INFINITY };
         let clipped: Vec<f32> = divided.into_iter().map(|value| if value < lowest { lowest } else { value }).collect();
         self.real(output, &clipped)
     }

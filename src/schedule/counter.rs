@@ -87,6 +87,8 @@ pub struct Signal {
 pub enum Moment {
     /// Its operands have been read for the last time.
     Released,
+    /// Its first results are on their way: whoever waits for this may begin, and ends no earlier than the command itself.
+    Begun,
     /// Its results are there.
     Completed,
 }

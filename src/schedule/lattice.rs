@@ -15,9 +15,9 @@ const EVEN_PARTS: u64 = 16;
 /// The same along k, where fewer matter: a cut of k costs no off-chip byte, it only makes operand tiles smaller.
 const EVEN_DEPTHS: u64 = 10;
 
-/// The most candidates of a nest: two loop orders, and for each axis the even cuts and no more than 22 powers of two, as
-/// axes are shorter than 2^22; rows under a window have twice as many powers.
-pub const MOST_CANDIDATES: u64 = 2 * (EVEN_PARTS + 2 * 22) * (EVEN_PARTS + 22) * (EVEN_DEPTHS + 22);
+/// The most candidates of a nest: two loop orders, and for each axis the even cuts, one uneven one and no more than 22
+/// powers of two, as axes are no longer than 2^22; rows under a window have twice as many powers.
+pub const MOST_CANDIDATES: u64 = 2 * (EVEN_PARTS + 1 + 2 * 22) * (EVEN_PARTS + 23) * (EVEN_DEPTHS + 23);
 
 /// Every candidate grid of `nest`, fit or not. A vector nest covers whole rows, because a reduction per row must see the
 /// row.
@@ -33,6 +33,11 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
         rows.extend(blocks(m.extent(), window.x.output(), 1));
         rows.sort_unstable_by_key(|rows| rows.block());
         rows.dedup();
+    }
+    // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
+    if matrix.streams_results {
+        let n = Blocking::new(n.extent(), preferred_unit(npu, nest, Axis::N).min(n.extent()));
+        return rows.into_iter().map(|m| Grid { m, n, ..nest.grid }).collect();
     }
     let depths = blocks(k.extent(), units(Axis::K), EVEN_DEPTHS);
     let columns = blocks(n.extent(), units(Axis::N), EVEN_PARTS);
@@ -82,12 +87,13 @@ fn preferred_unit(npu: &Npu, nest: &Nest, axis: Axis) -> u64 {
     }
 }
 
-/// The whole axis, the even cuts into up to `parts` parts rounded up to `unit`, and every power of two times `unit`;
+/// The whole axis, three quarters of it (a short last block drains fast), the even cuts into up to `parts` parts rounded up to `unit`, and every power of two times `unit`;
 /// ascending.
 fn blocks(extent: u64, unit: u64, parts: u64) -> Vec<Blocking> {
     let powers = std::iter::successors(Some(unit), |block| block.checked_mul(2)).take_while(|block| *block < extent);
     let even = (2..=parts).map(|parts| extent.div_ceil(parts).next_multiple_of(unit)).filter(|block| *block < extent);
-    let mut blocks: Vec<u64> = powers.chain(even).chain([extent]).collect();
+    let short_last = (extent - extent / 4).next_multiple_of(unit).min(extent);
+    let mut blocks: Vec<u64> = powers.chain(even).chain([short_last, extent]).collect();
     blocks.sort_unstable();
     blocks.dedup();
     blocks.into_iter().map(|block| Blocking::new(extent, block)).collect()
@@ -100,8 +106,8 @@ mod tests {
     #[test]
     fn an_axis_is_cut_evenly_in_powers_of_two_and_not_at_all() {
         let listed: Vec<u64> = blocks(100, 8, 4).into_iter().map(Blocking::block).collect();
-        // Powers 8, 16, 32, 64; halves of 50 rounded to 56, thirds of 34 to 40, quarters of 25 to 32; the whole.
-        assert_eq!(listed, [8, 16, 32, 40, 56, 64, 100]);
+        // Powers 8, 16, 32, 64; halves of 50 rounded to 56, thirds of 34 to 40, quarters of 25 to 32; 75 to 80; the whole.
+        assert_eq!(listed, [8, 16, 32, 40, 56, 64, 80, 100]);
         assert_eq!(blocks(5, 8, 16).len(), 1);
     }
 }

@@ -33,6 +33,8 @@ pub struct Nest {
     pub outputs: Vec<Output>,
     /// Conditions before anything is written into space that earlier tensors occupied.
     pub fill_waits: Vec<Wait>,
+    /// Conditions before the first tile of each load is asked for.
+    pub load_waits: Vec<Wait>,
     /// Counts output tiles with final partial sums.
     pub tiles_computed: CounterId,
     /// Counts output tiles that the vector chain has written.
@@ -191,13 +193,15 @@ pub struct Storage {
     pub element_bits: u64,
     /// Address of its first byte off the chip.
     pub base: u64,
+    /// Each row of a tile is whole atoms of so many bytes.
+    pub atom: u64,
 }
 
 impl Storage {
     /// Bytes of `columns` neighbouring elements, rounded up.
     #[inline]
     pub const fn row_bytes(&self, columns: u64) -> u64 {
-        (columns * self.element_bits).div_ceil(8)
+        (columns * self.element_bits).div_ceil(8).next_multiple_of(self.atom)
     }
 
     /// Bytes from one row to the next off the chip.
@@ -278,6 +282,10 @@ pub struct Load {
     pub arrived: CounterId,
     /// Rows of the tensor that must be final before they are read, where the run produces it.
     pub produced: Option<CounterId>,
+    /// The longest request, where a tile is asked for piece by piece.
+    pub longest_request: Option<Bytes>,
+    /// Bytes that are fetched with the last tile beyond the tensor's end.
+    pub padding: Bytes,
 }
 
 /// Who reads a loaded tensor and returns its space.
@@ -353,6 +361,9 @@ pub struct MatrixWork {
     pub accumulators: CreditPool,
     /// Multiply-accumulates of one processing element a cycle.
     pub macs_per_element_per_cycle: u64,
+    /// Whether results leave the array while it works on a tile: then no sums wait in the accumulators or in the output
+    /// partition for its end.
+    pub streams_results: bool,
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.

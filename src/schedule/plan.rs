@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
+use crate::hardware::requests::ProductOrder;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::program::Program;
 use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
@@ -82,6 +83,7 @@ impl<'a> Planner<'a> {
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
+            nest.load_waits = self.load_waits(&nests);
             let (grid, by) = self.grid(&nest, tiler, mapping)?;
             nest.grid = grid;
             chosen_by.push(by);
@@ -112,6 +114,7 @@ impl<'a> Planner<'a> {
             loads: Vec::new(),
             outputs: Vec::new(),
             fill_waits: Vec::new(),
+            load_waits: Vec::new(),
             tiles_computed,
             tiles_finished,
             done,
@@ -190,6 +193,7 @@ impl<'a> Planner<'a> {
             sums,
             accumulators,
             macs_per_element_per_cycle,
+            streams_results: self.npu.matrix_unit(unit).array.streams_results(),
         })
     }
 
@@ -254,7 +258,12 @@ impl<'a> Planner<'a> {
             };
             let map = map.in_output(nest.output_batches);
             let rows = self.rows_counter(tensor);
-            outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
+            let atom = match destination {
+                Destination::Partition(_) => self.npu.dma().requests.activation_atom.get(),
+                Destination::Resident => 1,
+            };
+            let storage = Storage { atom, ..self.storage(tensor) };
+            outputs.push(Output { tensor, storage, map, op, destination, rows });
         }
         outputs
     }
@@ -268,13 +277,36 @@ impl<'a> Planner<'a> {
             return Access::Resident(self.rows_counter(tensor));
         }
         let load = loads.len();
-        let storage = self.storage(tensor);
+        let requests = &self.npu.dma().requests;
+        let mut storage = self.storage(tensor);
+        let mut padding = Bytes::ZERO;
+        match queue {
+            DmaQueue::Activations => storage.atom = requests.activation_atom.get(),
+            DmaQueue::Weights => {
+                let bytes = self.program.tensor(tensor).bytes().get();
+                padding = Bytes(bytes.next_multiple_of(requests.weight_multiple.get()) - bytes);
+            }
+            DmaQueue::Stores => {}
+        }
+        let longest_request = requests.longest;
         if is_resident {
             // A given tensor that several nests read: the first one brings it to stay.
             self.is_pinned[tensor.0] = true;
             let arrived = self.rows_counter(tensor);
             let destination = Destination::Resident;
-            loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced: None });
+            loads.push(Load {
+                tensor,
+                storage,
+                map,
+                op,
+                queue,
+                reader,
+                destination,
+                arrived,
+                produced: None,
+                longest_request,
+                padding,
+            });
             return Access::Resident(arrived);
         }
         let all = partitions(self.npu, self.npu.dma().to);
@@ -286,7 +318,19 @@ impl<'a> Planner<'a> {
         let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
         let arrived = self.counter(Counter::Loaded { nest, load });
         let produced = (!is_given).then(|| self.rows_counter(tensor));
-        loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced });
+        loads.push(Load {
+            tensor,
+            storage,
+            map,
+            op,
+            queue,
+            reader,
+            destination,
+            arrived,
+            produced,
+            longest_request,
+            padding,
+        });
         Access::Loaded(load)
     }
 
@@ -298,6 +342,21 @@ impl<'a> Planner<'a> {
             earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
         };
         [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+    }
+
+    /// Conditions before this nest's first loads: where queues take products together, all loads of the nest before.
+    fn load_waits(&self, earlier: &[Nest]) -> Vec<Wait> {
+        match self.npu.dma().requests.products {
+            ProductOrder::Independent => Vec::new(),
+            ProductOrder::Together => {
+                let Some(last) = earlier.iter().rev().find(|nest| !nest.loads.is_empty()) else { return Vec::new() };
+                let all = |load: &Load| match load.destination {
+                    Destination::Partition(_) => last.grid.fetches(load.map.axes()),
+                    Destination::Resident => load.storage.shape.rows,
+                };
+                last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
+            }
+        }
     }
 
     fn grid(&self, nest: &Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<(Grid, ChosenBy), ScheduleError> {
@@ -363,7 +422,7 @@ impl<'a> Planner<'a> {
             Some(Placement::Dram { base }) => base,
             Some(Placement::Resident) | None => 0,
         };
-        Storage { shape: described.shape, element_bits: described.counted_bits(), base }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), base, atom: 1 }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {

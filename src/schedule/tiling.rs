@@ -11,7 +11,7 @@ use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::schedule::energy_estimate::energy_pj;
 use crate::schedule::estimate::{Estimate, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
-use crate::schedule::grid::Grid;
+use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::lattice::candidates;
 use crate::schedule::nest::{Access, Destination, DmaQueue, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
@@ -28,6 +28,8 @@ const ESTIMATE_SLACK: u64 = 50;
 const REHEARSED: usize = 64;
 /// The most steps that they may have together.
 const REHEARSED_STEPS: u64 = 1 << 16;
+/// How often the neighbours of the fastest are rehearsed as well.
+const CLIMBS: usize = 6;
 /// The most rehearsed candidates that share their columns, or their rows, and the loop order.
 const ALIKE: usize = 6;
 
@@ -184,7 +186,56 @@ fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: &dyn Rehearsal) -
         let Some(cycles) = rehearsal.cycles(&nest) else { break };
         costs.push((Estimate { cycles, ..*estimate }, *grid));
     }
+    climb(&mut nest, all, rehearsal, &mut costs);
     costs
+}
+
+/// Rehearses the neighbours of the fastest candidate so far, and theirs, as long as they are faster and few.
+fn climb(nest: &mut Nest, all: &[(Estimate, Grid)], rehearsal: &dyn Rehearsal, costs: &mut Vec<(Estimate, Grid)>) {
+    for _ in 0..CLIMBS {
+        let Some((_, fastest)) = costs.iter().min_by_key(|(cost, grid)| (cost.cycles, ties(grid))).copied() else {
+            return;
+        };
+        if fastest.steps() > REHEARSED_STEPS / REHEARSED as u64 {
+            return;
+        }
+        let known = costs.len();
+        for (estimate, grid) in neighbours(all, &fastest) {
+            if costs.iter().any(|(_, other)| other == grid) {
+                continue;
+            }
+            nest.grid = *grid;
+            if let Some(cycles) = rehearsal.cycles(nest) {
+                costs.push((Estimate { cycles, ..*estimate }, *grid));
+            }
+        }
+        if costs.len() == known {
+            return;
+        }
+    }
+}
+
+/// Candidates that differ from `grid` by the loop order, or by the next shorter or longer block along one axis.
+fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate, Grid)> {
+    let axes = [Axis::M, Axis::K, Axis::N];
+    let other_order = all.iter().filter(|(_, other)| {
+        other.order != grid.order && axes.iter().all(|axis| other.blocking(*axis) == grid.blocking(*axis))
+    });
+    let mut neighbours: Vec<_> = other_order.collect();
+    for axis in axes {
+        let block = |grid: &Grid| grid.blocking(axis).block();
+        let differs_here = |other: &&(Estimate, Grid)| {
+            let rest = axes.iter().filter(|rest| **rest != axis);
+            other.1.order == grid.order
+                && block(&other.1) != block(grid)
+                && rest.copied().all(|rest| other.1.blocking(rest) == grid.blocking(rest))
+        };
+        let (shorter, longer): (Vec<&(Estimate, Grid)>, Vec<_>) =
+            all.iter().filter(differs_here).partition(|(_, other)| block(other) < block(grid));
+        neighbours.extend(shorter.iter().copied().max_by_key(|(_, other)| block(other)));
+        neighbours.extend(longer.iter().copied().min_by_key(|(_, other)| block(other)));
+    }
+    neighbours
 }
 
 /// All of a nest that the search looks at: not which tensors they are, nor where they lie.

@@ -77,6 +77,12 @@ impl<'a> Lowering<'a> {
 
     /// A tensor from outside, held in off-chip memory in FP32 (what the workload's tensor files carry).
     pub fn source(&mut self, id: SourceTensorId) -> TensorId {
+        self.source_as(id, &formats::FP32)
+    }
+
+    /// A tensor from outside, held in off-chip memory in `format`; values in another format are rounded to it. The first
+    /// use decides for all.
+    pub fn source_as(&mut self, id: SourceTensorId, format: &'static ElementFormat) -> TensorId {
         if let Some(tensor) = self.sources[id.0] {
             return tensor;
         }
@@ -84,7 +90,7 @@ impl<'a> Lowering<'a> {
         let tensor = self.program.add_tensor(ProgramTensor {
             name: description.name.clone(),
             shape: description.shape,
-            format: &formats::FP32,
+            format,
             origin: Origin::Source(id),
             recorded: None,
             is_counted: true,

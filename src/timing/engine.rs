@@ -4,12 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::hardware::npu::Npu;
-use crate::memory::{self, MemorySystem, Ticket};
+use crate::memory::{self, Direction, MemorySystem, Ticket};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
+use crate::schedule::nest::DmaQueue;
 use crate::timing::TimingError;
+use crate::timing::flows::{Flows, Pacer};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
 use crate::timing::units::{MatrixEngine, count_transfer, vector_occupancy};
@@ -38,6 +40,10 @@ struct Engine<'a> {
     counters: Vec<u64>,
     /// Per counter, whether the transfer that last raised it had found the memory idle.
     raised_by_lone_transfer: Vec<bool>,
+    /// When commands end that told their consumers at their first result.
+    flows: Flows,
+    /// Paces what the queue of activations passes on.
+    activation_pace: Pacer,
     memory: Box<dyn MemorySystem>,
     /// Which queue submitted each ticket under way; tickets are consecutive numbers.
     submitted: VecDeque<Submitted>,
@@ -54,8 +60,12 @@ struct Engine<'a> {
 enum EventKind {
     /// A command's operands are released.
     Released,
+    /// A command's first results are on their way.
+    Begun,
     /// A command's results are there.
     Completed,
+    /// A transfer's bytes can be seen by their reader, or its end has been acknowledged.
+    Arrived,
     /// The queue may issue again.
     Free,
     /// A transfer's descriptor is ready.
@@ -111,6 +121,15 @@ impl Arena {
     }
 }
 
+/// When the phases of a compute command end.
+struct Moments {
+    /// The unit may accept the next command.
+    free: Cycles,
+    released: Cycles,
+    begun: Cycles,
+    complete: Cycles,
+}
+
 struct InFlight {
     command: Slot,
     issued: Cycles,
@@ -119,6 +138,8 @@ struct InFlight {
     ticket: Option<Ticket>,
     /// For transfers: whether the memory was idle when it was submitted.
     was_alone: bool,
+    /// For transfers of results that are still on their way: when the last of them is there.
+    not_before: Cycles,
 }
 
 impl<'a> Engine<'a> {
@@ -135,7 +156,10 @@ impl<'a> Engine<'a> {
                     queue: *queue,
                     stream,
                     head,
-                    free_at: Cycles::ZERO,
+                    free_at: match queue {
+                        Queue::Dma(_) => npu.dma().requests.start,
+                        Queue::Matrix(_) | Queue::Vector(_) => Cycles::ZERO,
+                    },
                     busy_until: Cycles::ZERO,
                     blocking: None,
                     in_flight: VecDeque::new(),
@@ -167,6 +191,8 @@ impl<'a> Engine<'a> {
             events: BinaryHeap::new(),
             counters: vec![0; schedule.counters.len()],
             raised_by_lone_transfer: vec![false; schedule.counters.len()],
+            flows: Flows::default(),
+            activation_pace: Pacer::new(npu.dma().requests.activation_bytes_per_cycle),
             memory: model.build(npu.dram()),
             submitted: VecDeque::new(),
             first_ticket: 0,
@@ -181,6 +207,12 @@ impl<'a> Engine<'a> {
 
     fn run(mut self, observer: &mut dyn Observer) -> Result<RunStatistics, TimingError> {
         let mut tickets = Vec::new();
+        for index in 0..self.queues.len() {
+            let free_at = self.queues[index].free_at;
+            if free_at > Cycles::ZERO {
+                self.push_event(free_at, index, EventKind::Free);
+            }
+        }
         loop {
             self.issue_all();
             let next_internal = self.events.peek().map(|Reverse((cycle, ..))| *cycle);
@@ -249,6 +281,7 @@ impl<'a> Engine<'a> {
         queue.blocking = None;
         let nest = &self.schedule.nests[command.nest.0];
         queue.statistics.stalls.add(cause, waited);
+        let producer_end = self.flows.end_of(&command.waits);
         match command.work {
             Work::Transfer(transfer) => {
                 let statistics = &mut self.ops[command.op.0];
@@ -261,6 +294,7 @@ impl<'a> Engine<'a> {
                     completed: None,
                     ticket: None,
                     was_alone: false,
+                    not_before: producer_end,
                 });
                 if self.npu.dma().setup > Cycles::ZERO {
                     let at = queue.free_at;
@@ -277,7 +311,13 @@ impl<'a> Engine<'a> {
                 let engine = &mut self.matrix_engines[matrix.unit.0];
                 let phases = engine.issue(self.npu, matrix, &tile, now, statistics);
                 statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
-                self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
+                let moments = Moments {
+                    free: phases.next_issue,
+                    released: phases.operands_released,
+                    begun: phases.sequenced.map_or(phases.complete, |sequenced| sequenced.first_result),
+                    complete: phases.complete,
+                };
+                self.compute_issued(index, slot, moments);
             }
             Work::Vector(work) => {
                 let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
@@ -286,9 +326,11 @@ impl<'a> Engine<'a> {
                 }
                 self.ops[command.op.0].stalls.add(cause, waited);
                 let occupancy = vector_occupancy(self.npu, nest, &work, &mut self.ops).max(Cycles(1));
-                let free = now + occupancy;
-                let complete = free + self.npu.vector_unit(vector.unit).latency;
-                self.compute_issued(index, slot, free, free, complete);
+                // A chain whose input is still arriving keeps up with it.
+                let free = (now + occupancy).max(producer_end);
+                let latency = self.npu.vector_unit(vector.unit).latency;
+                let moments = Moments { free, released: free, begun: now + latency, complete: free + latency };
+                self.compute_issued(index, slot, moments);
             }
         }
         let queue = &mut self.queues[index];
@@ -317,7 +359,8 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    fn compute_issued(&mut self, index: usize, command: Slot, free: Cycles, released: Cycles, complete: Cycles) {
+    fn compute_issued(&mut self, index: usize, command: Slot, moments: Moments) {
+        let Moments { free, released, begun, complete } = moments;
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
@@ -327,16 +370,24 @@ impl<'a> Engine<'a> {
         queue.busy_until = busy_until;
         queue.free_at = free;
         let signals = &self.arena.commands[command].signals;
-        let releases = signals.iter().any(|signal| signal.moment == Moment::Released);
+        let has = |moment| signals.iter().any(|signal| signal.moment == moment);
+        let (releases, begins) = (has(Moment::Released), has(Moment::Begun));
+        for signal in signals.iter().filter(|signal| signal.moment == Moment::Begun) {
+            self.flows.begin(signal.counter, complete);
+        }
         queue.in_flight.push_back(InFlight {
             command,
             issued: self.now,
             completed: Some(complete),
             ticket: None,
             was_alone: false,
+            not_before: Cycles::ZERO,
         });
         if releases {
             self.push_event(released, index, EventKind::Released);
+        }
+        if begins {
+            self.push_event(begun, index, EventKind::Begun);
         }
         self.push_event(complete, index, EventKind::Completed);
         if free != complete && !(releases && free == released) {
@@ -376,11 +427,35 @@ impl<'a> Engine<'a> {
             self.first_ticket += 1;
         }
         let now = self.now;
-        // Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+        let is_of_activations = self.queues[index].queue == Queue::Dma(DmaQueue::Activations);
         let mut flights = self.queues[index].in_flight.iter_mut();
         let done = flights.find(|flight| flight.ticket == Some(ticket)).expect("a completed transfer is in flight");
-        done.completed = Some(now);
-        while self.queues[index].in_flight.front().is_some_and(|flight| flight.completed.is_some()) {
+        let Work::Transfer(transfer) = self.arena.commands[done.command].work else {
+            unreachable!("only transfers have tickets");
+        };
+        let at = match transfer.direction {
+            Direction::Read if is_of_activations => {
+                self.activation_pace.pass(transfer.bytes(), now) + self.npu.dma().requests.arrival
+            }
+            Direction::Read => now + self.npu.dma().requests.arrival,
+            Direction::Write if done.not_before > Cycles::ZERO => {
+                now.max(done.not_before + self.npu.dram().write_latency())
+            }
+            Direction::Write => now,
+        };
+        done.completed = Some(at);
+        if at > now {
+            self.push_event(at, index, EventKind::Arrived);
+        } else {
+            self.retire_arrived(index, observer);
+        }
+    }
+
+    /// Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+    fn retire_arrived(&mut self, index: usize, observer: &mut dyn Observer) {
+        let now = self.now;
+        let has_arrived = |flight: &InFlight| flight.completed.is_some_and(|completed| completed <= now);
+        while self.queues[index].in_flight.front().is_some_and(has_arrived) {
             self.retire(index, observer);
         }
         let queue = &mut self.queues[index];
@@ -393,27 +468,28 @@ impl<'a> Engine<'a> {
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
-            EventKind::Released => {
-                // Releases happen in order of issue, one for each command that has any.
-                let commands = &mut self.arena.commands;
-                let releases = |slot: Slot, commands: &[Command]| {
-                    commands[slot].signals.iter().any(|signal| signal.moment == Moment::Released)
-                };
-                let flight = self.queues[index]
-                    .in_flight
-                    .iter()
-                    .find(|flight| releases(flight.command, commands))
-                    .expect("a release belongs to a command in flight");
-                commands[flight.command].signals.retain(|signal| {
-                    let is_release = signal.moment == Moment::Released;
-                    if is_release {
-                        self.counters[signal.counter.0 as usize] += signal.amount;
-                    }
-                    !is_release
-                });
-            }
+            EventKind::Released => self.signal_early(index, Moment::Released),
+            EventKind::Begun => self.signal_early(index, Moment::Begun),
+            EventKind::Arrived => self.retire_arrived(index, observer),
             EventKind::Completed => self.retire(index, observer),
         }
+    }
+
+    /// Applies what a command signals before its end. These moments happen in order of issue, one for each command that
+    /// has any.
+    fn signal_early(&mut self, index: usize, moment: Moment) {
+        let commands = &mut self.arena.commands;
+        let has =
+            |slot: Slot, commands: &[Command]| commands[slot].signals.iter().any(|signal| signal.moment == moment);
+        let mut flights = self.queues[index].in_flight.iter();
+        let flight = flights.find(|flight| has(flight.command, commands)).expect("the command is in flight");
+        commands[flight.command].signals.retain(|signal| {
+            let is_now = signal.moment == moment;
+            if is_now {
+                self.counters[signal.counter.0 as usize] += signal.amount;
+            }
+            !is_now
+        });
     }
 
     /// Takes the oldest command of a queue out of flight and applies what it signals on completion.

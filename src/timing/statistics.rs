@@ -106,10 +106,23 @@ pub struct OpStatistics {
     pub macs: u64,
     /// Multiply-accumulates that the array was occupied with, padding included.
     pub issued_macs: u64,
+    /// When a sequenced array stepped through it.
+    pub array_steps: Option<ArraySteps>,
     /// Elements through the vector unit.
     pub vector_elements: u64,
     /// Bytes by memory, in the order of the accelerator's memories.
     pub traffic: Vec<Traffic>,
+}
+
+/// When an array whose order of work is sequenced stepped through an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArraySteps {
+    /// Cycle of the first row of activations that entered the array.
+    pub first: Cycles,
+    /// Cycle of the last one.
+    pub last: Cycles,
+    /// Rows that entered: cycles in which the array had something to multiply.
+    pub count: u64,
 }
 
 /// A whole run.

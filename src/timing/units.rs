@@ -9,7 +9,7 @@ use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
 use crate::schedule::tile_work::tile_work;
-use crate::timing::statistics::{OpStatistics, Traffic};
+use crate::timing::statistics::{ArraySteps, OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
 /// A matrix unit under way.
@@ -67,6 +67,12 @@ impl MatrixEngine {
             self.dataflow.begin_product(array, &mut self.state);
         }
         let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
+
+        if let Some(steps) = &phases.sequenced {
+            let first = statistics.array_steps.map_or(steps.first_step, |steps| steps.first);
+            let count = statistics.array_steps.map_or(0, |steps| steps.count) + steps.steps;
+            statistics.array_steps = Some(ArraySteps { first, last: steps.last_step, count });
+        }
 
         if self.unstalled_op != Some(matrix.op) {
             (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);

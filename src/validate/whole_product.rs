@@ -2,8 +2,7 @@
 //!
 //! The machine is the preset `edge-int8` with overrides; the workload is a shape without values. What the peers have no
 //! word for (launches, descriptors, vector lanes, ports) is out of the way. Both operands lie quantized off the chip and
-//! the sums are rounded to INT8 on their way back, as with the peers: [`Quantized`] is a scheme for that, which no file can
-//! name.
+//! the sums are saturated to INT8 on their way back, as with the peers.
 
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::ConfigError;
@@ -11,19 +10,15 @@ use crate::config::document::Document;
 use crate::config::source::Place;
 use crate::config::{hardware, presets, workload};
 use crate::hardware::npu::Npu;
-use crate::numerics::formats;
-use crate::program::op::{Gemm, GemmOperand, OpKind, Path};
-use crate::program::tensor::TensorId;
+use crate::program::op::OpKind;
 use crate::report::data::Configuration;
-use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::integer::Integer;
 use crate::shape::GemmShape;
 use crate::simulation::{Setup, SimulationError, simulate};
 use crate::timing::observer::Unobserved;
 use crate::validate::ValidateError;
 use crate::validate::rows::Row;
 use crate::validate::single_product::FASTEST;
-use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// A peer's machine, each part as in a hardware file.
 #[derive(Clone, Debug)]
@@ -71,7 +66,7 @@ fn simulated(shape: GemmShape, machine: &Machine) -> Result<WholeCounts, Simulat
     let setup = Setup {
         npu: &npu,
         workload: &workload,
-        scheme: &Quantized,
+        scheme: &Integer::new("quantized".to_owned()),
         bindings: None,
         configuration: Configuration::default(),
         defaults: Vec::new(),
@@ -116,41 +111,6 @@ fn npu(machine: &Machine) -> Result<Npu, ConfigError> {
         document.apply(path, &value, &Place::flag(format!("its hardware, {path}={value}")))?;
     }
     hardware::resolve(&document, &mut Defaults::default())
-}
-
-/// INT8 operands that lie quantized off the chip, and an INT8 result.
-#[derive(Clone, Copy, Debug)]
-struct Quantized;
-
-impl Scheme for Quantized {
-    fn name(&self) -> &str {
-        "quantized"
-    }
-
-    fn description(&self) -> &str {
-        "INT8 from off-chip memory and back"
-    }
-
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        let [left, right] = [gemm.input, gemm.weight].map(|source| {
-            let (codes, _) = lowering.prepared_weight(layer, source, None, &formats::INT8);
-            GemmOperand::plain(codes)
-        });
-        let sums = lowering.produced(layer, "sums", gemm.shape.output(), &formats::INT32);
-        let product = Gemm {
-            shape: gemm.shape,
-            left,
-            right,
-            right_layout: gemm.weight_layout,
-            batching: gemm.batching,
-            window: gemm.window,
-            output: sums,
-        };
-        lowering.push(layer, Path::Body, OpKind::Gemm(product));
-        let output = lowering.produced(layer, "out", gemm.shape.output(), &formats::INT8);
-        lowering.push(layer, Path::Dequantization, OpKind::Quantize { input: sums, scale: None, output });
-        output
-    }
 }
 
 #[cfg(test)]

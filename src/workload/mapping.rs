@@ -41,6 +41,15 @@ impl Objective {
     /// Every objective by its name in files.
     pub const NAMES: [(&str, Objective); 3] =
         [("cycles", Objective::Cycles), ("dram_bytes", Objective::DramBytes), ("energy", Objective::Energy)];
+
+    /// Name in files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Objective::Cycles => "cycles",
+            Objective::DramBytes => "dram_bytes",
+            Objective::Energy => "energy",
+        }
+    }
 }
 
 /// The tiling of one product.
