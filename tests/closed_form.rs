@@ -15,7 +15,7 @@ use npusim::workload::convolution::ConvolutionWindow;
 use npusim::workload::mapping::LoopOrder;
 
 use crate::anchors::{Finding, Run};
-use crate::fixture::{ACCUMULATORS, DRAM, SRAM};
+use crate::fixture::{ACCUMULATORS, DRAM, SHARED, SRAM};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Level {
@@ -25,14 +25,13 @@ struct Level {
 
 /// Anchor 3: the bytes counted at each memory are those of the operands that cross it.
 pub(crate) fn bytes_match(run: &Run) -> Finding {
-    let mut expected = [Level::default(); 3];
+    let mut expected = [Level::default(); 4];
     let mut pinned = Vec::new();
     for nest in &run.schedule.nests {
         expect_nest(run, nest, &mut pinned, &mut expected);
     }
-    for (name, memory, expected) in
-        [("dram", DRAM, expected[0]), ("sram", SRAM, expected[1]), ("accumulators", ACCUMULATORS, expected[2])]
-    {
+    let names = [("dram", DRAM), ("sram", SRAM), ("accumulators", ACCUMULATORS), ("shared", SHARED)];
+    for ((name, memory), expected) in names.into_iter().zip(expected) {
         let mut counted = Level::default();
         for op in &run.statistics.ops {
             if let Some(traffic) = op.traffic.get(memory.0) {
@@ -75,7 +74,7 @@ impl Follows {
     }
 }
 
-fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut [Level; 3]) {
+fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut [Level; 4]) {
     let program = &run.program;
     let grid = &nest.grid;
     let array = &run.npu.matrix_units()[0].array;
@@ -112,7 +111,7 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             }
             if !stays {
                 let fetched = fetched_bytes(grid, program.tensor(tensor), follows);
-                levels[0].read += fetched;
+                levels[home(run, tensor)].read += fetched;
                 levels[1].written += fetched;
             }
             // What the unit itself reads on the chip.
@@ -161,16 +160,21 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                     match run.schedule.placements[output.0] {
                         None => {}
                         Some(Placement::Resident) => levels[1].written += bytes(tensor),
-                        Some(Placement::Dram { .. }) => {
+                        Some(Placement::Dram { .. } | Placement::Shared) => {
                             levels[1].written += bytes(tensor);
                             levels[1].read += bytes(tensor);
-                            levels[0].written += bytes(tensor);
+                            levels[home(run, output)].written += bytes(tensor);
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// The level that keeps a tensor which does not stay in the operand memory.
+fn home(run: &Run, tensor: TensorId) -> usize {
+    if run.schedule.placements[tensor.0] == Some(Placement::Shared) { 3 } else { 0 }
 }
 
 /// What the array works on at once along (m, k, n), one INT8 product an element.

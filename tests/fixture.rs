@@ -22,6 +22,7 @@ use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 pub(crate) const DRAM: MemoryId = MemoryId(0);
 pub(crate) const SRAM: MemoryId = MemoryId(1);
 pub(crate) const ACCUMULATORS: MemoryId = MemoryId(2);
+pub(crate) const SHARED: MemoryId = MemoryId(3);
 
 fn rate(units_per_cycle: u64) -> Rate {
     Rate::whole(units_per_cycle).expect("not zero")
@@ -35,6 +36,7 @@ pub(crate) fn parts() -> NpuParts {
             capacity: Bytes(capacity),
             read_bytes_per_cycle: rate(64),
             write_bytes_per_cycle: rate(64),
+            latency: Cycles(0),
             partitions,
         }),
     };
@@ -69,8 +71,10 @@ pub(crate) fn parts() -> NpuParts {
             to: SRAM,
             outstanding: 4,
             setup: Cycles(0),
+            cycles_per_run: Cycles(0),
             requests: Requests::PLAIN,
         },
+        shared_dma: None,
         energy: energy_table(1.0),
     }
 }
@@ -118,6 +122,8 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "write_dram",
         "read_sram",
         "write_sram",
+        "read_shared",
+        "write_shared",
         "read_accumulators",
         "write_accumulators",
     ];
@@ -129,6 +135,22 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
 /// The accelerator of [`parts`].
 pub(crate) fn npu() -> Npu {
     Npu::try_new(parts()).expect("the parts fit together")
+}
+
+/// The accelerator of [`parts`] with a shared memory between the DRAM and the operand memory.
+pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuParts {
+    let sram = Sram {
+        capacity,
+        read_bytes_per_cycle: rate(32),
+        write_bytes_per_cycle: rate(16),
+        latency: Cycles(10),
+        partitions: None,
+    };
+    parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });
+    let (name, cycles_per_run, requests) = ("shared dma".to_owned(), Cycles(0), Requests::PLAIN);
+    parts.shared_dma =
+        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run, requests });
+    parts
 }
 
 /// The dram of some parts, to be changed before building.

@@ -16,10 +16,13 @@ use crate::config::document::Document;
 use crate::config::energy::{self, Actor, EnergyFile};
 use crate::config::field::Field;
 use crate::config::matrix_units::{self, MatrixUnitFile};
-use crate::config::memories::{self, DmaFile, MemoryFile, PartitionsFile, SramFile, memory_names, rate, resolve_dma};
-use crate::config::placed::{List, Placed};
+use crate::config::memories::{
+    self, DmaFile, MemoryFile, PartitionsFile, SramFile, memory_names, rate, resolve_engines,
+};
+use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
+use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
 use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
@@ -33,7 +36,7 @@ struct HardwareFile {
     matrix_units: List<Placed<MatrixUnitFile>>,
     vector_units: List<Placed<VectorUnitFile>>,
     memories: List<Placed<MemoryFile>>,
-    dma: Placed<DmaFile>,
+    dma: Placed<OneOrMany<Placed<DmaFile>>>,
     energy: Placed<EnergyFile>,
 }
 
@@ -87,17 +90,19 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
     let vector_units =
         vector_units.iter().filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names))).collect();
-    let dma = problems.take(resolve_dma(&file.dma, &memory_names, defaults));
+    let engines = problems.take(resolve_engines(&file.dma, &file.memories, &memory_names, defaults));
     let energy = problems.take(energy::resolve(&file.energy));
     problems.finish()?;
     let whole = "no problem was noted";
+    let (dma, shared_dma) = engines.expect(whole);
     let parts = NpuParts {
         name: name.expect(whole),
         clock_hz: clock.expect(whole).0,
         matrix_units,
         vector_units,
         memories,
-        dma: dma.expect(whole),
+        dma,
+        shared_dma,
         energy: energy.expect(whole),
     };
     let npu = Npu::try_new(parts).map_err(|error| cite(&file, &error))?;
@@ -163,17 +168,20 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
     let role_field = |part: &str, role: MemoryRole| -> Option<&Field<String>> {
         let matrix_unit = || file.matrix_units.iter().find(|unit| is_called(&unit.name, part));
         let vector_unit = || file.vector_units.iter().find(|unit| is_called(&unit.name, part));
+        let engine = || file.dma.iter().find(|engine| is_called(&engine.name, part));
         match role {
             MemoryRole::MatrixOperands => matrix_unit().map(|unit| &unit.operand_memory),
             MemoryRole::Accumulators => matrix_unit().map(|unit| &unit.accumulator_memory),
             MemoryRole::VectorOperands => vector_unit().map(|unit| &unit.memory),
-            MemoryRole::DmaSource => Some(&file.dma.from),
-            MemoryRole::DmaTarget => Some(&file.dma.to),
+            MemoryRole::DmaSource | MemoryRole::SharedSource => engine().map(|engine| &engine.from),
+            MemoryRole::DmaTarget => engine().map(|engine| &engine.to),
         }
     };
     let fits = |memory: &MemoryFile, role: MemoryRole| match (role, &memory.sram) {
         (MemoryRole::DmaSource, sram) => sram.is_none(),
-        (MemoryRole::Accumulators, sram) => sram.as_ref().is_some_and(|sram| sram.partitions.is_none()),
+        (MemoryRole::Accumulators | MemoryRole::SharedSource, sram) => {
+            sram.as_ref().is_some_and(|sram| sram.partitions.is_none())
+        }
         (MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget, sram) => {
             sram.as_ref().is_some_and(|sram| sram.partitions.is_some())
         }
@@ -203,8 +211,16 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
             let cited = culprit(whole, &[activations, weights, outputs, resident, &sram.capacity]);
             Some(Diagnostic::new(cited.place(), cited.path(), &message))
         }),
+        HardwareError::SharedAccumulators { part, .. } => {
+            role_field(part, MemoryRole::SharedSource).map(|field| field.problem(&message))
+        }
         // Both are reported from the lists themselves, before the parts are put together.
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
     found.unwrap_or_else(|| file.matrix_units.problem(message))
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<HardwareFile>()
 }

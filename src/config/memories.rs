@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::config::checks::{MOST_CYCLES, cycles, exactly_one, place_of, plain_name};
+use crate::config::checks::{MOST_CYCLES, cycles, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
-use crate::config::placed::Placed;
+use crate::config::placed::{OneOrMany, Placed};
 use crate::hardware::memory::{
     Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram, WriteChannel,
 };
@@ -54,6 +54,7 @@ pub(crate) struct SramFile {
     pub(crate) capacity: Field<Bytes>,
     read_bytes_per_cycle: Field<Rate>,
     write_bytes_per_cycle: Field<Rate>,
+    latency_cycles: Field<u64>,
     pub(crate) partitions: Option<Placed<PartitionsFile>>,
 }
 
@@ -67,11 +68,12 @@ pub(crate) struct PartitionsFile {
 
 #[derive(Deserialize)]
 pub(crate) struct DmaFile {
-    name: Field<String>,
+    pub(crate) name: Field<String>,
     pub(crate) from: Field<String>,
     pub(crate) to: Field<String>,
     outstanding: Field<u32>,
     setup_cycles: Field<u64>,
+    cycles_per_run: Field<u64>,
     requests: Option<Placed<RequestsFile>>,
 }
 
@@ -183,15 +185,41 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
         capacity: capacity(&sram.capacity)?,
         read_bytes_per_cycle: rate(&sram.read_bytes_per_cycle)?,
         write_bytes_per_cycle: rate(&sram.write_bytes_per_cycle)?,
+        latency: Cycles(sram.latency_cycles.optional().map_or(Ok(0), |reading| reading.in_range(0..=MOST_CYCLES))?),
         partitions,
     })
 }
 
-/// The DMA engine of a hardware file.
+/// The engines of a hardware file: the one that reaches off-chip memory, and that of a shared memory if there is one.
 ///
 /// # Errors
-/// What is wrong in it.
-pub(crate) fn resolve_dma(
+/// What is wrong in one of them, or that there are others.
+pub(crate) fn resolve_engines(
+    engines: &Placed<OneOrMany<Placed<DmaFile>>>,
+    memories: &[Placed<MemoryFile>],
+    names: &[(String, MemoryId)],
+    defaults: &mut Defaults,
+) -> Result<(DmaEngine, Option<DmaEngine>), Diagnostic> {
+    unique_names(engines.iter().map(|engine| &engine.name))?;
+    let (mut far, mut shared) = (None, None);
+    for engine in engines.iter() {
+        let resolved = resolve_dma(engine, names, defaults)?;
+        let is_far = engines.len() == 1 || memories[resolved.from.0].sram.is_none();
+        let (place, what) = if is_far { (&mut far, "off-chip") } else { (&mut shared, "shared") };
+        if place.replace(resolved).is_some() {
+            let message = format!("this is a second engine from {what} memory");
+            return Err(engine.from.problem(message).note("one engine may come from each of the two"));
+        }
+    }
+    let none_from_dram = || {
+        engines
+            .problem("no engine comes from off-chip memory")
+            .note("one must, the other may come from a shared memory")
+    };
+    Ok((far.ok_or_else(none_from_dram)?, shared))
+}
+
+fn resolve_dma(
     dma: &DmaFile,
     memories: &[(String, MemoryId)],
     defaults: &mut Defaults,
@@ -202,6 +230,7 @@ pub(crate) fn resolve_dma(
         to: dma.to.required().one_of(memories)?,
         outstanding: dma.outstanding.required().in_range(1..=65_536)?,
         setup: cycles(&dma.setup_cycles)?,
+        cycles_per_run: Cycles(dma.cycles_per_run.optional().map_or(Ok(0), |reading| reading.in_range(0..=1024))?),
         requests: match &dma.requests {
             None => Requests::PLAIN,
             Some(requests) => resolve_requests(requests, defaults)?,

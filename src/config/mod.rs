@@ -33,6 +33,7 @@ mod repeat;
 pub mod result_form;
 mod safetensors_file;
 pub mod scalar;
+pub mod schema;
 pub mod scheme;
 mod scopes;
 pub(crate) mod sequencing;

@@ -434,7 +434,7 @@ layers:
             .iter()
             .filter_map(|layer| match &layer.operation {
                 LayerOperation::Activate { function, .. } => Some(function.name()),
-                LayerOperation::Gemm(_) => None,
+                LayerOperation::Gemm(_) | LayerOperation::Vector(_) => None,
             })
             .collect();
         assert_eq!((functions[0], functions[11], functions[12]), ("silu", "silu", "relu"));

@@ -9,6 +9,7 @@ use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::Placed;
+use crate::config::schema::{FileForm, form_of};
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::Scope;
@@ -99,4 +100,9 @@ fn floats_of(bits: u32) -> Vec<(&'static str, &'static ElementFormat)> {
         format.storage_bits() == bits && matches!(format.kind(), formats::ElementKind::Float { .. })
     };
     formats::ALL.iter().copied().filter(fits).map(|format| (format.name(), format)).collect()
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<Placed<SchemeFile>>()
 }

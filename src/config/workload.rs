@@ -17,6 +17,7 @@ use crate::config::layers::{self, Axes, LayerFile, matrix_of};
 use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
 use crate::config::repeat::{self, Expanded, Instance};
+use crate::config::schema::{FileForm, form_of};
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
@@ -178,4 +179,9 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
             file.layers.problem(message)
         }
     }
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<WorkloadFile>()
 }

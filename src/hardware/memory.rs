@@ -84,6 +84,14 @@ impl Dram {
         Dram { model, latency, bytes_per_cycle, write_channel: None, arbitration, burst }
     }
 
+    /// An on-chip memory as an engine sees it that moves data from and to it: a pipe for each direction.
+    pub const fn of_shared(sram: &Sram) -> Dram {
+        let write_channel =
+            WriteChannel { bytes_per_cycle: sram.write_bytes_per_cycle, response_latency: sram.latency };
+        let reads = Dram::with_one_channel("ideal", sram.latency, sram.read_bytes_per_cycle);
+        Dram { write_channel: Some(write_channel), ..reads }
+    }
+
     /// Cycles from the service of a write's last byte to its acknowledgement.
     pub fn write_latency(&self) -> Cycles {
         self.write_channel.map_or(self.latency, |channel| channel.response_latency)
@@ -110,6 +118,8 @@ pub struct Sram {
     pub read_bytes_per_cycle: Rate,
     /// Bytes a cycle that one unit can write.
     pub write_bytes_per_cycle: Rate,
+    /// Cycles from the service of a transfer's last byte to its arrival, where an engine moves data from and to it.
+    pub latency: Cycles,
     /// Share of the capacity for each role; a memory of partial sums has none.
     pub partitions: Option<Partitions>,
 }
@@ -135,22 +145,33 @@ impl Partitions {
     }
 }
 
-/// A direct-memory-access engine between the off-chip memory and an on-chip one.
+/// A direct-memory-access engine that fills an on-chip memory with partitions: from off the chip, or from an on-chip
+/// memory that lies between the two.
 ///
-/// It has one in-order queue for each partition that it fills and one for stores, so a blocked queue never holds up
+/// Engines that fill the same memory serve the same queues: each transfer goes through the engine of its memory. There is
+/// one in-order queue for each partition that they fill and one for stores, so a blocked queue never holds up
 /// another.
 #[derive(Clone, Debug)]
 pub struct DmaEngine {
     /// Unique name.
     pub name: String,
-    /// Off-chip side.
+    /// The side of the larger memory.
     pub from: MemoryId,
-    /// On-chip side.
+    /// The side of the buffers.
     pub to: MemoryId,
     /// Transfers of one queue that may be under way at once.
     pub outstanding: u32,
     /// Cycles to set a transfer up.
     pub setup: Cycles,
+    /// Cycles for each run of neighbouring bytes after the first: a strided or gathered transfer needs an address for each.
+    pub cycles_per_run: Cycles,
     /// How it asks for tiles.
     pub requests: Requests,
+}
+
+impl DmaEngine {
+    /// Cycles before a transfer of so many runs is with the memory.
+    pub fn setup_cycles(&self, runs: u64) -> Cycles {
+        self.setup + self.cycles_per_run * runs.saturating_sub(1)
+    }
 }

@@ -236,7 +236,7 @@ fn divide(value: u128, by: u128) -> (u128, u128) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::memory::Arbitration;
+    use crate::hardware::memory::{Arbitration, MemoryId};
     use crate::memory::ideal::Ideal;
     use crate::memory::{Direction, Transfer};
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn read(bytes: u64) -> Transfer {
-        Transfer { base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
+        Transfer { memory: MemoryId(0), base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
     }
 
     /// A transfer to come: cycle, requester, bytes; in order of time.
@@ -340,6 +340,15 @@ mod tests {
         // cycles of the whole pipe.
         let dram = dram((16, 1), 5, 64, [3, 1, 1]);
         assert_eq!(completions(&BandwidthLimited, &dram, &[(0, 0, 1920), (0, 1, 1280)]), [9 * 16 + 12 + 5, 200 + 5]);
+    }
+
+    /// The turn once stayed with a requester that had left, so that the next round began in the wrong place.
+    #[test]
+    fn after_whole_rounds_the_turn_goes_on_behind_the_last_requester_that_was_served() {
+        let dram = dram((16, 1), 0, 5, [2, 1, 1]);
+        let submissions = [(0, 0, 1), (0, 2, 35), (3, 0, 11), (3, 1, 6), (3, 0, 1)];
+        // Bytes from cycle 3 on: 10 of the first queue, 5 of the second, 2 of the first, 1 of the second.
+        assert_eq!(completions(&BandwidthLimited, &dram, &submissions), [1, 3, 4, 5, 5]);
     }
 
     #[test]

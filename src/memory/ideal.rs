@@ -69,7 +69,7 @@ impl Channel for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::memory::WriteChannel;
+    use crate::hardware::memory::{MemoryId, WriteChannel};
     use crate::memory::{Direction, Transfer};
 
     fn system(numerator: u64, denominator: u64, latency: u64) -> Box<dyn MemorySystem> {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn read(bytes: u64) -> Transfer {
-        Transfer { base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
+        Transfer { memory: MemoryId(0), base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub mod bandwidth_limited;
 mod channel;
 pub mod ideal;
 
-use crate::hardware::memory::{Dram, Requester};
+use crate::hardware::memory::{Dram, MemoryId, Requester};
 use crate::units::{Bytes, Cycles};
 
 /// A stateless factory of memory systems.
@@ -45,6 +45,8 @@ pub enum Direction {
 /// A rectangle of bytes to move: `rows` runs of `row_bytes`, their starts `pitch` bytes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer {
+    /// The memory, outside of the units' buffers, that gives or takes the bytes.
+    pub memory: MemoryId,
     /// Address of the first byte.
     pub base: u64,
     /// Number of runs.
@@ -119,7 +121,9 @@ mod tests {
     use super::*;
 
     fn moved(base: u64, rows: u64, row_bytes: u64, pitch: u64, burst: u64) -> u64 {
-        Transfer { base, rows, row_bytes, pitch, direction: Direction::Read }.moved(Bytes(burst)).get()
+        Transfer { memory: MemoryId(0), base, rows, row_bytes, pitch, direction: Direction::Read }
+            .moved(Bytes(burst))
+            .get()
     }
 
     #[test]

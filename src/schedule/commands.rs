@@ -305,7 +305,14 @@ fn load_command(
 /// The bytes from `start` to `end` of a transfer, as one run from where the first of them lies.
 fn piece(whole: &Transfer, start: u64, end: u64) -> Transfer {
     let base = whole.base + start / whole.row_bytes * whole.pitch + start % whole.row_bytes;
-    Transfer { base, rows: 1, row_bytes: end - start, pitch: end - start, direction: whole.direction }
+    Transfer {
+        memory: whole.memory,
+        base,
+        rows: 1,
+        row_bytes: end - start,
+        pitch: end - start,
+        direction: whole.direction,
+    }
 }
 
 #[inline]
@@ -382,6 +389,9 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
     let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
     let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
+    if step.index == 0 && nest.vector.is_none() {
+        waits.extend(nest.fill_waits.iter().copied());
+    }
     let bytes = transfer.bytes().get();
     if nest.matrix.as_ref().is_none_or(|matrix| !matrix.streams_results) {
         signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
@@ -454,6 +464,7 @@ fn transfer(storage: &Storage, map: TileMap, tile: &Tile, direction: Direction) 
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
     Transfer {
+        memory: storage.home,
         base: storage.base + rows.start * pitch + first_byte,
         rows: rows.len(),
         row_bytes: storage.row_bytes(columns.len()),

@@ -7,7 +7,7 @@ use crate::dataflow;
 use crate::hardware::actions::Action;
 use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::Npu;
-use crate::schedule::estimate::{load_bytes, total_tile_bytes};
+use crate::schedule::estimate::{load_bytes, loaded_from, stored_to, total_tile_bytes};
 use crate::schedule::grid::{Grid, Tile};
 use crate::schedule::nest::{Access, Nest, TileMap};
 use crate::schedule::room::leaving;
@@ -19,11 +19,16 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
     let figure = |action: Action| npu.energy().energy_pj(&action).unwrap_or(0.0);
     let read = |memory: MemoryId, bytes: u64| bytes as f64 * figure(Action::Read(npu.memory(memory).name.clone()));
     let written = |memory: MemoryId, bytes: u64| bytes as f64 * figure(Action::Write(npu.memory(memory).name.clone()));
-    let (dram, on_chip) = (npu.dram_id(), npu.dma().to);
+    let on_chip = npu.dma().to;
 
     let loads: u64 = nest.loads.iter().map(|load| load_bytes(load, grid)).sum();
     let stores: u64 = leaving(nest).map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum();
-    let mut energy = read(dram, loads) + written(on_chip, loads) + written(dram, stores);
+    let homes = [Some(npu.dram_id()), npu.shared().map(|(memory, _)| memory)];
+    let far = homes
+        .into_iter()
+        .flatten()
+        .map(|home| read(home, loaded_from(home, nest, grid)) + written(home, stored_to(home, nest, grid)));
+    let mut energy = far.sum::<f64>() + written(on_chip, loads);
     let Some(matrix) = &nest.matrix else { return energy + read(on_chip, stores) + vector_energy(nest, grid, &read) };
     let unit = npu.matrix_unit(matrix.unit);
     let stores_from = if nest.vector.is_some() { on_chip } else { unit.accumulator_memory };

@@ -6,6 +6,7 @@
 //! only ranks.
 
 use crate::dataflow::{self, ArrayState};
+use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap};
@@ -32,9 +33,9 @@ pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
 
 /// What the chains are made of, in cycles and bytes.
 struct Parts {
-    /// Bytes of all loads.
+    /// Bytes of all loads from off-chip memory.
     loaded: u64,
-    /// Bytes of all stores.
+    /// Bytes of all stores to it.
     stored: u64,
     /// Until the operands of the first step have arrived.
     first_in: u64,
@@ -75,8 +76,8 @@ impl Parts {
         let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(output.map, &last).get()).sum();
         let last_out = if out == 0 { 0 } else { dma.setup.get() + transfer(out) + dram.latency.get() };
         Parts {
-            loaded: nest.loads.iter().map(|load| load_bytes(load, grid)).sum(),
-            stored: leaving(nest).map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum(),
+            loaded: loaded_from(npu.dram_id(), nest, grid),
+            stored: stored_to(npu.dram_id(), nest, grid),
             first_in,
             matrix: matrix_work(npu, nest, grid),
             vector: vector_work(npu, nest, grid),
@@ -99,6 +100,10 @@ impl Parts {
             round_trip + transfer(self.loaded) + behind_loads,
             round_trip + dram.busy_cycles(Bytes(self.loaded), Bytes(self.stored)).get(),
         ];
+        chains.extend(npu.shared().map(|(memory, _)| {
+            let (loaded, stored) = (loaded_from(memory, nest, grid), stored_to(memory, nest, grid));
+            Dram::of_shared(npu.sram(memory)).busy_cycles(Bytes(loaded), Bytes(stored)).get()
+        }));
         for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
             let loads = || nest.loads.iter().filter(move |load| load.queue == queue);
             let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), load| {
@@ -109,7 +114,9 @@ impl Parts {
             }
             let outstanding = u64::from(dma.outstanding);
             let under_way = (round_trip * transfers + transfer(bytes)) / outstanding;
-            chains.push(under_way.max(dma.setup.get() * transfers) + behind_loads);
+            let runs: u64 = loads().map(|load| grid.fetches(load.map.axes()) * runs_of_a_tile(load, grid)).sum();
+            let set_up = dma.setup * transfers + dma.cycles_per_run * (runs - transfers);
+            chains.push(under_way.max(set_up.get()) + behind_loads);
             let Some((tile_bytes, capacity)) = needed(nest, grid, buffer) else { continue };
             let partial = loads().filter(|load| load.destination != Destination::Resident);
             let fetches = partial.map(|load| grid.fetches(load.map.axes())).max().unwrap_or(1);
@@ -153,6 +160,23 @@ fn operands(nest: &Nest) -> &[Load] {
 fn last_tile(grid: &Grid) -> Tile {
     let last = |axis: Axis| grid.blocking(axis).span(grid.blocking(axis).count() - 1);
     Tile { batch: 0, m: last(Axis::M), k: last(Axis::K), n: last(Axis::N) }
+}
+
+/// Bytes that a nest loads from `memory`, refetches included.
+pub fn loaded_from(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
+    nest.loads.iter().filter(|load| load.storage.home == memory).map(|load| load_bytes(load, grid)).sum()
+}
+
+/// Bytes that a nest stores to `memory`.
+pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
+    let outputs = leaving(nest).filter(|output| output.storage.home == memory);
+    outputs.map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum()
+}
+
+/// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
+fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
+    let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
+    if columns.len() == load.storage.shape.columns { 1 } else { rows.len() }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.

@@ -7,6 +7,7 @@ use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::nest::{Nest, TileMap};
+use crate::schedule::room::exceeded;
 use crate::shape::{Blocking, least_common_multiple};
 use crate::workload::mapping::LoopOrder;
 
@@ -15,9 +16,13 @@ const EVEN_PARTS: u64 = 16;
 /// The same along k, where fewer matter: a cut of k costs no off-chip byte, it only makes operand tiles smaller.
 const EVEN_DEPTHS: u64 = 10;
 
-/// The most candidates of a nest: two loop orders, and for each axis the even cuts, one uneven one and no more than 22
-/// powers of two, as axes are no longer than 2^22; rows under a window have twice as many powers.
-pub const MOST_CANDIDATES: u64 = 2 * (EVEN_PARTS + 1 + 2 * 22) * (EVEN_PARTS + 23) * (EVEN_DEPTHS + 23);
+/// The most blocks of m or n: the even cuts, an uneven one and no more than 22 powers of two, as axes are no longer than
+/// 2^22; rows under a window have twice as many powers.
+const MOST_BLOCKS: u64 = EVEN_PARTS + 1 + 2 * 22;
+
+/// The most candidates of a nest: two loop orders, blocks of m and n and for each of them four that fit beside it, and
+/// blocks of k.
+pub const MOST_CANDIDATES: u64 = 2 * MOST_BLOCKS * (MOST_BLOCKS + 4) * (EVEN_DEPTHS + 23);
 
 /// Every candidate grid of `nest`, fit or not. A vector nest covers whole rows, because a reduction per row must see the
 /// row.
@@ -37,23 +42,46 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
     if matrix.streams_results {
         let n = Blocking::new(n.extent(), preferred_unit(npu, nest, Axis::N).min(n.extent()));
-        return rows.into_iter().map(|m| Grid { m, n, ..nest.grid }).collect();
+        let grids: Vec<Grid> = rows.into_iter().rev().map(|m| Grid { m, n, ..nest.grid }).collect();
+        // Weights pass once where all rows are in the buffer; else as many as it holds.
+        let most_rows = grids.iter().find(|grid| exceeded(nest, grid).is_none());
+        return most_rows.map_or(grids.clone(), |grid| vec![*grid]);
     }
     let depths = blocks(k.extent(), units(Axis::K), EVEN_DEPTHS);
     let columns = blocks(n.extent(), units(Axis::N), EVEN_PARTS);
-    let mut grids = Vec::with_capacity(2 * rows.len() * depths.len() * columns.len());
+    let mut outputs: Vec<(Blocking, Blocking)> =
+        rows.iter().flat_map(|m| columns.iter().map(move |n| (*m, *n))).collect();
+    // The block of one axis that just fits the accumulators beside a block of the other, as one tile or as two: bytes are
+    // fewest there.
+    for tiles in [1, 2] {
+        let most = most_sums(nest) / tiles;
+        outputs.extend(rows.iter().filter_map(|m| Some((*m, fitting(n.extent(), most / m.block(), units(Axis::N))?))));
+        outputs
+            .extend(columns.iter().filter_map(|n| Some((fitting(m.extent(), most / n.block(), units(Axis::M))?, *n))));
+    }
+    outputs.sort_unstable_by_key(|(m, n)| (m.block(), n.block()));
+    outputs.dedup();
+    let mut grids = Vec::with_capacity(2 * depths.len() * outputs.len());
     for (_, order) in LoopOrder::NAMES {
-        for m in rows.iter().copied() {
-            for n in columns.iter().copied() {
-                // One output tile, or one row or column of them, is walked alike in both orders.
-                if order == LoopOrder::NMK && (m.count() == 1 || n.count() == 1) {
-                    continue;
-                }
-                grids.extend(depths.iter().map(|k| Grid { batches, m, k: *k, n, order }));
-            }
+        // One output tile, or one row or column of them, is walked alike in both orders.
+        let differ = |(m, n): &&(Blocking, Blocking)| order == LoopOrder::MNK || (m.count() > 1 && n.count() > 1);
+        for (m, n) in outputs.iter().filter(differ).copied() {
+            grids.extend(depths.iter().map(|k| Grid { batches, m, k: *k, n, order }));
         }
     }
     grids
+}
+
+/// Partial sums that the accumulators hold.
+fn most_sums(nest: &Nest) -> u64 {
+    let matrix = nest.matrix.as_ref().expect("only products have partial sums");
+    matrix.accumulators.capacity.get() * 8 / matrix.sums.element_bits.max(1)
+}
+
+/// The longest block of at most `most` that starts at multiples of `unit`; none where it would be the whole axis.
+fn fitting(extent: u64, most: u64, unit: u64) -> Option<Blocking> {
+    let block = most / unit * unit;
+    (0 < block && block < extent).then(|| Blocking::new(extent, block))
 }
 
 /// Blocks of `axis` must be multiples of this, but for one block that covers the axis: products that are summed as one

@@ -63,6 +63,8 @@ pub enum Placement {
         /// Address of its first byte.
         base: u64,
     },
+    /// In the shared on-chip memory, from its first to its last use.
+    Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
 }

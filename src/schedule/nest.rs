@@ -27,7 +27,7 @@ pub struct Nest {
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
     pub vector: Option<VectorWork>,
-    /// Operands that come from off-chip memory.
+    /// Operands that come from off-chip or shared memory.
     pub loads: Vec<Load>,
     /// Tensors that leave the nest.
     pub outputs: Vec<Output>,
@@ -191,7 +191,9 @@ pub struct Storage {
     pub shape: MatrixShape,
     /// Bits of an element.
     pub element_bits: u64,
-    /// Address of its first byte off the chip.
+    /// Where the tensor is kept while it is in no buffer.
+    pub home: MemoryId,
+    /// Address of its first byte there.
     pub base: u64,
     /// Each row of a tile is whole atoms of so many bytes.
     pub atom: u64,

@@ -58,6 +58,8 @@ struct Planner<'a> {
     program: &'a Program,
     npu: &'a Npu,
     residents: Residents,
+    /// What the shared memory holds.
+    shared: Residents,
     placements: Vec<Option<Placement>>,
     counters: Vec<Counter>,
     rows: BTreeMap<TensorId, CounterId>,
@@ -70,10 +72,12 @@ impl<'a> Planner<'a> {
     fn new(program: &'a Program, npu: &'a Npu, groups: &[Group]) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
         let residents = Residents::choose(program, groups, resident_capacity);
-        let placements = place(program, groups, &residents);
+        let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
+        let shared = Residents::choose_spilled(program, groups, &residents, shared_capacity);
+        let placements = place(program, groups, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, residents, placements, counters, rows, credits, is_pinned }
+        Planner { program, npu, residents, shared, placements, counters, rows, credits, is_pinned }
     }
 
     fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
@@ -238,11 +242,13 @@ impl<'a> Planner<'a> {
             let destination = match self.placements[tensor.0] {
                 None => continue,
                 Some(Placement::Resident) => Destination::Resident,
-                Some(Placement::Dram { .. }) => Destination::Partition(match (&nest.vector, &nest.matrix) {
-                    (Some(vector), _) => vector.outputs,
-                    (None, Some(matrix)) => matrix.accumulators,
-                    (None, None) => unreachable!("a nest has a product or a chain"),
-                }),
+                Some(Placement::Dram { .. } | Placement::Shared) => {
+                    Destination::Partition(match (&nest.vector, &nest.matrix) {
+                        (Some(vector), _) => vector.outputs,
+                        (None, Some(matrix)) => matrix.accumulators,
+                        (None, None) => unreachable!("a nest has a product or a chain"),
+                    })
+                }
             };
             let map = match &self.program.op(op).kind {
                 OpKind::Reduce { scope, .. } => scope_map(*scope),
@@ -337,7 +343,8 @@ impl<'a> Planner<'a> {
     /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
     /// nest of each kind (with and without a vector chain) stands for all before it.
     fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
-        let Some(last) = self.residents.must_be_done(index) else { return Vec::new() };
+        let must_be_done = self.residents.must_be_done(index).max(self.shared.must_be_done(index));
+        let Some(last) = must_be_done else { return Vec::new() };
         let of_kind = |has_vector: bool| {
             earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
         };
@@ -418,11 +425,12 @@ impl<'a> Planner<'a> {
 
     fn storage(&self, tensor: TensorId) -> Storage {
         let described = self.program.tensor(tensor);
-        let base = match self.placements[tensor.0] {
-            Some(Placement::Dram { base }) => base,
-            Some(Placement::Resident) | None => 0,
+        let (home, base) = match (self.placements[tensor.0], self.npu.shared()) {
+            (Some(Placement::Shared), Some((memory, _))) => (memory, 0),
+            (Some(Placement::Dram { base }), _) => (self.npu.dram_id(), base),
+            (Some(Placement::Shared | Placement::Resident) | None, _) => (self.npu.dram_id(), 0),
         };
-        Storage { shape: described.shape, element_bits: described.counted_bits(), base, atom: 1 }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), home, base, atom: 1 }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {
@@ -468,7 +476,7 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
 }
 
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Option<Placement>> {
+fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
     const ALIGNMENT: u64 = 4096;
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
@@ -488,6 +496,8 @@ fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Opti
             None
         } else if residents.contains(id) && !is_given {
             Some(Placement::Resident)
+        } else if shared.contains(id) {
+            Some(Placement::Shared)
         } else {
             let base = next_base;
             next_base += tensor.bytes().get().next_multiple_of(ALIGNMENT);

@@ -130,6 +130,9 @@ pub fn search(npu: &Npu, nest: &Nest, objective: Objective, rehearsal: &dyn Rehe
 
 /// The best of `grids`.
 fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: &dyn Rehearsal) -> Option<Grid> {
+    if let [only] = grids.as_slice() {
+        return Some(*only);
+    }
     let estimated = grids.into_iter().map(|grid| (estimate(npu, nest, &grid), grid));
     match objective {
         Objective::Cycles => {

@@ -11,7 +11,7 @@ use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
 use crate::scheme::lowering::Lowering;
-use crate::workload::layer::{LayerId, LogicalGemm};
+use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
 /// Both operands in one block format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,19 @@ impl Scheme for Blocks {
 
     fn description(&self) -> &str {
         self.description
+    }
+
+    fn refusal(&self, gemm: &LogicalGemm) -> Option<String> {
+        let (name, block) = (self.format.name(), self.format.block());
+        if matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN {
+            return Some(format!("blocks of {name} run along k, and another layer writes its weight k by n"));
+        }
+        let (parts, run) = match &gemm.window {
+            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
+            None => (gemm.batching.count, gemm.shape.k),
+        };
+        let is_cut = parts > 1 && !run.is_multiple_of(block);
+        is_cut.then(|| format!("blocks of {name} span {block} elements along k, of which {run} lie together"))
     }
 
     fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {

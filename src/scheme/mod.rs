@@ -12,7 +12,7 @@ pub mod w8a8;
 use crate::program::Program;
 use crate::scheme::lowering::Lowering;
 use crate::workload::graph::Workload;
-use crate::workload::layer::{LayerId, LogicalGemm};
+use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm};
 
 /// How a family of schemes turns matrix products into operations.
 pub trait Scheme: Send + Sync + std::fmt::Debug {
@@ -21,6 +21,11 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
 
     /// One sentence for `npusim list`.
     fn description(&self) -> &str;
+
+    /// Why it cannot lower a product, if it cannot: the end of a sentence that begins with the layer.
+    fn refusal(&self, _gemm: &LogicalGemm) -> Option<String> {
+        None
+    }
 
     /// Lowers one matrix product and returns its real-valued output.
     fn lower_gemm(
@@ -56,7 +61,34 @@ pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
     ALL.iter().copied().find(|scheme| scheme.name() == name)
 }
 
-/// Lowers a whole workload under one scheme.
+/// A scheme cannot lower a layer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scheme `{scheme}` cannot lower layer `{layer}`: {reason}")]
+pub struct UnsupportedLayer {
+    /// Name of the scheme.
+    pub scheme: String,
+    /// The layer.
+    pub layer: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Checks that `scheme` can lower each layer of `workload`: ask before [`lower`].
+///
+/// # Errors
+/// [`UnsupportedLayer`] for the first that it cannot.
+pub fn check(workload: &Workload, scheme: &dyn Scheme) -> Result<(), UnsupportedLayer> {
+    for layer in workload.layers() {
+        if let LayerOperation::Gemm(gemm) = &layer.operation
+            && let Some(reason) = scheme.refusal(gemm)
+        {
+            return Err(UnsupportedLayer { scheme: scheme.name().to_owned(), layer: layer.name.clone(), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Lowers a whole workload under one scheme, which must be able to ([`check`]).
 pub fn lower(workload: &Workload, scheme: &dyn Scheme) -> Program {
     Lowering::new(workload).run(scheme)
 }

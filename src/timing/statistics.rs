@@ -11,22 +11,28 @@ pub enum StallCause {
     DramBandwidth,
     /// The operand's transfer was alone and its latency was not hidden.
     DramLatency,
+    /// The operand's transfer was on its way from a shared on-chip memory.
+    SharedMemory,
     /// Space in a buffer had not been returned.
     Credit,
     /// Values had not been produced: earlier operations, or the last row of a scale's scope.
     Dependency,
     /// As many transfers as allowed were under way.
     Outstanding,
+    /// A command took longer than its unit needs, because the ports of a memory could not keep up.
+    Port,
 }
 
 impl StallCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [StallCause; 5] = [
+    pub const ALL: [StallCause; 7] = [
         StallCause::DramBandwidth,
         StallCause::DramLatency,
+        StallCause::SharedMemory,
         StallCause::Credit,
         StallCause::Dependency,
         StallCause::Outstanding,
+        StallCause::Port,
     ];
 
     /// Name in reports.
@@ -34,9 +40,11 @@ impl StallCause {
         match self {
             StallCause::DramBandwidth => "dram_bandwidth",
             StallCause::DramLatency => "dram_latency",
+            StallCause::SharedMemory => "shared_memory",
             StallCause::Credit => "credit",
             StallCause::Dependency => "dependency",
             StallCause::Outstanding => "outstanding",
+            StallCause::Port => "port",
         }
     }
 }
@@ -51,6 +59,11 @@ impl Stalls {
     /// Adds stalled cycles.
     pub fn add(&mut self, cause: StallCause, cycles: Cycles) {
         self.cycles[cause as usize] += cycles;
+    }
+
+    /// Takes stalled cycles back that lay beyond the end of the last command.
+    pub(super) fn take_back(&mut self, cause: StallCause, cycles: Cycles) {
+        self.cycles[cause as usize] = self.cycles[cause as usize] - cycles;
     }
 
     /// Stalled cycles of one cause.
@@ -83,7 +96,7 @@ pub struct QueueStatistics {
     /// Cycles in which it worked: for DMA queues, with a transfer set up or under way; for compute queues, from the start
     /// of a command until its operands are read and the unit could accept the next one, and the drain of the last.
     pub busy: Cycles,
-    /// Cycles in which a command was there and could not start.
+    /// Cycles in which a command was there and could not start, or waited for a port while it ran.
     pub stalls: Stalls,
     /// Cycles after its last command.
     pub idle: Cycles,
@@ -98,9 +111,9 @@ pub struct OpStatistics {
     pub end: Cycles,
     /// Cycles in which its compute unit worked for it.
     pub busy: Cycles,
-    /// Cycles that its matrix tiles take back to back without any stall; zero for vector operations.
+    /// Cycles that its matrix tiles take back to back without any stall, ports included; zero for vector operations.
     pub compute: Cycles,
-    /// Cycles in which its compute commands could not start.
+    /// Cycles in which its compute commands could not start, or waited for a port.
     pub stalls: Stalls,
     /// Useful multiply-accumulates.
     pub macs: u64,

@@ -1,5 +1,6 @@
 //! How long a command keeps a unit, and what it moves: closed forms over the hardware's parameters.
 
+use crate::dataflow::pace::Paces;
 use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::npu::Npu;
@@ -17,7 +18,7 @@ pub(super) struct MatrixEngine {
     unit: MatrixUnit,
     dataflow: &'static dyn Dataflow,
     state: ArrayState,
-    /// The same tiles without any stall, restarted with each operation: what `compute` cycles are read from.
+    /// The same tiles without any stall, ports included, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
     unstalled_op: Option<OpId>,
     unstalled_ready: Cycles,
@@ -31,6 +32,8 @@ struct TileCost {
     op: OpId,
     extents: [u64; 3],
     work: TileWork,
+    /// The same where no port is in the way.
+    unhindered: TileWork,
     issued_macs: u64,
     operand_bytes: Bytes,
     sum_bytes: Bytes,
@@ -52,7 +55,8 @@ impl MatrixEngine {
         }
     }
 
-    /// Runs one tile from cycle `now` on and counts its work.
+    /// Runs one tile from cycle `now` on and counts its work: its phases, and until when it would have kept the unit had no
+    /// port been in the way.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
@@ -60,13 +64,19 @@ impl MatrixEngine {
         tile: &Tile,
         now: Cycles,
         statistics: &mut OpStatistics,
-    ) -> TilePhases {
+    ) -> (TilePhases, Cycles) {
         let cost = self.cost(npu, matrix, tile);
         let array = &self.unit.array;
         if self.unstalled_op != Some(matrix.op) {
             self.dataflow.begin_product(array, &mut self.state);
         }
-        let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
+        let start = now + self.unit.launch;
+        let hindered = cost.work.paces.hinder().then(|| self.state.clone());
+        let phases = self.dataflow.issue(array, &cost.work, start, &mut self.state);
+        let unhindered = match hindered {
+            None => phases,
+            Some(mut state) => self.dataflow.issue(array, &cost.unhindered, start, &mut state),
+        };
 
         if let Some(steps) = &phases.sequenced {
             let first = statistics.array_steps.map_or(steps.first_step, |steps| steps.first);
@@ -79,7 +89,7 @@ impl MatrixEngine {
             self.unstalled_op = Some(matrix.op);
         }
         let ready = self.unstalled_ready + self.unit.launch;
-        let unstalled = self.dataflow.issue(array, &cost.work, ready, &mut self.unstalled);
+        let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut self.unstalled);
         self.unstalled_ready = unstalled.next_issue;
 
         statistics.compute = unstalled.complete.max(statistics.compute);
@@ -90,7 +100,7 @@ impl MatrixEngine {
         let sums = traffic(npu, self.unit.accumulator_memory.0, statistics);
         sums.written += cost.sum_bytes * cost.sum_writes;
         sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
-        phases
+        (phases, unhindered.operands_released.max(unhindered.next_issue))
     }
 
     #[inline]
@@ -119,6 +129,7 @@ impl MatrixEngine {
             op: matrix.op,
             extents,
             work,
+            unhindered: TileWork { paces: Paces::UNHINDERED, ..work },
             issued_macs: self.dataflow.issued_macs(&self.unit.array, &work),
             operand_bytes: codes + scales,
             sum_bytes: matrix.sums.tile_bytes(TileMap::OUTPUT, tile),
@@ -127,11 +138,17 @@ impl MatrixEngine {
     }
 }
 
-/// Cycles of a vector command until the unit can accept the next one; counts its work per operation.
+/// Cycles of a vector command until the unit can accept the next one, and the cycles of its lanes alone; counts its work
+/// per operation.
 ///
 /// The lanes run the chain's functions one after the other; the ports move each input and each result once. The slower
-/// of lanes and ports decides, and what the ports add is booked on the first operation.
-pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &mut [OpStatistics]) -> Cycles {
+/// of lanes and ports decides, and what the ports add is a stall.
+pub(super) fn vector_occupancy(
+    npu: &Npu,
+    nest: &Nest,
+    work: &VectorTile,
+    ops: &mut [OpStatistics],
+) -> (Cycles, Cycles) {
     let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
@@ -169,22 +186,22 @@ pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &
         written += bytes;
     }
     ports = ports.max(memory.write_bytes_per_cycle.cycles_for(written.get()));
-    ops[vector.steps[0].op.0].busy += ports.saturating_sub(lanes);
-    lanes.max(ports)
+    (lanes.max(ports).max(Cycles(1)), lanes.max(Cycles(1)))
 }
 
-/// Counts the bytes of a transfer: whole bursts off the chip on one side, what was asked for on the chip on the other.
+/// Counts the bytes of a transfer, at its memory and at the buffers.
 pub(super) fn count_transfer(npu: &Npu, nest: &Nest, transfer: &Transfer, statistics: &mut OpStatistics) {
     let bytes = transfer.bytes();
-    let moved = transfer.moved(npu.dram().burst);
+    // Off the chip whole bursts are moved; a shared on-chip memory gives what it is asked for.
+    let moved = if transfer.memory == npu.dram_id() { transfer.moved(npu.dram().burst) } else { bytes };
     let on_chip = npu.dma().to.0;
     match transfer.direction {
         Direction::Read => {
-            traffic(npu, npu.dram_id().0, statistics).read += moved;
+            traffic(npu, transfer.memory.0, statistics).read += moved;
             traffic(npu, on_chip, statistics).written += bytes;
         }
         Direction::Write => {
-            traffic(npu, npu.dram_id().0, statistics).written += moved;
+            traffic(npu, transfer.memory.0, statistics).written += moved;
             // Without a vector chain the partial sums themselves leave the chip.
             let source = match (&nest.vector, &nest.matrix) {
                 (None, Some(matrix)) => npu.matrix_unit(matrix.unit).accumulator_memory.0,

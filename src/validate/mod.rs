@@ -11,11 +11,14 @@
 //! A row that cannot be run is an error, never a gap; elements that a reference itself declares wrong are counted as
 //! excluded, with the reason.
 
+mod accelerator_run;
 mod comparison;
 mod folder;
+mod integer_values;
 pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;
+pub mod nvdla;
 pub mod onnxim;
 mod report;
 mod rows;
@@ -63,6 +66,9 @@ pub static ALL: &[&dyn ValidationSet] = &[
     &zigzag::ZigZag,
     &onnxim::OnnxIm,
     &vela::Vela,
+    &nvdla::Nvdla,
+    &nvdla::NvdlaPairs,
+    &nvdla::NvdlaTraces,
 ];
 
 /// The set of that name.

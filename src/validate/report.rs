@@ -156,7 +156,7 @@ impl ValidationRow {
     }
 }
 
-/// Least, geometric mean, median and largest of ratios.
+/// Least, arithmetic mean, median and largest of ratios.
 struct Spread {
     least: f64,
     mean: f64,
@@ -169,10 +169,9 @@ impl Spread {
         let mut sorted = ratios.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let logarithms: f64 = sorted.iter().map(|ratio| libm::log(*ratio)).sum();
         Self {
             least: at(0),
-            mean: libm::exp(logarithms / sorted.len() as f64),
+            mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
             median: at(sorted.len().div_ceil(2).max(1) - 1),
             most: at(sorted.len().max(1) - 1),
         }
@@ -252,7 +251,7 @@ mod tests {
         assert_eq!(row.pass, Some(true));
         assert_eq!(
             row.note,
-            "ours are 0.500 to 2.000 (mean 1.000, median 1.000) times theirs; bar on the worst error; why"
+            "ours are 0.500 to 2.000 (mean 1.167, median 1.000) times theirs; bar on the worst error; why"
         );
         assert_eq!(ValidationRow::of_ratios("a", "b", &[9.0], None, "").pass, None);
         let bar = Some((ErrorStatistic::Worst, 1.0));
