@@ -55,14 +55,14 @@ impl MatrixEngine {
         }
     }
 
-    /// Runs one tile from cycle `now` on and counts its work: its phases, and until when it would have kept the unit had no
+    /// Runs one tile from cycle `now` on, by when writes have held the unit up for `held_up`, and counts its work: its phases, and until when it would have kept the unit had no
     /// port been in the way.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
         matrix: &MatrixWork,
         tile: &Tile,
-        now: Cycles,
+        (now, held_up): (Cycles, Cycles),
         statistics: &mut OpStatistics,
     ) -> (TilePhases, Cycles) {
         let cost = self.cost(npu, matrix, tile);
@@ -71,7 +71,9 @@ impl MatrixEngine {
             self.dataflow.begin_product(array, &mut self.state);
         }
         let start = now + self.unit.launch;
-        let hindered = cost.work.paces.hinder().then(|| self.state.clone());
+        let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
+        let hindered = is_hindered.then(|| self.state.clone());
+        self.state.hold_up(held_up);
         let phases = self.dataflow.issue(array, &cost.work, start, &mut self.state);
         let unhindered = match hindered {
             None => phases,
