@@ -17,4 +17,5 @@ mod properties;
 mod schemes;
 mod starting;
 mod tiling;
+mod traces;
 mod witness;

@@ -51,8 +51,12 @@ pub static ENERGY_TABLES: &[Preset] = &[
 ];
 
 /// Embedded workload files.
-pub static WORKLOADS: &[Preset] =
-    &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
+pub static WORKLOADS: &[Preset] = &[
+    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
+    Preset { name: "gpt2-small-block", text: include_str!("../../workloads/gpt2-small-block.yaml") },
+    Preset { name: "qwen3-8b-layer", text: include_str!("../../workloads/qwen3-8b-layer.yaml") },
+    Preset { name: "small-convnet", text: include_str!("../../workloads/small-convnet.yaml") },
+];
 
 /// Embedded scheme files: one for each registered scheme.
 pub static SCHEMES: &[Preset] = &[

@@ -18,6 +18,14 @@ use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
 
+/// A tensor, how it is scaled, and into which format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct QuantizedAs<Format: 'static> {
+    input: TensorId,
+    scale: Option<Scale>,
+    format: &'static Format,
+}
+
 /// A program under construction.
 #[derive(Debug)]
 pub struct Lowering<'a> {
@@ -27,8 +35,8 @@ pub struct Lowering<'a> {
     sources: Vec<Option<TensorId>>,
     /// Scales and codes that several layers ask for: each is computed once.
     scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
-    codes: Vec<((TensorId, Option<Scale>, &'static ElementFormat), TensorId)>,
-    blocks: Vec<((TensorId, &'static BlockFormat, Option<Scale>), GemmOperand)>,
+    codes: Vec<(QuantizedAs<ElementFormat>, TensorId)>,
+    blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
 }
 
 /// Why a scheme cannot lower a workload.
@@ -295,7 +303,7 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
         role: &str,
     ) -> TensorId {
-        let key = (input, scale, format);
+        let key = QuantizedAs { input, scale, format };
         if let Some((_, codes)) = self.codes.iter().find(|(known, _)| *known == key) {
             return *codes;
         }
@@ -315,7 +323,7 @@ impl<'a> Lowering<'a> {
         tensor_scale: Option<Scale>,
         counts_scale_bytes: bool,
     ) -> GemmOperand {
-        let key = (input, format, tensor_scale);
+        let key = QuantizedAs { input, scale: tensor_scale, format };
         if let Some((_, operand)) = self.blocks.iter().find(|(known, _)| *known == key) {
             return *operand;
         }
