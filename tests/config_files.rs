@@ -7,7 +7,7 @@ use npusim::config::diagnostics::ConfigError;
 use npusim::config::document::Document;
 use npusim::config::node::{Node, Value};
 use npusim::config::source::Place;
-use npusim::config::{hardware, presets, tensors, workload};
+use npusim::config::{hardware, presets, scheme, tensors, workload};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use npusim::hardware::memory::MemoryKind;
 use npusim::hardware::npu::Npu;
@@ -333,7 +333,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, tpu-v4i-like
+   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, nvdla-large, nvdla-small, nvdla-small-256, tpu-v4i-like
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
@@ -363,7 +363,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
-    ("hardware_atom_of_three_bytes", 27, 109, "\"3\" is not a power of two up to 4096"),
+    ("hardware_atom_of_three_bytes", 27, 109, "3 is not a power of two up to 4096"),
     ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
     ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
@@ -392,9 +392,10 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
     ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
+    ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
     ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
-    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "a sequencer passes rows over blocks of weights that stay"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,
@@ -408,6 +409,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         22,
         "`b` moves data from and to `accumulators`, which holds the partial sums of `main`",
     ),
+    ("hardware_single_ports_without_banks", 22, 14, "single-ported banks are told apart"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
     ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
@@ -422,9 +424,31 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_weight_of_nothing", 18, 101, "0 is out of range"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
+    ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
+    ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
+    ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
+    (
+        "scheme_independent_scales_in_the_accumulators",
+        11,
+        14,
+        "sums under two scales cannot be added in the accumulators",
+    ),
+    ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
+    ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
+    ("scheme_tender_with_online_outliers", 11, 14, "outliers found during it cannot go first"),
+    ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
+    ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
+    ("workload_batches_of_unequal_parts", 9, 31, "10 columns cannot be split into 4 equal batches"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
+    (
+        "workload_causal_scores_that_are_not_square",
+        9,
+        34,
+        "6 rows are not as many queries as the 10 keys, for each head",
+    ),
+    ("workload_convolution_with_a_flat_weight", 9, 38, "the weight of a convolution has 4 axes, and this has 2"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
     // The 65th bracket stands in column 8 + 65.
     ("workload_deep_nesting", 4, 73, "lists and mappings are nested deeper than 64 levels"),
@@ -433,9 +457,11 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
     ("workload_entry_without_a_file", 6, 35, "an entry is given, but no file"),
     ("workload_file_of_another_kind", 5, 44, "tests/cases/errors/data/text.safetensors is not a safetensors file"),
+    ("workload_five_axes", 4, 23, "the shape has 5 axes"),
     ("workload_generated_without_a_seed", 4, 41, "the key \"seed\" is missing"),
+    ("workload_groups_that_do_not_divide", 9, 49, "\"4\" is not a divisor of the 6 channels and of the 8 outputs"),
     ("workload_integer_values", 5, 13, "the entry \"w\" of tests/cases/errors/data/integers.safetensors holds I64"),
-    ("workload_layer_for_a_weight", 9, 31, "this is a layer; the name of a tensor is expected here"),
+    ("workload_layer_for_a_bias", 9, 40, "this is a layer; the name of a tensor is expected here"),
     ("workload_mapping_block_beyond_its_axis", 13, 35, "4 is out of range"),
     ("workload_mapping_block_of_nothing", 12, 29, "0 is out of range"),
     ("workload_mapping_of_a_layer_without_a_product", 12, 22, "this layer has no matrix product"),
@@ -454,17 +480,24 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
     ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
+    (
+        "workload_padding_wider_than_the_kernel",
+        9,
+        18,
+        "along y: a padding of 3 is not less than the reach of the kernel, 3",
+    ),
     // The second repetition gets 2x5 where it needs 4 columns.
     ("workload_repeated_shapes_disagree", 13, 56, "layer `block.1.fc`: the weight must be 5x5, but `block.1.w` is 4x5"),
     ("workload_repeated_typo", 14, 43, "there is no tensor or layer called \"fcc\""),
+    ("workload_rotary_of_odd_heads", 9, 32, "\"5\" is not an even divisor of the 10 columns"),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
-    ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
     ("workload_truncated_npy", 5, 36, "the file tests/cases/errors/data/truncated.npy is not whole"),
     ("workload_two_sources", 5, 73, "safetensors and npy are both given"),
     ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
     ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
+    ("workload_unknown_role", 9, 40, "\"gate\" is not known here"),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
 ];
@@ -474,6 +507,7 @@ fn error_of(case: &str) -> ConfigError {
     let path = format!("tests/cases/errors/{case}.yaml");
     let outcome = match case.split_once('_').unwrap().0 {
         "hardware" => presets::open_hardware(&path).and_then(|document| npu(&document).map(drop)),
+        "scheme" => presets::open_scheme(&path).and_then(|document| scheme::resolve(&document).map(drop)),
         "workload" => presets::open_workload(&path).and_then(|document| workload_with_values(&document).map(drop)),
         kind => panic!("there is no kind of file called {kind}"),
     };

@@ -9,7 +9,9 @@
 
 mod accumulation;
 pub mod apply;
+pub mod calibration;
 pub mod checks;
+mod convolutions;
 pub mod defaults;
 pub mod deserialize;
 pub mod diagnostics;
@@ -19,11 +21,13 @@ pub mod energy;
 pub mod field;
 pub mod files;
 pub mod hardware;
+mod layers;
 mod mapping;
 mod matrix_units;
 mod memories;
 pub mod node;
 mod npy_file;
+mod outlier_schemes;
 mod parse;
 pub mod placed;
 pub mod presets;

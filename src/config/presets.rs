@@ -35,9 +35,9 @@ pub static HARDWARE: &[Preset] = &[
     Preset { name: "ethos-u65-512", text: include_str!("../../hw-configs/ethos-u65-512.yaml") },
     Preset { name: "gemmini-16x16", text: include_str!("../../hw-configs/gemmini-16x16.yaml") },
     Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
     Preset { name: "nvdla-small", text: include_str!("../../hw-configs/nvdla-small.yaml") },
     Preset { name: "nvdla-small-256", text: include_str!("../../hw-configs/nvdla-small-256.yaml") },
-    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
     Preset { name: "tpu-v4i-like", text: include_str!("../../hw-configs/tpu-v4i-like.yaml") },
 ];
 
@@ -51,8 +51,12 @@ pub static ENERGY_TABLES: &[Preset] = &[
 ];
 
 /// Embedded workload files.
-pub static WORKLOADS: &[Preset] =
-    &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
+pub static WORKLOADS: &[Preset] = &[
+    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
+    Preset { name: "gpt2-small-block", text: include_str!("../../workloads/gpt2-small-block.yaml") },
+    Preset { name: "qwen3-8b-layer", text: include_str!("../../workloads/qwen3-8b-layer.yaml") },
+    Preset { name: "small-convnet", text: include_str!("../../workloads/small-convnet.yaml") },
+];
 
 /// Embedded scheme files: one for each registered scheme.
 pub static SCHEMES: &[Preset] = &[
@@ -72,6 +76,26 @@ pub static SCHEMES: &[Preset] = &[
         name: "w8a8_fp8_per_token_per_channel",
         text: include_str!("../../workloads/schemes/w8a8_fp8_per_token_per_channel.yaml"),
     },
+    Preset { name: "muxq_per_tensor", text: include_str!("../../workloads/schemes/muxq_per_tensor.yaml") },
+    Preset {
+        name: "muxq_per_token_per_channel",
+        text: include_str!("../../workloads/schemes/muxq_per_token_per_channel.yaml"),
+    },
+    Preset { name: "muxq_separate_gemm", text: include_str!("../../workloads/schemes/muxq_separate_gemm.yaml") },
+    Preset { name: "muxq_tender_shift", text: include_str!("../../workloads/schemes/muxq_tender_shift.yaml") },
+    Preset { name: "llm_int8", text: include_str!("../../workloads/schemes/llm_int8.yaml") },
+    Preset { name: "llm_int8_online", text: include_str!("../../workloads/schemes/llm_int8_online.yaml") },
+    Preset { name: "osc_mxfp4", text: include_str!("../../workloads/schemes/osc_mxfp4.yaml") },
+    Preset { name: "osc_mxfp4_compact", text: include_str!("../../workloads/schemes/osc_mxfp4_compact.yaml") },
+    Preset { name: "osc_dynamic", text: include_str!("../../workloads/schemes/osc_dynamic.yaml") },
+    Preset { name: "w8a8_static", text: include_str!("../../workloads/schemes/w8a8_static.yaml") },
+    Preset { name: "w4a8", text: include_str!("../../workloads/schemes/w4a8.yaml") },
+    Preset { name: "w4a16", text: include_str!("../../workloads/schemes/w4a16.yaml") },
+    Preset {
+        name: "smoothquant_per_tensor",
+        text: include_str!("../../workloads/schemes/smoothquant_per_tensor.yaml"),
+    },
+    Preset { name: "smoothquant_per_token", text: include_str!("../../workloads/schemes/smoothquant_per_token.yaml") },
     Preset { name: "mxfp8_e4m3", text: include_str!("../../workloads/schemes/mxfp8_e4m3.yaml") },
     Preset { name: "mxfp8_e5m2", text: include_str!("../../workloads/schemes/mxfp8_e5m2.yaml") },
     Preset { name: "mxfp6_e2m3", text: include_str!("../../workloads/schemes/mxfp6_e2m3.yaml") },

@@ -23,9 +23,10 @@ use serde::Deserialize;
 use crate::config::checks::{plain_name, unique_names};
 use crate::config::diagnostics::{Cited, Diagnostic, Problems, listed, quoted};
 use crate::config::field::Field;
+use crate::config::layers::{LayerFile, check_kind};
 use crate::config::placed::{List, Placed};
 use crate::config::scopes::{ScopeId, Scopes};
-use crate::config::workload::{LayerFile, TensorFile, check_kind};
+use crate::config::workload::TensorFile;
 use crate::workload::layer::{LayerId, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
 

@@ -9,23 +9,22 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::config::checks::{exactly_one, place_of, plain_name};
+use crate::config::checks::plain_name;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::layers::{self, Axes, LayerFile, matrix_of};
 use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
-use crate::config::repeat::{self, Expanded, Instance, RepeatFile};
+use crate::config::repeat::{self, Expanded, Instance};
 use crate::config::schema::{FileForm, form_of};
-use crate::config::scopes::Values;
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
-use crate::shape::{GemmShape, MatrixShape};
+use crate::shape::GemmShape;
 use crate::workload::graph::{Workload, WorkloadError};
-use crate::workload::layer::{ActivationFunction, Layer, LayerOperation, LogicalGemm, ValueRef};
+use crate::workload::layer::{Layer, LayerOperation};
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
-use crate::workload::vector::VectorLayer;
 
 /// The largest extent of one axis: tokens, channels, vocabulary.
 const LONGEST_AXIS: u64 = 1 << 22;
@@ -53,29 +52,6 @@ pub(crate) struct TensorFile {
     pub(crate) entry: Field<String>,
     pub(crate) npy: Field<PathBuf>,
     pub(crate) generate: Option<Placed<GenerateFile>>,
-}
-
-/// A layer, or a block of layers, as written.
-#[derive(Deserialize)]
-pub(crate) struct LayerFile {
-    pub(crate) name: Field<String>,
-    pub(crate) repeat: Option<Placed<RepeatFile>>,
-    gemm: Option<Placed<GemmFile>>,
-    activate: Option<Placed<ActivateFile>>,
-    pub(crate) recorded_output: Field<String>,
-}
-
-#[derive(Deserialize)]
-struct GemmFile {
-    input: Field<String>,
-    weight: Field<String>,
-    bias: Field<String>,
-}
-
-#[derive(Deserialize)]
-struct ActivateFile {
-    input: Field<String>,
-    function: Field<String>,
 }
 
 /// Where each tensor of a workload was written, for errors found when its values are read.
@@ -111,15 +87,16 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     let name = problems.take(plain_name(&file.name));
     let formats: Vec<_> = activation_formats();
     let activation_format = problems.take(file.activation_format.required().one_of(&formats));
-    let tensors: Vec<_> = expanded.tensors.iter().filter_map(|tensor| problems.take(resolve_tensor(tensor))).collect();
+    let (tensors, axes): (Vec<_>, Vec<_>) =
+        expanded.tensors.iter().filter_map(|tensor| problems.take(resolve_tensor(tensor))).unzip();
     let references: Vec<_> = expanded
         .layers
         .iter()
-        .filter_map(|layer| problems.take(resolve_layer(layer, &expanded.scopes.values(layer.scope))))
+        .filter_map(|layer| problems.take(layers::resolve(layer, &expanded.scopes.values(layer.scope))))
         .collect();
     problems.finish()?;
     let whole = "no problem was noted";
-    let layers = with_shapes(&tensors, references);
+    let layers = layers::with_shapes(&axes, references)?;
     check_size(&expanded, &layers)?;
     let mapping = mapping::resolve(file.mapping.as_ref(), &layers)?;
     let workload = Workload::try_new(name.expect(whole), activation_format.expect(whole), tensors, layers)
@@ -135,126 +112,41 @@ fn activation_formats() -> Vec<(&'static str, &'static ElementFormat)> {
     FORMATS.iter().filter(is_real).map(|format| (format.name(), *format)).collect()
 }
 
-fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<TensorDescription, Diagnostic> {
+fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<(TensorDescription, Axes), Diagnostic> {
     let tensor = instance.written;
     plain_name(&tensor.name)?;
     let name = instance.name.clone();
     let axes: Vec<u64> =
         tensor.shape.iter().map(|axis| axis.required().in_range(1..=LONGEST_AXIS)).collect::<Result<_, _>>()?;
-    let shape = match axes.as_slice() {
-        [columns] => MatrixShape::new(1, *columns),
-        [rows, columns] => MatrixShape::new(*rows, *columns),
-        _ => {
-            return Err(tensor
-                .shape
-                .problem(format!("the shape has {} axes", axes.len()))
-                .note("one (a vector) or two (rows, columns) are expected"));
-        }
-    };
+    if !(1..=4).contains(&axes.len()) {
+        return Err(tensor
+            .shape
+            .problem(format!("the shape has {} axes", axes.len()))
+            .note("one (a vector) or two (rows, columns) are expected, three or four for convolutions"));
+    }
+    // The last axis lies along the columns, the others together along the rows.
+    let rows = axes[..axes.len() - 1].iter().try_fold(1u64, |rows, axis| rows.checked_mul(*axis));
+    if rows.is_none_or(|rows| rows > LONGEST_AXIS) {
+        let message = format!("all axes but the last have more than {LONGEST_AXIS} elements together");
+        return Err(tensor.shape.problem(message));
+    }
+    let shape = matrix_of(&axes);
     let source = tensor_source::resolve(instance, shape)?;
-    Ok(TensorDescription { name, shape, source })
-}
-
-/// A layer whose shape is not known yet.
-struct Reference {
-    name: String,
-    operation: Operation,
-    recorded_output: Option<SourceTensorId>,
-}
-
-enum Operation {
-    Gemm { input: ValueRef, weight: SourceTensorId, bias: Option<SourceTensorId> },
-    Activate { input: ValueRef, function: ActivationFunction },
-}
-
-/// Checks that a layer says what it computes, once.
-pub(crate) fn check_kind(layer: &Placed<LayerFile>) -> Result<(), Diagnostic> {
-    let kinds =
-        [("gemm", place_of(&layer.gemm)), ("activate", place_of(&layer.activate)), ("repeat", place_of(&layer.repeat))];
-    exactly_one(layer, &kinds).map(drop)
-}
-
-fn resolve_layer(instance: &Instance<'_, LayerFile>, values: &Values<'_>) -> Result<Reference, Diagnostic> {
-    let layer = instance.written;
-    check_kind(layer)?;
-    let operation = match (&layer.gemm, &layer.activate) {
-        (Some(gemm), _) => Operation::Gemm {
-            input: values.value(&gemm.input)?,
-            weight: values.tensor(&gemm.weight)?,
-            bias: values.optional_tensor(&gemm.bias)?,
-        },
-        (None, Some(activate)) => Operation::Activate {
-            input: values.value(&activate.input)?,
-            function: activate.function.required().one_of(&ActivationFunction::NAMES)?,
-        },
-        (None, None) => unreachable!("exactly one was given"),
-    };
-    let recorded_output = values.optional_tensor(&layer.recorded_output)?;
-    plain_name(&layer.name)?;
-    Ok(Reference { name: instance.name.clone(), operation, recorded_output })
-}
-
-/// The layers with the shapes that follow from their inputs, in the given order.
-///
-/// A layer that waits for itself has no such shape; it gets 1x1, because [`Workload::try_new`] looks for circles before
-/// it looks at shapes.
-fn with_shapes(tensors: &[TensorDescription], references: Vec<Reference>) -> Vec<Layer> {
-    let mut outputs: Vec<Option<MatrixShape>> = vec![None; references.len()];
-    let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); references.len()];
-    let mut ready = Vec::new();
-    for (index, layer) in references.iter().enumerate() {
-        match layer.input() {
-            ValueRef::Source(_) => ready.push(index),
-            ValueRef::Layer(producer) => consumers[producer.0].push(index),
-        }
-    }
-    let shape_of = |value: ValueRef, outputs: &[Option<MatrixShape>]| match value {
-        ValueRef::Source(id) => Some(tensors[id.0].shape),
-        ValueRef::Layer(id) => outputs[id.0],
-    };
-    while let Some(index) = ready.pop() {
-        let input = shape_of(references[index].input(), &outputs).expect("its producer came before it");
-        outputs[index] = Some(match references[index].operation {
-            Operation::Gemm { weight, .. } => MatrixShape::new(input.rows, tensors[weight.0].shape.columns),
-            Operation::Activate { .. } => input,
-        });
-        ready.append(&mut consumers[index]);
-    }
-    let layer = |reference: Reference| {
-        let input = shape_of(reference.input(), &outputs).unwrap_or(MatrixShape::new(1, 1));
-        let operation = match reference.operation {
-            Operation::Gemm { input: value, weight, bias } => {
-                let shape = GemmShape::new(input.rows, input.columns, tensors[weight.0].shape.columns);
-                LayerOperation::Gemm(LogicalGemm::dense(shape, value, weight, bias))
-            }
-            Operation::Activate { input: value, function } => {
-                LayerOperation::Activate { function, input: value, shape: input }
-            }
-        };
-        Layer { name: reference.name, operation, recorded_output: reference.recorded_output }
-    };
-    references.into_iter().map(layer).collect()
-}
-
-impl Reference {
-    fn input(&self) -> ValueRef {
-        match self.operation {
-            Operation::Gemm { input, .. } | Operation::Activate { input, .. } => input,
-        }
-    }
+    Ok((TensorDescription { name, shape, source }, axes))
 }
 
 /// Refuses what could not be counted in 64 bits.
 fn check_size(expanded: &Expanded<'_>, layers: &[Layer]) -> Result<(), Diagnostic> {
     let (mut elements, mut macs) = (0u128, 0u128);
     for (layer, instance) in layers.iter().zip(&expanded.layers) {
-        let (shape, batches) = match &layer.operation {
+        let (shape, times) = match &layer.operation {
             LayerOperation::Gemm(gemm) => (gemm.shape, gemm.batching.count),
-            LayerOperation::Activate { shape, .. } | LayerOperation::Vector(VectorLayer { shape, .. }) => {
-                (GemmShape::new(shape.rows, 2, shape.columns), 1)
+            LayerOperation::Activate { shape, .. } => (GemmShape::new(shape.rows, 1, shape.columns), 1),
+            LayerOperation::Vector(vector) => {
+                (GemmShape::new(vector.shape.rows, 1, vector.shape.columns), vector.inputs.len() as u64)
             }
         };
-        let product = |a: u64, b: u64| u128::from(a) * u128::from(b) * u128::from(batches);
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b) * u128::from(times);
         elements += product(shape.m, shape.k) + product(shape.k, shape.n) + product(shape.m, shape.n);
         macs += product(shape.m, shape.k) * u128::from(shape.n);
         if elements > MOST_ELEMENTS || macs > MOST_MACS {
@@ -272,14 +164,7 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
     let message = error.to_string();
     let operand = |layer: &str, what: &str| -> Option<&Field<String>> {
         let layer = expanded.layers.iter().find(|instance| instance.name == layer)?.written;
-        match (what, &layer.gemm, &layer.activate) {
-            ("the input", Some(gemm), _) => Some(&gemm.input),
-            ("the input", None, Some(activate)) => Some(&activate.input),
-            ("the weight", Some(gemm), _) => Some(&gemm.weight),
-            ("the bias", Some(gemm), _) => Some(&gemm.bias),
-            ("the recorded output", ..) => Some(&layer.recorded_output),
-            _ => None,
-        }
+        layer.operand(what)
     };
     match error {
         WorkloadError::ShapeMismatch { layer, what, tensor, .. } => {

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::layers::LayerFile;
 use crate::config::node::{Node, Value};
 use crate::config::placed::Placed;
 use crate::config::tensor_source::GenerateFile;
-use crate::config::workload::LayerFile;
 
 /// The section as written. It is read so that its keys are checked; what it says is taken from the tree.
 #[derive(Deserialize)]

@@ -8,22 +8,21 @@ pub(super) fn evaluate(layer: &VectorLayer, inputs: &[Vec<f64>], constants: &[Ve
     let second = |index: usize| inputs.get(1).map_or(0.0, |second| second[index]);
     let x = &inputs[0];
     let constant = |which: usize, index: usize, absent: f64| constants.get(which).map_or(absent, |row| row[index]);
+    if let VectorArithmetic::Softmax { scale, mask } = layer.function {
+        let rows = x.chunks_exact(columns).enumerate();
+        return rows
+            .flat_map(|(row, values)| {
+                softmax(values, f64::from(scale.get()), mask.visible(row as u64, columns as u64) as usize)
+            })
+            .collect();
+    }
     let at = |index: usize| {
         let (row, column) = (index / columns, index % columns);
         let values = &x[row * columns..][..columns];
         match layer.function {
             VectorArithmetic::Add => x[index] + second(index),
             VectorArithmetic::Multiply => x[index] * second(index),
-            VectorArithmetic::Softmax { scale, mask } => {
-                let visible = usize::try_from(mask.visible(row as u64, columns as u64)).unwrap_or(columns);
-                if column >= visible {
-                    return 0.0;
-                }
-                let scale = f64::from(scale.get());
-                let largest = values[..visible].iter().fold(f64::NEG_INFINITY, |a, b| a.max(b * scale));
-                let sum: f64 = values[..visible].iter().map(|value| libm::exp(value * scale - largest)).sum();
-                libm::exp(x[index] * scale - largest) / sum
-            }
+            VectorArithmetic::Softmax { .. } => unreachable!("a softmax is evaluated by rows"),
             VectorArithmetic::LayerNorm { width, epsilon } => {
                 let part = part(values, column, width);
                 let mean = part.iter().sum::<f64>() / part.len() as f64;
@@ -52,6 +51,14 @@ pub(super) fn evaluate(layer: &VectorLayer, inputs: &[Vec<f64>], constants: &[Ve
         }
     };
     (0..x.len()).map(at).collect()
+}
+
+fn softmax(row: &[f64], scale: f64, visible: usize) -> Vec<f64> {
+    let largest = row[..visible].iter().fold(f64::NEG_INFINITY, |a, b| a.max(b * scale));
+    let seen = |(column, value): (usize, &f64)| if column < visible { libm::exp(value * scale - largest) } else { 0.0 };
+    let powers: Vec<f64> = row.iter().enumerate().map(seen).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
 }
 
 /// The `width` columns that `column` is normalized or turned with.

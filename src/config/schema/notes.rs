@@ -2,10 +2,10 @@
 //! of a list.
 
 use crate::hardware::vector_unit::VectorFunction;
-use crate::numerics::block;
 use crate::numerics::formats;
 use crate::program::op::Path;
-use crate::workload::layer::ActivationFunction;
+use crate::workload::batching::BatchAxis;
+use crate::workload::layer::{ActivationFunction, LayerRole};
 use crate::workload::mapping::{LoopOrder, Objective};
 use crate::{dataflow, memory};
 
@@ -32,19 +32,19 @@ pub(super) enum Limit {
     OrName,
 }
 
-fn note(path: &str, text: &str) -> Note {
+pub(super) fn note(path: &str, text: &str) -> Note {
     Note { path: path.to_owned(), text: text.to_owned(), limit: Limit::None }
 }
 
-fn whole(path: &str, least: u64, most: u64, text: &str) -> Note {
+pub(super) fn whole(path: &str, least: u64, most: u64, text: &str) -> Note {
     Note { limit: Limit::Whole(least, most), ..note(path, text) }
 }
 
-fn decimal(path: &str, least: f64, most: f64, text: &str) -> Note {
+pub(super) fn decimal(path: &str, least: f64, most: f64, text: &str) -> Note {
     Note { limit: Limit::Decimal(least, most), ..note(path, text) }
 }
 
-fn names(path: &str, names: impl IntoIterator<Item = &'static str>, text: &str) -> Note {
+pub(super) fn names(path: &str, names: impl IntoIterator<Item = &'static str>, text: &str) -> Note {
     Note { limit: Limit::Names(names.into_iter().collect()), ..note(path, text) }
 }
 
@@ -80,6 +80,12 @@ pub(super) fn hardware() -> Vec<Note> {
         note("matrix_units[].formats", "The pairs of number formats that the unit multiplies; at least one."),
         note("matrix_units[].operand_memory", "Name of the partitioned on-chip memory that operands come from."),
         note("matrix_units[].accumulator_memory", "Name of the on-chip memory without partitions that holds the sums."),
+        whole(
+            "matrix_units[].accumulator_shift_cycles",
+            0,
+            CYCLES,
+            "Time of shifting held sums, in cycles, for schemes that merge in the accumulators.",
+        ),
         whole("matrix_units[].launch_cycles", 0, CYCLES, "Fixed time to start a command, in cycles."),
         whole("matrix_units[].systolic_array.rows", 1, SIDE, "Rows of the array, in elements."),
         whole("matrix_units[].systolic_array.columns", 1, SIDE, "Columns of the array, in elements."),
@@ -212,6 +218,12 @@ pub(super) fn hardware() -> Vec<Note> {
             CYCLES,
             "Time from a request to its data, in cycles; 0 if left out.",
         ),
+        note("memories[].sram.banks", "Equal banks of the memory; not told apart if left out."),
+        names(
+            "memories[].sram.ports",
+            ["single", "dual"],
+            "Whether a bank reads and writes in the same cycle; dual if left out. Single needs banks.",
+        ),
         note("memories[].sram.partitions", "Parts of the memory by what they hold; together at most its capacity."),
         note("memories[].sram.partitions.activations", &format!("Room for tiles of activations in bytes, {CAPACITY}")),
         note("memories[].sram.partitions.weights", &format!("Room for tiles of weights in bytes, {CAPACITY}")),
@@ -318,6 +330,8 @@ pub(super) fn energy(prefix: &str) -> Vec<Note> {
 /// Keys of workload files.
 pub(super) fn workload() -> Vec<Note> {
     let functions = || ActivationFunction::NAMES.iter().map(|(name, _)| *name);
+    let batch_axes = || BatchAxis::NAMES.iter().map(|(name, _)| *name);
+    let roles = || LayerRole::NAMES.iter().map(|(name, _)| *name);
     let mut notes = vec![
         note("name", "Name of the workload in reports."),
         note("activation_format", "Number format in which activations are stored between layers: fp16, bf16 or fp32."),
@@ -345,7 +359,10 @@ pub(super) fn workload() -> Vec<Note> {
             &format!("{prefix}name"),
             "Unique name; within a block, that of the block and the number of the repetition stand before it.",
         ));
-        notes.push(note(&format!("{prefix}shape"), "Rows and columns, or the length of a vector; up to 4194304 each."));
+        notes.push(note(
+            &format!("{prefix}shape"),
+            "Rows and columns, or the length of a vector; of images height, width and channels; up to 4194304 each.",
+        ));
         notes.extend(sources(prefix));
     }
     notes.extend(sources("defaults.tensors."));
@@ -355,8 +372,58 @@ pub(super) fn workload() -> Vec<Note> {
             note(&at("name"), "Unique name of the layer or block."),
             note(&at("gemm"), "A matrix product: input x weight + bias."),
             note(&at("gemm.input"), "Tensor or layer that is multiplied; previous, in a block, is what comes from the repetition before."),
-            note(&at("gemm.weight"), "Tensor that it is multiplied by, rows by columns."),
+            note(&at("gemm.weight"), "Tensor or layer that it is multiplied by, rows by columns."),
             note(&at("gemm.bias"), "Tensor that is added to each row."),
+            note(&at("gemm.weight_transposed"), "Whether the weight is stored by its output columns: true or false."),
+            note(&at("gemm.batches"), "Equal products over parts of the matrices, such as the heads of attention."),
+            whole(&at("gemm.batches.count"), 1, 65_536, "Number of products."),
+            note(&at("gemm.batches.weight_shared_by"), "How many neighbouring products share one weight; it divides their number, and is 1 if left out."),
+            names(&at("gemm.batches.input"), batch_axes(), "Along which axis of the input the batches lie."),
+            names(&at("gemm.batches.weight"), batch_axes(), "Along which axis of the weight the batches lie."),
+            names(&at("gemm.batches.output"), batch_axes(), "Along which axis of the output the batches lie."),
+            names(&at("gemm.role"), roles(), "The part that it plays in a model."),
+            note(&at("convolution"), "A two-dimensional convolution: windows over images, times a weight, plus a bias."),
+            note(&at("convolution.input"), "Tensor or layer with images: height, width and channels, or as many images before them."),
+            note(&at("convolution.weight"), "Tensor of kernel height, kernel width, channels of a group, and outputs."),
+            note(&at("convolution.bias"), "Tensor that is added to each output pixel."),
+            note(&at("convolution.stride"), "Input pixels from one output pixel to the next; 1 if left out."),
+            whole(&at("convolution.stride.y"), 1, 65_536, "The same downwards."),
+            whole(&at("convolution.stride.x"), 1, 65_536, "The same to the right."),
+            note(&at("convolution.padding"), "Zeros around the image; none if left out, and on no side as many as the kernel reaches."),
+            whole(&at("convolution.padding.top"), 0, 65_536, "Rows of zeros above the image."),
+            whole(&at("convolution.padding.bottom"), 0, 65_536, "Rows of zeros below the image."),
+            whole(&at("convolution.padding.left"), 0, 65_536, "Columns of zeros left of the image."),
+            whole(&at("convolution.padding.right"), 0, 65_536, "Columns of zeros right of the image."),
+            note(&at("convolution.dilation"), "Input pixels from one tap of the kernel to the next; 1 if left out."),
+            whole(&at("convolution.dilation.y"), 1, 65_536, "The same downwards."),
+            whole(&at("convolution.dilation.x"), 1, 65_536, "The same to the right."),
+            whole(&at("convolution.groups"), 1, 65_536, "Groups of channels that see only each other; as many as channels make it depthwise."),
+            names(&at("convolution.role"), roles(), "The part that it plays in a model."),
+            note(&at("add"), "The sum of two matrices."),
+            note(&at("add.left"), "Tensor or layer that is added to."),
+            note(&at("add.right"), "Tensor or layer that is added."),
+            note(&at("multiply"), "The product of two matrices, element by element."),
+            note(&at("multiply.left"), "Tensor or layer that is multiplied."),
+            note(&at("multiply.right"), "Tensor or layer that it is multiplied by."),
+            note(&at("softmax"), "Softmax of each row."),
+            note(&at("softmax.input"), "Tensor or layer that it is applied to."),
+            note(&at("softmax.scale"), "Factor of the input, above 0 and at most 1e9; 1 if left out."),
+            note(&at("softmax.causal"), "Whether a query sees only the keys up to its own position: true or false."),
+            note(&at("layer_norm"), "LayerNorm of each row, or of each part of it."),
+            note(&at("layer_norm.input"), "Tensor or layer that is normalized."),
+            note(&at("layer_norm.weight"), "Tensor that each normalized row, or part of it, is multiplied by."),
+            note(&at("layer_norm.bias"), "Tensor that is added to it."),
+            decimal(&at("layer_norm.epsilon"), 0.0, 1.0, "What is added to the variance."),
+            note(&at("layer_norm.width"), "Columns that are normalized together; a divisor of all, which they are if left out."),
+            note(&at("rms_norm"), "RMSNorm of each row, or of each part of it."),
+            note(&at("rms_norm.input"), "Tensor or layer that is normalized."),
+            note(&at("rms_norm.weight"), "Tensor that each normalized row, or part of it, is multiplied by."),
+            decimal(&at("rms_norm.epsilon"), 0.0, 1.0, "What is added to the mean square."),
+            note(&at("rms_norm.width"), "Columns that are normalized together; a divisor of all, which they are if left out."),
+            note(&at("rotary"), "Rotary positions: row r is turned by position r."),
+            note(&at("rotary.input"), "Tensor or layer that is turned."),
+            note(&at("rotary.width"), "Columns of a head; an even divisor of all, which they are if left out."),
+            note(&at("rotary.base"), "Base of the frequencies, above 0 and at most 1e9."),
             note(&at("activate"), "A function of each element."),
             note(&at("activate.input"), "Tensor or layer that it is applied to; previous, in a block, is what comes from the repetition before."),
             names(&at("activate.function"), functions(), "The function."),
@@ -407,23 +474,5 @@ fn sources(prefix: &str) -> Vec<Note> {
             1.0,
             "Probability that the outlier of a row stands in the fixed channel of its group.",
         ),
-    ]
-}
-
-/// Keys of scheme files.
-pub(super) fn scheme() -> Vec<Note> {
-    vec![
-        note("name", "Name of the scheme in reports."),
-        note("cast", "Both operands are rounded to a 16-bit float format, without scales."),
-        note("cast.format", "The 16-bit float format."),
-        note("w8a8", "Eight-bit weights and activations with a scale each."),
-        note("w8a8.format", "The 8-bit format: int8 or a float format."),
-        names("w8a8.activation_scale_per", ["tensor", "token"], "What shares a scale of activations."),
-        names("w8a8.weight_scale_per", ["tensor", "channel"], "What shares a scale of weights."),
-        note("blocks", "Block-scaled formats: a scale for each few values along K."),
-        names("blocks.format", block::ALL.iter().map(|format| format.name()), "The block format."),
-        note("integer", "Integer operands as they are, without scales."),
-        names("integer.format", ["int8"], "The integer format."),
-        note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
     ]
 }
