@@ -16,6 +16,7 @@ use npusim::scheme::{self, w8a8};
 use npusim::shape::GemmShape;
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
+use npusim::workload::mapping::Mapping;
 
 const LIMIT: f64 = 10e6;
 
@@ -23,7 +24,7 @@ fn main() {
     let npu = fixture::npu();
     let (workload, _) = fixture::chain(&[GemmShape::new(2048, 512, 2048)], 1);
     let program = scheme::lower(&workload, &w8a8::PER_TENSOR);
-    let schedule = schedule::schedule(&program, &npu).expect("the case fits the test accelerator");
+    let schedule = schedule::schedule(&program, &npu, &Mapping::default()).expect("the case fits the test accelerator");
     let mut best = f64::INFINITY;
     let mut commands = 0;
     for _ in 0..5 {

@@ -85,7 +85,7 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
     let Setup { npu, workload, scheme, bindings, configuration, defaults } = setup;
     let program = scheme::lower(workload, scheme);
     verify(&program)?;
-    let schedule = schedule::schedule(&program, npu)?;
+    let schedule = schedule::schedule(&program, npu, workload.mapping())?;
     let statistics = timing::run(&program, &schedule, npu, observer)?;
     let energy = energy::cost(&program, npu, &statistics)?;
     let (execution, numerics) = match bindings {

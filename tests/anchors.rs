@@ -42,7 +42,7 @@ pub(crate) fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) ->
     let (workload, bindings) = chain(shapes, 7);
     let program = scheme::lower(&workload, scheme);
     npusim::program::verify::verify(&program).unwrap();
-    let schedule = schedule::schedule(&program, &npu).unwrap();
+    let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
     let statistics = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap();
     Run { npu, workload, bindings, program, schedule, statistics, scheme: scheme.name().to_owned() }
 }

@@ -12,11 +12,13 @@ use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, RightLayout};
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::grid::Tile;
+use crate::schedule::team::TeamSplit;
 use crate::shape::Span;
 
 /// One product under way; its operands are prepared once.
 pub(super) struct MatrixExecutor {
     gemm: Gemm,
+    split: TeamSplit,
     arithmetic: Arithmetic,
     overflowed: u64,
 }
@@ -24,10 +26,11 @@ pub(super) struct MatrixExecutor {
 enum Arithmetic {
     /// INT8 codes into INT32 sums, exact modulo 2^32.
     Int32 { right: PackedB },
-    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole output.
-    Integer { right: PackedB, accumulator: IntegerAccumulator, sums: Vec<i64> },
-    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile is the one under way.
-    Float { left: Box<Operand>, right: Box<Operand>, plan: AccumulationPlan, tile: Option<FloatTile> },
+    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole output, for
+    /// each member of the team that has some.
+    Integer { right: PackedB, accumulator: IntegerAccumulator, sums: Vec<Vec<i64>> },
+    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile under way, by member.
+    Float { left: Box<Operand>, right: Box<Operand>, plan: AccumulationPlan, tiles: Vec<Option<FloatTile>> },
 }
 
 impl MatrixExecutor {
@@ -47,17 +50,18 @@ impl MatrixExecutor {
                 if accumulator == IntegerAccumulator::INT32 && rows <= int8::EXACT_DEPTH {
                     Arithmetic::Int32 { right }
                 } else {
-                    let sums = vec![0; size(gemm.shape.output().elements())];
+                    let holders = if plan.split.is_along_k() { plan.split.members } else { 1 };
+                    let sums = vec![vec![0; size(gemm.shape.output().elements())]; size(holders)];
                     Arithmetic::Integer { right, accumulator, sums }
                 }
             }
             Accumulator::Float { .. } => {
                 let left = values.operand(gemm.left, RightLayout::NByK);
                 let right = values.operand(gemm.right, gemm.right_layout);
-                Arithmetic::Float { left: Box::new(left), right: Box::new(right), plan: *plan, tile: None }
+                Arithmetic::Float { left: Box::new(left), right: Box::new(right), plan: *plan, tiles: Vec::new() }
             }
         };
-        MatrixExecutor { gemm: gemm.clone(), arithmetic, overflowed: 0 }
+        MatrixExecutor { gemm: gemm.clone(), split: plan.split, arithmetic, overflowed: 0 }
     }
 
     /// Sums so far that did not fit the accumulator.
@@ -73,53 +77,106 @@ impl MatrixExecutor {
         }
     }
 
-    /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
+    /// Adds a tile's products to the partial sums of the members that share it; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
+        let mut macs = 0;
+        for (member, part) in self.split.parts_of(*tile) {
+            self.add(values, size(member), &part, tile.k.start == 0);
+            macs += part.m.len() * part.k.len() * part.n.len();
+        }
+        if tile.k.end == self.gemm.shape.k {
+            self.finish(values, tile);
+        }
+        macs
+    }
+
+    /// Adds the products of one member's part.
+    fn add(&mut self, values: &mut Values, member: usize, part: &Tile, is_first_k: bool) {
+        let (m, k, n) = (range(part.m), range(part.k), range(part.n));
         match &mut self.arithmetic {
-            Arithmetic::Int32 { right } => add_int32_tile(&self.gemm, right, values, tile),
+            Arithmetic::Int32 { right } => add_int32_tile(&self.gemm, right, values, part),
             Arithmetic::Integer { right, accumulator, sums } => {
                 let shape = self.gemm.shape;
-                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
                 let Elements::I8(left) = values.elements(self.gemm.left.codes) else {
                     unreachable!("an integer product has i8 codes");
                 };
                 let left = Matrix::dense(left, size(shape.m), size(shape.k)).expect("shapes are verified");
                 let left = left.block(m.clone(), k.clone()).expect("tiles lie inside their tensors");
                 let right = right.block(k, n.clone()).expect("tiles lie inside their tensors");
+                let sums = if self.split.is_along_k() { &mut sums[member] } else { &mut sums[0] };
                 let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
-                let mut sums = all.block(m, n).expect("tiles lie inside their tensors");
-                integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
-                    .expect("tiles cut k between operations");
-                if tile.k.end == shape.k {
-                    self.overflowed += count_overflows(*accumulator, sums.reborrow());
-                    integer::read(*accumulator, sums.reborrow());
-                    for (index, row) in (tile.m.start..tile.m.end).enumerate() {
-                        values.write_sums(self.gemm.output, row, tile.n.start, sums.row(index));
-                    }
-                }
+                let sums = all.block(m, n).expect("tiles lie inside their tensors");
+                integer::multiply_accumulate(*accumulator, left, right, sums).expect("tiles cut k between operations");
             }
-            Arithmetic::Float { left, right, plan, tile: under_way } => {
+            Arithmetic::Float { left, right, plan, tiles } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
                     unreachable!("float arithmetic has a float accumulator");
                 };
-                let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
-                if tile.k.start == 0 {
+                tiles.resize_with(tiles.len().max(member + 1), || None);
+                if is_first_k {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
-                    *under_way = Some(fresh.expect("a dot unit has a depth"));
+                    tiles[member] = Some(fresh.expect("a dot unit has a depth"));
                 }
-                let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
+                let sums = tiles[member].as_mut().expect("k ascends from zero within an output tile");
                 let left = left.part(m, k.clone()).expect("tiles lie inside their tensors");
                 let right = right.part(n, k).expect("tiles lie inside their tensors");
                 float::multiply_accumulate(&left, &right, sums).expect("tiles cut k between operations");
-                if tile.k.end == self.gemm.shape.k {
-                    let columns = size(tile.n.len());
-                    for (row, sums) in (tile.m.start..tile.m.end).zip(sums.values().chunks_exact(columns)) {
-                        values.write_row(self.gemm.output, row, tile.n.start, sums);
+            }
+        }
+    }
+
+    /// Reads the sums of an output tile, joins those of several members, and writes them.
+    fn finish(&mut self, values: &mut Values, tile: &Tile) {
+        match &mut self.arithmetic {
+            Arithmetic::Int32 { .. } => {}
+            Arithmetic::Integer { accumulator, sums, .. } => {
+                let shape = self.gemm.shape;
+                let (m, n) = (range(tile.m), range(tile.n));
+                let (first, others) = sums.split_first_mut().expect("some member has sums");
+                let mut all = MatrixMut::dense(first, size(shape.m), size(shape.n)).expect("shapes are verified");
+                let mut sums = all.block(m.clone(), n.clone()).expect("tiles lie inside their tensors");
+                self.overflowed += count_overflows(*accumulator, sums.reborrow());
+                integer::read(*accumulator, sums.reborrow());
+                for other in others {
+                    let mut all = MatrixMut::dense(other, size(shape.m), size(shape.n)).expect("shapes are verified");
+                    let mut other = all.block(m.clone(), n.clone()).expect("tiles lie inside their tensors");
+                    self.overflowed += count_overflows(*accumulator, other.reborrow());
+                    integer::read(*accumulator, other.reborrow());
+                    for row in 0..other.rows() {
+                        for (sum, part) in sums.row(row).iter_mut().zip(other.row(row)) {
+                            *sum = accumulator.read(accumulator.add(*sum, *part));
+                        }
+                    }
+                }
+                for (index, row) in (tile.m.start..tile.m.end).enumerate() {
+                    values.write_sums(self.gemm.output, row, tile.n.start, sums.row(index));
+                }
+            }
+            Arithmetic::Float { tiles, .. } => {
+                let mut parts: Vec<(Tile, Vec<f32>)> = Vec::new();
+                for (sums, member) in tiles.iter_mut().zip(0..) {
+                    let Some(sums) = sums.take() else { continue };
+                    let part = self.split.part(tile, member).unwrap_or(*tile);
+                    match parts.first_mut() {
+                        Some((_, joined)) if self.split.is_along_k() => join(joined, &sums.values()),
+                        Some(_) | None => parts.push((part, sums.values())),
+                    }
+                }
+                for (part, sums) in parts {
+                    for (row, sums) in (part.m.start..part.m.end).zip(sums.chunks_exact(size(part.n.len()))) {
+                        values.write_row(self.gemm.output, row, part.n.start, sums);
                     }
                 }
             }
         }
-        tile.m.len() * tile.k.len() * tile.n.len()
+    }
+}
+
+/// Adds one member's sums to those of the members before it. There is one NaN, as in the accumulators.
+fn join(joined: &mut [f32], part: &[f32]) {
+    for (sum, part) in joined.iter_mut().zip(part) {
+        let added = *sum + part;
+        *sum = if added.is_nan() { f32::NAN } else { added };
     }
 }
 

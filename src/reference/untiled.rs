@@ -12,7 +12,7 @@ use crate::program::Program;
 use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, RightLayout, Scale, ScaleTarget, Scope};
 use crate::program::tensor::{Origin, TensorId};
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::shape::MatrixShape;
+use crate::shape::{MatrixShape, Span};
 use crate::workload::bindings::Bindings;
 use crate::workload::layer::ActivationFunction;
 
@@ -91,14 +91,24 @@ impl Evaluator<'_> {
                 let right = self.get(gemm.right.codes)?.transposed();
                 let products = accumulator.products_per_operation();
                 let mut sums = Vec::with_capacity(m * n);
+                let parts = plan.parts();
                 for row in left.chunks_exact(k) {
                     for column in right.as_i8()?.chunks_exact(k) {
-                        let mut sum = 0;
-                        for (row, column) in row.chunks(products).zip(column.chunks(products)) {
-                            let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
-                            sum = accumulator.add(sum, terms.sum());
-                        }
-                        sums.push(i32::try_from(accumulator.read(sum)).ok()?);
+                        let sum_of = |spans: &Vec<Span>| {
+                            let mut sum = 0;
+                            for span in spans {
+                                let span = span.start as usize..span.end as usize;
+                                let operations = row[span.clone()].chunks(products).zip(column[span].chunks(products));
+                                for (row, column) in operations {
+                                    let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
+                                    sum = accumulator.add(sum, terms.sum());
+                                }
+                            }
+                            accumulator.read(sum)
+                        };
+                        let joined = parts.iter().map(sum_of);
+                        let sum = joined.reduce(|sum, part| accumulator.read(accumulator.add(sum, part)))?;
+                        sums.push(i32::try_from(sum).ok()?);
                     }
                 }
                 let described = self.program.tensor(gemm.output);
@@ -115,9 +125,26 @@ impl Evaluator<'_> {
             Accumulator::Float { order, destination, depth } => {
                 let left = self.operand(gemm.left, RightLayout::NByK)?;
                 let right = self.operand(gemm.right, gemm.right_layout)?;
-                let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
-                float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
-                self.real(gemm.output, &tile.values())
+                let mut joined: Option<Vec<f32>> = None;
+                for spans in plan.parts() {
+                    let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                    for Span { start, end } in spans {
+                        let depth = size(start)?..size(end)?;
+                        let (left, right) = (left.part(0..m, depth.clone()).ok()?, right.part(0..n, depth).ok()?);
+                        float::reference(&left, &right, &mut tile).ok()?;
+                    }
+                    let sums = tile.values();
+                    joined = Some(match joined {
+                        None => sums,
+                        // One NaN, whatever its origin.
+                        Some(before) => before
+                            .iter()
+                            .zip(&sums)
+                            .map(|(a, b)| if (a + b).is_nan() { f32::NAN } else { a + b })
+                            .collect(),
+                    });
+                }
+                self.real(gemm.output, &joined?)
             }
         }
     }

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
@@ -15,17 +14,36 @@ use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
     Access, CreditPool, Destination, DmaQueue, Load, Nest, Output, Read, Reader, Storage, TileMap,
 };
+use crate::schedule::team::{LaneId, TeamId};
 use crate::shape::Span;
 
 /// An in-order queue of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
     /// A queue of the DMA engine.
-    Dma(DmaQueue),
-    /// The compute queue of a matrix unit.
-    Matrix(MatrixUnitId),
-    /// The compute queue of a vector unit.
-    Vector(VectorUnitId),
+    Dma(DmaStream),
+    /// The compute queue of a team of matrix units.
+    Matrix(TeamId),
+    /// A compute queue of a vector unit.
+    Vector(VectorStream),
+}
+
+/// A queue of the DMA engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DmaStream {
+    /// What it moves.
+    pub queue: DmaQueue,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
+}
+
+/// A compute queue of a vector unit. Several lanes may share a unit: of those that can start, the lowest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VectorStream {
+    /// The unit.
+    pub unit: VectorUnitId,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
 }
 
 /// One command.
@@ -163,11 +181,12 @@ impl Command {
 impl<'a> Segment<'a> {
     fn new(nest: &'a Nest, id: NestId, queue: Queue) -> Option<Segment<'a>> {
         let walks = match queue {
-            Queue::Dma(DmaQueue::Stores) => {
+            Queue::Dma(stream) if stream.lane != nest.lane => return None,
+            Queue::Dma(DmaStream { queue: DmaQueue::Stores, .. }) => {
                 let leaves = nest.outputs.iter().any(|output| matches!(output.destination, Destination::Partition(_)));
                 leaves.then(|| Walks::Stores { walk: nest.grid.walk(AxisSet::MN), pending: None })?
             }
-            Queue::Dma(dma) => {
+            Queue::Dma(DmaStream { queue: dma, .. }) => {
                 let loads: Vec<_> = nest
                     .loads
                     .iter()
@@ -180,12 +199,12 @@ impl<'a> Segment<'a> {
                     .collect();
                 (!loads.is_empty()).then_some(Walks::Loads(loads))?
             }
-            Queue::Matrix(unit) => {
-                nest.matrix.filter(|matrix| matrix.unit == unit)?;
+            Queue::Matrix(team) => {
+                nest.matrix.filter(|matrix| matrix.team == team)?;
                 Walks::Matrix(nest.grid.walk(AxisSet::MKN))
             }
-            Queue::Vector(unit) => {
-                nest.vector.as_ref().filter(|vector| vector.unit == unit)?;
+            Queue::Vector(VectorStream { unit, lane }) => {
+                nest.vector.as_ref().filter(|vector| vector.unit == unit && nest.lane == lane)?;
                 Walks::Vector(nest.grid.walk(AxisSet::MN))
             }
         };
@@ -269,8 +288,11 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     for read in matrix.operands.iter().chain(matrix.scales.iter().flatten()) {
         use_operand(of, read, Reader::Matrix, step.index..step.index + 1, &step.tile, waits, signals);
     }
+    if step.index == 0 {
+        waits.extend(matrix.unit_waits.iter().flatten().copied());
+    }
     if step.is_first_k {
-        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+        let bytes = matrix.claimed_sum_bytes(&step.tile);
         waits.extend(claim(matrix.accumulators, bytes, claimed));
     }
     if step.is_last_k {
@@ -293,7 +315,7 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     }
     if let Some(matrix) = &nest.matrix {
         waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
-        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+        let bytes = matrix.claimed_sum_bytes(&step.tile);
         let counter = matrix.accumulators.returned;
         signals.push(Signal { counter, amount: bytes, moment: Moment::Completed });
     }
@@ -332,7 +354,10 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
     let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
     let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
-    let bytes = transfer.bytes().get();
+    let bytes = match (&nest.vector, &nest.matrix) {
+        (None, Some(matrix)) => matrix.claimed_sum_bytes(&step.tile),
+        (Some(_), _) | (None, None) => transfer.bytes().get(),
+    };
     signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
     signals.extend(rows_final(output, step));
     (command.op, command.work) = (output.op, Work::Transfer(transfer));

@@ -5,10 +5,11 @@
 
 use crate::dataflow;
 use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::VectorFunction;
 use crate::schedule::grid::{Axis, Grid, Tile};
 use crate::schedule::nest::{Destination, DmaQueue, Load, Nest, Storage, TileMap};
 use crate::schedule::tile_work::tile_work;
-use crate::shape::Blocking;
+use crate::shape::{Blocking, Span};
 use crate::units::{Bytes, Cycles};
 
 /// Estimated cost of a nest.
@@ -84,7 +85,15 @@ pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
     let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
     let array = &npu.matrix_unit(matrix.unit).array;
     let dataflow = dataflow::of(array);
-    let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
+    // The first member's part is the largest, and the team waits for it.
+    let part = |axis: Axis, length: u64| match matrix.split.axis {
+        Some(split) if split == axis => matrix.split.part_of(Span::new(0, length), 0).len(),
+        Some(_) | None => length,
+    };
+    let tile = |m, k, n| {
+        let extents = [part(Axis::M, m), part(Axis::K, k), part(Axis::N, n)];
+        dataflow.steady_cycles(array, &tile_work(npu, matrix, extents))
+    };
     let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
     let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
     Cycles(sum_over_blocks(grid.m, over_k))
@@ -101,7 +110,9 @@ pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
         .flat_map(|step| step.functions)
         .map(|function| unit.rate(*function).cycles_for(elements))
         .sum();
-    busy + unit.latency * grid.output_tiles()
+    let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
+    let adding = unit.rate(VectorFunction::Add).cycles_for(joins * elements);
+    busy + adding + unit.latency * grid.output_tiles()
 }
 
 fn sum_over_blocks(blocking: Blocking, of: impl Fn(u64) -> u64) -> u64 {

@@ -11,12 +11,15 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
 use crate::units::Bytes;
 
 /// A nest.
 #[derive(Clone, Debug)]
 pub struct Nest {
+    /// Lane whose queues it goes through.
+    pub lane: LaneId,
     /// Tile grid.
     pub grid: Grid,
     /// The matrix product, if any.
@@ -228,8 +231,16 @@ pub struct CreditPool {
 /// A matrix product in a nest.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixWork {
-    /// Unit that does it.
+    /// Team that does it.
+    pub team: TeamId,
+    /// First unit of the team: the others are equal to it.
     pub unit: MatrixUnitId,
+    /// How the team shares each tile.
+    pub split: TeamSplit,
+    /// Members whose partial sums are in the same memory and share its ports.
+    pub sharing_sums: u64,
+    /// Conditions before the first tile: another team with some of the same units is done and its sums are read.
+    pub unit_waits: [Option<Wait>; 2],
     /// The operation.
     pub op: OpId,
     /// Left and right operand.
@@ -246,6 +257,19 @@ pub struct MatrixWork {
     pub accumulators: CreditPool,
     /// Multiply-accumulates of one processing element a cycle.
     pub macs_per_element_per_cycle: u64,
+}
+
+impl MatrixWork {
+    /// Bytes of the accumulators that an output tile takes, over all members of the team. Each reserves as much as the one
+    /// with the largest part; along k every member holds sums of the whole tile.
+    #[inline]
+    pub fn claimed_sum_bytes(&self, tile: &Tile) -> u64 {
+        let largest = match self.split.axis {
+            None | Some(Axis::K) => *tile,
+            Some(Axis::M | Axis::N) => self.split.part(tile, 0).expect("the first member always has a part"),
+        };
+        self.split.members * self.sums.tile_bytes(TileMap::OUTPUT, &largest).get()
+    }
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.

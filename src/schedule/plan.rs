@@ -2,41 +2,50 @@
 
 use std::collections::BTreeMap;
 
+use crate::dataflow;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::program::Program;
-use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
+use crate::program::op::{Gemm, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::schedule::commands::Queue;
+use crate::schedule::binding::{Binding, bind};
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::{Grid, LoopOrder};
+use crate::schedule::estimate::{Estimate, estimate};
+use crate::schedule::grid::{Axis, Grid, LoopOrder};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
     Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
     VectorStep, VectorWork,
 };
 use crate::schedule::residency::Residents;
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{self, Buffers};
 use crate::schedule::{Placement, Schedule, ScheduleError};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
+use crate::workload::mapping::{Mapping, Split};
 
 /// Schedules `program` on `npu`.
 ///
 /// # Errors
-/// [`ScheduleError`] where no unit multiplies a pair of formats or the smallest tile does not fit a buffer.
-pub fn schedule(program: &Program, npu: &Npu) -> Result<Schedule, ScheduleError> {
+/// [`ScheduleError`] where no unit multiplies a pair of formats, an operation asks for a unit that cannot do it, or the
+/// smallest tile does not fit a buffer.
+pub fn schedule(program: &Program, npu: &Npu, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
     let groups = group(program);
-    let planner = Planner::new(program, npu, &groups);
+    let binding = bind(program, npu, &groups, mapping.split)?;
+    let planner = Planner::new(program, npu, &groups, binding, mapping.split);
     planner.run(&groups)
 }
 
 struct Planner<'a> {
     program: &'a Program,
     npu: &'a Npu,
+    binding: Binding,
+    split: Split,
     residents: Residents,
     placements: Vec<Option<Placement>>,
     counters: Vec<Counter>,
@@ -47,41 +56,74 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group]) -> Planner<'a> {
+    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding, split: Split) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
         let residents = Residents::choose(program, groups, resident_capacity);
         let placements = place(program, groups, &residents);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, residents, placements, counters, rows, credits, is_pinned }
+        Planner { program, npu, binding, split, residents, placements, counters, rows, credits, is_pinned }
     }
 
     fn run(mut self, groups: &[Group]) -> Result<Schedule, ScheduleError> {
         let mut nests: Vec<Nest> = Vec::with_capacity(groups.len());
         let mut accumulation = vec![None; self.program.ops.len()];
         for (index, group) in groups.iter().enumerate() {
-            let mut nest = self.nest(NestId(index), group)?;
+            let mut nest = self.nest(NestId(index), group);
             nest.fill_waits = self.fill_waits(index, &nests);
-            nest.grid = self.grid(&nest)?;
+            self.share_units(&mut nest, &nests);
+            self.cut(&mut nest)?;
             if let Some(matrix) = &nest.matrix {
-                let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
+                let (accumulator, split) = (matrix.accumulator, matrix.split);
+                let plan = AccumulationPlan { accumulator, segments: nest.grid.k, split };
                 accumulation[matrix.op.0] = Some(plan);
             }
             nests.push(nest);
         }
-        let mut queues =
-            vec![Queue::Dma(DmaQueue::Activations), Queue::Dma(DmaQueue::Weights), Queue::Dma(DmaQueue::Stores)];
-        queues.extend((0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit))));
-        queues.extend((0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit))));
-        Ok(Schedule { nests, queues, counters: self.counters, placements: self.placements, accumulation })
+        let queues = self.queues();
+        let teams = self.binding.teams;
+        Ok(Schedule { nests, queues, teams, counters: self.counters, placements: self.placements, accumulation })
+    }
+
+    /// The queues of each lane's transfers, of each team, and of each lane's vector work; units without work come last.
+    fn queues(&self) -> Vec<Queue> {
+        let lanes = || (0..self.binding.lanes).map(LaneId);
+        let dma = |lane| {
+            let all = [DmaQueue::Activations, DmaQueue::Weights, DmaQueue::Stores];
+            all.map(|queue| Queue::Dma(DmaStream { queue, lane }))
+        };
+        let mut queues: Vec<Queue> = lanes().flat_map(dma).collect();
+        queues.extend((0..self.binding.teams.len()).map(|team| Queue::Matrix(TeamId(team))));
+        queues.extend(lanes().map(|lane| Queue::Vector(VectorStream { unit: self.vector_unit(lane), lane })));
+        let unused = self.binding.lanes..self.npu.vector_units().len();
+        queues.extend(unused.map(|unit| Queue::Vector(VectorStream { unit: VectorUnitId(unit), lane: LaneId(0) })));
+        queues
+    }
+
+    /// Lanes take the vector units in turn: each reads the operand memory, which all of them share.
+    fn vector_unit(&self, lane: LaneId) -> VectorUnitId {
+        VectorUnitId(lane.0 % self.npu.vector_units().len())
+    }
+
+    /// A lane's share of the partitions through which tiles pass; what stays is not shared out.
+    fn share(&self, memory: MemoryId) -> Partitions {
+        let whole = partitions(self.npu, memory);
+        let share = |bytes: Bytes| Bytes(bytes.get() / self.binding.lanes as u64);
+        Partitions {
+            activations: share(whole.activations),
+            weights: share(whole.weights),
+            outputs: share(whole.outputs),
+            resident: whole.resident,
+        }
     }
 
     /// A nest with everything but its grid and its fill waits.
-    fn nest(&mut self, id: NestId, group: &Group) -> Result<Nest, ScheduleError> {
+    fn nest(&mut self, id: NestId, group: &Group) -> Nest {
         let tiles_computed = self.counter(Counter::TilesComputed(id));
         let tiles_finished = self.counter(Counter::TilesFinished(id));
         let done = self.counter(Counter::NestDone(id));
         let mut nest = Nest {
+            lane: self.binding.lane_of[id.0],
             grid: self.whole_grid(group),
             matrix: None,
             vector: None,
@@ -93,13 +135,13 @@ impl<'a> Planner<'a> {
             done,
         };
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op)?);
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op));
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group));
         }
         nest.outputs = self.outputs(group, &nest);
-        Ok(nest)
+        nest
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
@@ -117,12 +159,13 @@ impl<'a> Planner<'a> {
         Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
     }
 
-    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
+    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> MatrixWork {
         let gemm = self.gemm(op).clone();
-        let unit = MatrixUnitId(0);
-        let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
-            return Err(self.unsupported(op, &gemm));
-        };
+        let team = self.binding.team_of[id.0].expect("binding gave every product a team");
+        let units = self.binding.teams[team.0].units.clone();
+        let unit = units[0];
+        let support = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm));
+        let support = support.expect("binding chose units that multiply the formats");
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
         let right_map = match gemm.right_layout {
             RightLayout::KByN => TileMap::RIGHT,
@@ -141,15 +184,23 @@ impl<'a> Planner<'a> {
         let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
         let block = blocks.map(|blocks| blocks.format.block()).max().unwrap_or(1);
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
-        let capacity = self.npu.sram(memory).capacity;
-        let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
+        let share = units.iter().map(|unit| self.accumulator_share(*unit)).min().expect("a team has a unit");
+        let capacity = share * units.len() as u64;
+        let accumulators =
+            self.pool(PartitionId { memory, role: PartitionRole::Accumulators, holder: team.0 }, capacity);
+        let sharing_sums =
+            units.iter().filter(|unit| self.npu.matrix_unit(**unit).accumulator_memory == memory).count();
         // The program says what the sums mean, the unit how wide it keeps them.
         let element_bits = u64::from(sums_format.storage_bits());
         let sums = Storage { element_bits, ..self.storage(gemm.output) };
         let accumulator = Accumulator::of(accumulation, block);
         let depth_unit = least_common_multiple(block, accumulator.products_per_operation());
-        Ok(MatrixWork {
+        MatrixWork {
+            team,
             unit,
+            split: TeamSplit::alone(units.len() as u64),
+            sharing_sums: sharing_sums as u64,
+            unit_waits: [None; 2],
             op,
             operands,
             scales,
@@ -158,11 +209,22 @@ impl<'a> Planner<'a> {
             sums,
             accumulators,
             macs_per_element_per_cycle,
-        })
+        }
+    }
+
+    /// A unit's share of the memory that holds its sums: an even one among all units with work that have theirs there.
+    fn accumulator_share(&self, unit: MatrixUnitId) -> Bytes {
+        let memory = self.npu.matrix_unit(unit).accumulator_memory;
+        let is_sharing = |other: &usize| {
+            self.binding.is_used[*other] && self.npu.matrix_units()[*other].accumulator_memory == memory
+        };
+        let sharing = (0..self.npu.matrix_units().len()).filter(is_sharing).count();
+        Bytes(self.npu.sram(memory).capacity.get() / sharing as u64)
     }
 
     fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
-        let unit = VectorUnitId(0);
+        let lane = self.binding.lane_of[id.0];
+        let unit = self.vector_unit(lane);
         let memory = self.npu.vector_unit(unit).memory;
         let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
         let mut reads: Vec<Read> = Vec::new();
@@ -183,7 +245,8 @@ impl<'a> Planner<'a> {
                 reads.push(Read { tensor, storage: self.storage(tensor), map, access });
             }
         }
-        let outputs = self.pool(memory, PartitionRole::Outputs, partitions(self.npu, memory).outputs);
+        let outputs =
+            self.pool(PartitionId { memory, role: PartitionRole::Outputs, holder: lane.0 }, self.share(memory).outputs);
         VectorWork { unit, steps, reads, memory, outputs }
     }
 
@@ -236,13 +299,14 @@ impl<'a> Planner<'a> {
             loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced: None });
             return Access::Resident(arrived);
         }
-        let all = partitions(self.npu, self.npu.dma().to);
+        let (lane, memory) = (self.binding.lane_of[nest.0], self.npu.dma().to);
+        let all = self.share(memory);
         let (role, capacity) = match queue {
             DmaQueue::Activations => (PartitionRole::Activations, all.activations),
             DmaQueue::Weights => (PartitionRole::Weights, all.weights),
             DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
         };
-        let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
+        let destination = Destination::Partition(self.pool(PartitionId { memory, role, holder: lane.0 }, capacity));
         let arrived = self.counter(Counter::Loaded { nest, load });
         let produced = (!is_given).then(|| self.rows_counter(tensor));
         loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced });
@@ -250,23 +314,119 @@ impl<'a> Planner<'a> {
     }
 
     /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
-    /// nest of each kind (with and without a vector chain) stands for all before it.
+    /// nest of each queue stands for all before it.
     fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
         let Some(last) = self.residents.must_be_done(index) else { return Vec::new() };
-        let of_kind = |has_vector: bool| {
-            earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
+        let mut chained = Vec::new();
+        let mut plain = Vec::new();
+        for nest in earlier[..=last].iter().rev() {
+            let wait = Wait { counter: nest.done, at_least: 1 };
+            let (waits, queue) = match (&nest.vector, &nest.matrix) {
+                (Some(_), _) => (&mut chained, nest.lane.0),
+                (None, Some(matrix)) => (&mut plain, matrix.team.0),
+                (None, None) => unreachable!("a nest has a product or a chain"),
+            };
+            if waits.iter().all(|(seen, _)| *seen != queue) {
+                waits.push((queue, wait));
+            }
+        }
+        chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
+    }
+
+    /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
+    /// one lane nests end in order, so the last one stands for all before it.
+    fn share_units(&self, nest: &mut Nest, earlier: &[Nest]) {
+        let Some(matrix) = &mut nest.matrix else { return };
+        let units = &self.binding.teams[matrix.team.0].units;
+        let products = earlier.iter().rev().filter_map(|nest| Some((nest, nest.matrix.as_ref()?)));
+        let shares = |team: TeamId| self.binding.teams[team.0].units.iter().any(|unit| units.contains(unit));
+        let since = products.take_while(|(_, other)| other.team != matrix.team);
+        let mut found = since.filter(|(_, other)| shares(other.team)).map(|(nest, _)| nest);
+        let chained = |nest: &Nest| nest.vector.is_some();
+        let Some(last) = found.next() else { return };
+        let other = found.find(|nest| chained(nest) != chained(last));
+        matrix.unit_waits = [Some(last), other].map(|nest| {
+            let nest = nest?;
+            let leaving = nest.outputs.iter().find(|output| matches!(output.destination, Destination::Partition(_)));
+            Some(match leaving {
+                Some(output) if nest.vector.is_none() => {
+                    Wait { counter: output.rows, at_least: output.storage.shape.rows }
+                }
+                Some(_) | None => Wait { counter: nest.done, at_least: 1 },
+            })
+        });
+    }
+
+    /// Chooses the grid, and how the team shares it: of the splits that are allowed the one with the fewest estimated
+    /// cycles, then bytes, then the first of none, m, n, k.
+    fn cut(&self, nest: &mut Nest) -> Result<(), ScheduleError> {
+        let mut best: Option<((Estimate, usize), TeamSplit, Grid)> = None;
+        let mut refused = None;
+        for (position, split) in self.splits(nest)?.into_iter().enumerate() {
+            if let Some(matrix) = &mut nest.matrix {
+                matrix.split = split;
+            }
+            match self.grid(nest) {
+                Err(error) => refused = refused.or(Some(error)),
+                Ok(grid) => {
+                    let key = (estimate(self.npu, nest, &grid), position);
+                    if best.as_ref().is_none_or(|(least, ..)| key < *least) {
+                        best = Some((key, split, grid));
+                    }
+                }
+            }
+        }
+        let Some((_, split, grid)) = best else { return Err(refused.expect("at least one split was tried")) };
+        if let Some(matrix) = &mut nest.matrix {
+            matrix.split = split;
+        }
+        nest.grid = grid;
+        Ok(())
+    }
+
+    /// The splits that may be tried.
+    fn splits(&self, nest: &Nest) -> Result<Vec<TeamSplit>, ScheduleError> {
+        let Some(matrix) = &nest.matrix else { return Ok(vec![TeamSplit::alone(1)]) };
+        let members = matrix.split.members;
+        let alone = TeamSplit::alone(members);
+        if members == 1 {
+            return Ok(vec![alone]);
+        }
+        let array = &self.npu.matrix_unit(matrix.unit).array;
+        let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
+        let along = |axis: Axis| {
+            let quantum = match axis {
+                Axis::M => at_once.m,
+                Axis::N => at_once.n,
+                Axis::K => least_common_multiple(at_once.k, matrix.depth_unit),
+            };
+            TeamSplit { axis: Some(axis), members, quantum }
         };
-        [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+        let sums_are_added = nest
+            .vector
+            .as_ref()
+            .is_some_and(|vector| vector.reads.iter().any(|read| read.access == Access::Accumulators));
+        Ok(match self.split {
+            Split::None => vec![alone],
+            Split::M => vec![along(Axis::M)],
+            Split::N => vec![along(Axis::N)],
+            Split::K if sums_are_added => vec![along(Axis::K)],
+            Split::K => return Err(ScheduleError::NothingAddsSums { layer: self.layer_name(nest.main_op()) }),
+            Split::Auto => {
+                let along_k = sums_are_added.then(|| along(Axis::K));
+                [alone, along(Axis::M), along(Axis::N)].into_iter().chain(along_k).collect()
+            }
+        })
     }
 
     fn grid(&self, nest: &Nest) -> Result<Grid, ScheduleError> {
-        let all = partitions(self.npu, self.npu.dma().to);
+        let all = self.share(self.npu.dma().to);
         let accumulator_memory = nest.matrix.map(|matrix| self.npu.matrix_unit(matrix.unit).accumulator_memory);
         let buffers = Buffers {
             activations: all.activations,
             weights: all.weights,
             outputs: all.outputs,
-            accumulators: accumulator_memory.map_or(Bytes::ZERO, |memory| self.npu.sram(memory).capacity),
+            accumulators: nest.matrix.map_or(Bytes::ZERO, |matrix| matrix.accumulators.capacity),
         };
         tiling::search(self.npu, nest, &buffers).map_err(|too_small| {
             let operand_memory = self.npu.dma().to;
@@ -279,25 +439,6 @@ impl<'a> Planner<'a> {
                 available: too_small.available,
             }
         })
-    }
-
-    fn unsupported(&self, op: OpId, gemm: &Gemm) -> ScheduleError {
-        let pairs = self.npu.matrix_units().iter().flat_map(|unit| {
-            unit.formats.iter().map(|support| format!("{} x {} ({})", support.activation, support.weight, unit.name))
-        });
-        ScheduleError::UnsupportedFormats {
-            layer: self.layer_name(op),
-            activation: self.operand_format(gemm.left),
-            weight: self.operand_format(gemm.right),
-            supported: pairs.collect::<Vec<_>>().join(", "),
-        }
-    }
-
-    fn operand_format(&self, operand: GemmOperand) -> String {
-        match operand.blocks {
-            Some(blocks) => blocks.format.name().to_owned(),
-            None => self.program.tensor(operand.codes).format.to_string(),
-        }
     }
 
     fn layer_name(&self, op: OpId) -> String {
@@ -335,8 +476,7 @@ impl<'a> Planner<'a> {
         counter
     }
 
-    fn pool(&mut self, memory: MemoryId, role: PartitionRole, capacity: Bytes) -> CreditPool {
-        let partition = PartitionId { memory, role };
+    fn pool(&mut self, partition: PartitionId, capacity: Bytes) -> CreditPool {
         let returned = match self.credits.get(&partition) {
             Some(counter) => *counter,
             None => {

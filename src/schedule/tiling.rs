@@ -8,8 +8,8 @@
 use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::estimate::estimate;
-use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
-use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
+use crate::schedule::grid::{Axis, AxisSet, Grid, LoopOrder, Tile};
+use crate::schedule::nest::{Destination, DmaQueue, Nest};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
 
@@ -86,11 +86,18 @@ fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
     // Products that are summed as one may not be cut: whole folds of whole blocks.
     let depth = least_common_multiple(at_once.k, matrix.depth_unit);
+    // A tile of so many blocks along the split axis gives each member of the team one.
+    let times = |axis: Axis| if matrix.split.axis == Some(axis) { matrix.split.parts() } else { 1 };
     let mut grids = Vec::new();
     for order in [LoopOrder::MNK, LoopOrder::NMK] {
-        for m in blocks(m.extent(), at_once.m) {
-            for k in blocks(k.extent(), depth) {
-                grids.extend(blocks(n.extent(), at_once.n).into_iter().map(|n| Grid { m, k, n, order }));
+        for m in blocks(m.extent(), times(Axis::M) * at_once.m) {
+            for k in blocks(k.extent(), times(Axis::K) * depth) {
+                grids.extend(blocks(n.extent(), times(Axis::N) * at_once.n).into_iter().map(|n| Grid {
+                    m,
+                    k,
+                    n,
+                    order,
+                }));
             }
         }
     }
@@ -118,7 +125,7 @@ fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<T
             .sum()
     };
     let tiles = if grid.output_tiles() > 1 { copies } else { 1 };
-    let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
+    let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.claimed_sum_bytes(&full));
     let leaving: u64 = nest
         .outputs
         .iter()

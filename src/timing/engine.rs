@@ -46,6 +46,8 @@ struct Engine<'a> {
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
+    /// For each queue of a vector unit, those of other lanes.
+    lanes_of_same_unit: Vec<Vec<usize>>,
     ops: Vec<OpStatistics>,
     makespan: Cycles,
 }
@@ -155,7 +157,7 @@ impl<'a> Engine<'a> {
             .queues
             .iter()
             .filter_map(|queue| match queue {
-                Queue::Matrix(unit) => Some(MatrixEngine::new(npu, *unit)),
+                Queue::Matrix(team) => Some(MatrixEngine::new(npu, &schedule.teams[team.0])),
                 Queue::Dma(_) | Queue::Vector(_) => None,
             })
             .collect();
@@ -174,6 +176,7 @@ impl<'a> Engine<'a> {
             queues,
             arena,
             matrix_engines,
+            lanes_of_same_unit: lanes_of_same_unit(schedule),
             ops: vec![OpStatistics::default(); program.ops.len()],
             makespan: Cycles::ZERO,
         }
@@ -274,7 +277,7 @@ impl<'a> Engine<'a> {
                 let statistics = &mut self.ops[command.op.0];
                 statistics.start.get_or_insert(now);
                 statistics.stalls.add(cause, waited);
-                let engine = &mut self.matrix_engines[matrix.unit.0];
+                let engine = &mut self.matrix_engines[matrix.team.0];
                 let phases = engine.issue(self.npu, matrix, &tile, now, statistics);
                 statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
                 self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
@@ -285,10 +288,12 @@ impl<'a> Engine<'a> {
                     self.ops[step.op.0].start.get_or_insert(now);
                 }
                 self.ops[command.op.0].stalls.add(cause, waited);
-                let occupancy = vector_occupancy(self.npu, nest, &work, &mut self.ops).max(Cycles(1));
+                let occupancy =
+                    vector_occupancy(self.npu, nest, &self.schedule.teams, &work, &mut self.ops).max(Cycles(1));
                 let free = now + occupancy;
                 let complete = free + self.npu.vector_unit(vector.unit).latency;
                 self.compute_issued(index, slot, free, free, complete);
+                self.occupy_for_other_lanes(index, free);
             }
         }
         let queue = &mut self.queues[index];
@@ -343,6 +348,15 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Other lanes' queues of the same vector unit cannot issue before `free`.
+    fn occupy_for_other_lanes(&mut self, index: usize, free: Cycles) {
+        for position in 0..self.lanes_of_same_unit[index].len() {
+            let other = &mut self.queues[self.lanes_of_same_unit[index][position]];
+            other.free_at = other.free_at.max(free);
+            other.blocking = None;
+        }
+    }
+
     /// How long the queue has been standing, and why.
     fn stall(&self, index: usize) -> (StallCause, Cycles) {
         let queue = &self.queues[index];
@@ -352,7 +366,10 @@ impl<'a> Engine<'a> {
             Queue::Matrix(_) | Queue::Vector(_) => self.now.saturating_sub(queue.busy_until),
         };
         let cause = match queue.blocking {
-            None => StallCause::Outstanding,
+            None => match queue.queue {
+                Queue::Dma(_) => StallCause::Outstanding,
+                Queue::Matrix(_) | Queue::Vector(_) => StallCause::UnitBusy,
+            },
             Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
                 Counter::Credit(_) => StallCause::Credit,
                 Counter::Loaded { .. } if self.raised_by_lone_transfer[counter.0 as usize] => StallCause::DramLatency,
@@ -473,6 +490,7 @@ impl<'a> Engine<'a> {
             makespan,
             commands,
             most_commands_held: self.arena.commands.len() as u64,
+            teams: self.schedule.teams.iter().map(|team| team.units.clone()).collect(),
             queues,
             ops: self.ops,
         }
@@ -487,4 +505,17 @@ impl<'a> Engine<'a> {
         });
         TimingError { cycle: self.now.get(), waiting: heads.collect::<Vec<_>>().join("; ") }
     }
+}
+
+fn lanes_of_same_unit(schedule: &Schedule) -> Vec<Vec<usize>> {
+    let unit = |queue: Queue| match queue {
+        Queue::Vector(stream) => Some(stream.unit),
+        Queue::Dma(_) | Queue::Matrix(_) => None,
+    };
+    let others = |index: usize| -> Vec<usize> {
+        let of = |other: &usize| unit(schedule.queues[*other]);
+        let all = 0..schedule.queues.len();
+        all.filter(|other| *other != index && of(other).is_some() && of(other) == of(&index)).collect()
+    };
+    (0..schedule.queues.len()).map(others).collect()
 }

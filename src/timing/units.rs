@@ -2,25 +2,37 @@
 
 use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
+use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::VectorFunction;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
 use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
+use crate::schedule::team::Team;
 use crate::schedule::tile_work::tile_work;
 use crate::timing::statistics::{OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
-/// A matrix unit under way.
+/// A team of matrix units under way.
 pub(super) struct MatrixEngine {
+    /// The first unit; the others are equal to it, but for where their sums are.
     unit: MatrixUnit,
+    members: Vec<Member>,
     dataflow: &'static dyn Dataflow,
+    /// The operation under way, and when its next tile could start without any stall.
+    unstalled_op: Option<OpId>,
+    unstalled_ready: Cycles,
+}
+
+/// One unit of a team.
+struct Member {
+    id: MatrixUnitId,
+    accumulator_memory: MemoryId,
     state: ArrayState,
     /// The same tiles without any stall, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
-    unstalled_op: Option<OpId>,
-    unstalled_ready: Cycles,
     /// What the last tile was to the array: nearly all tiles of a product have the same extents.
     recent: Option<TileCost>,
 }
@@ -38,21 +50,22 @@ struct TileCost {
 }
 
 impl MatrixEngine {
-    pub(super) fn new(npu: &Npu, id: MatrixUnitId) -> MatrixEngine {
-        let unit = npu.matrix_unit(id).clone();
+    pub(super) fn new(npu: &Npu, team: &Team) -> MatrixEngine {
+        let unit = npu.matrix_unit(team.units[0]).clone();
         let dataflow = dataflow::of(&unit.array);
-        MatrixEngine {
-            unit,
-            dataflow,
+        let member = |id: &MatrixUnitId| Member {
+            id: *id,
+            accumulator_memory: npu.matrix_unit(*id).accumulator_memory,
             state: ArrayState::default(),
             unstalled: ArrayState::default(),
-            unstalled_op: None,
-            unstalled_ready: Cycles::ZERO,
             recent: None,
-        }
+        };
+        let members = team.units.iter().map(member).collect();
+        MatrixEngine { unit, members, dataflow, unstalled_op: None, unstalled_ready: Cycles::ZERO }
     }
 
-    /// Runs one tile from cycle `now` on and counts its work.
+    /// Runs one tile from cycle `now` on, all members at once, and counts its work. The tile is over, and the next one may
+    /// start, when that holds for every member.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
@@ -61,37 +74,55 @@ impl MatrixEngine {
         now: Cycles,
         statistics: &mut OpStatistics,
     ) -> TilePhases {
-        let cost = self.cost(npu, matrix, tile);
-        let array = &self.unit.array;
-        let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut self.state);
-
         if self.unstalled_op != Some(matrix.op) {
-            (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
             self.unstalled_op = Some(matrix.op);
+            self.unstalled_ready = Cycles::ZERO;
+            self.members.iter_mut().for_each(|member| member.unstalled = ArrayState::default());
         }
         let ready = self.unstalled_ready + self.unit.launch;
-        let unstalled = self.dataflow.issue(array, &cost.work, ready, &mut self.unstalled);
-        self.unstalled_ready = unstalled.next_issue;
+        let mut all: Option<TilePhases> = None;
+        for (index, part) in matrix.split.parts_of(*tile) {
+            let index = usize::try_from(index).expect("members are few");
+            let cost = self.cost(npu, matrix, index, &part);
+            let (array, member) = (&self.unit.array, &mut self.members[index]);
+            let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut member.state);
+            let unstalled = self.dataflow.issue(array, &cost.work, ready, &mut member.unstalled);
+            self.unstalled_ready = self.unstalled_ready.max(unstalled.next_issue);
+            all = Some(match all {
+                None => phases,
+                Some(all) => TilePhases {
+                    start: all.start.min(phases.start),
+                    next_issue: all.next_issue.max(phases.next_issue),
+                    operands_released: all.operands_released.max(phases.operands_released),
+                    complete: all.complete.max(phases.complete),
+                },
+            });
 
-        statistics.compute = unstalled.complete.max(statistics.compute);
-        statistics.macs += cost.work.m * cost.work.k * cost.work.n;
-        statistics.issued_macs += cost.issued_macs;
-        traffic(npu, self.unit.operand_memory.0, statistics).read += cost.operand_bytes;
-        // Sums are read back as often as they are written, but for the first time of their output tile.
-        let sums = traffic(npu, self.unit.accumulator_memory.0, statistics);
-        sums.written += cost.sum_bytes * cost.sum_writes;
-        sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
-        phases
+            let macs = cost.work.m * cost.work.k * cost.work.n;
+            statistics.compute = unstalled.complete.max(statistics.compute);
+            statistics.macs += macs;
+            statistics.issued_macs += cost.issued_macs;
+            if statistics.unit_macs.is_empty() {
+                statistics.unit_macs = vec![0; npu.matrix_units().len()];
+            }
+            statistics.unit_macs[member.id.0] += macs;
+            traffic(npu, self.unit.operand_memory.0, statistics).read += cost.operand_bytes;
+            // Sums are read back as often as they are written, but for the first time of their output tile.
+            let sums = traffic(npu, member.accumulator_memory.0, statistics);
+            sums.written += cost.sum_bytes * cost.sum_writes;
+            sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
+        }
+        all.expect("the first member always has a part")
     }
 
     #[inline]
-    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileCost {
+    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, member: usize, tile: &Tile) -> TileCost {
         let extents = [tile.m.len(), tile.k.len(), tile.n.len()];
-        match self.recent {
+        match self.members[member].recent {
             Some(recent) if recent.op == matrix.op && recent.extents == extents => recent,
             Some(_) | None => {
                 let cost = self.cost_anew(npu, matrix, tile, extents);
-                self.recent = Some(cost);
+                self.members[member].recent = Some(cost);
                 cost
             }
         }
@@ -122,7 +153,13 @@ impl MatrixEngine {
 ///
 /// The lanes run the chain's functions one after the other; the ports move each input and each result once. The slower
 /// of lanes and ports decides, and what the ports add is booked on the first operation.
-pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &mut [OpStatistics]) -> Cycles {
+pub(super) fn vector_occupancy(
+    npu: &Npu,
+    nest: &Nest,
+    teams: &[Team],
+    work: &VectorTile,
+    ops: &mut [OpStatistics],
+) -> Cycles {
     let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
@@ -135,24 +172,26 @@ pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &
         statistics.vector_elements += elements;
         lanes += cycles;
     }
+    if let Some(matrix) = &nest.matrix {
+        let joined = matrix.split.joins(nest.grid.k.block()) * elements;
+        let cycles = unit.rate(VectorFunction::Add).cycles_for(joined);
+        let statistics = &mut ops[matrix.op.0];
+        statistics.busy += cycles;
+        statistics.joined_sums += joined;
+        lanes += cycles;
+    }
     let first = &mut ops[vector.steps[0].op.0];
     let mut read = Bytes::ZERO;
-    let mut sums = Bytes::ZERO;
+    let mut ports = Cycles::ZERO;
     for input in &vector.reads {
-        let bytes = input.storage.tile_bytes(input.map, &work.tile);
         match input.access {
             Access::Internal => {}
-            Access::Accumulators => sums += bytes,
-            Access::Loaded(_) | Access::Resident(_) => read += bytes,
+            Access::Accumulators => ports = ports.max(read_sums(npu, nest, teams, input, &work.tile, first)),
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, &work.tile),
         }
     }
     traffic(npu, vector.memory.0, first).read += read;
-    let mut ports = memory.read_bytes_per_cycle.cycles_for(read.get());
-    if let Some(matrix) = &nest.matrix {
-        let accumulators = npu.matrix_unit(matrix.unit).accumulator_memory;
-        traffic(npu, accumulators.0, first).read += sums;
-        ports = ports.max(npu.sram(accumulators).read_bytes_per_cycle.cycles_for(sums.get()));
-    }
+    ports = ports.max(memory.read_bytes_per_cycle.cycles_for(read.get()));
     let mut written = Bytes::ZERO;
     for output in nest.outputs.iter().filter(|output| nest.completes(output, work.is_last_n, work.is_last)) {
         let bytes = output.storage.tile_bytes(output.map, &work.tile);
@@ -162,6 +201,34 @@ pub(super) fn vector_occupancy(npu: &Npu, nest: &Nest, work: &VectorTile, ops: &
     ports = ports.max(memory.write_bytes_per_cycle.cycles_for(written.get()));
     ops[vector.steps[0].op.0].busy += ports.saturating_sub(lanes);
     lanes.max(ports)
+}
+
+/// Reads the partial sums of an output tile from where each member of the team holds its own; returns the cycles of the
+/// memory that takes longest. Along k all members with any hold sums of the whole tile.
+fn read_sums(
+    npu: &Npu,
+    nest: &Nest,
+    teams: &[Team],
+    input: &Read,
+    tile: &Tile,
+    statistics: &mut OpStatistics,
+) -> Cycles {
+    let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
+    let split = matrix.split;
+    let holders = if split.is_along_k() { split.joins(nest.grid.k.block()) + 1 } else { split.parts() };
+    let units = teams[matrix.team.0].units.iter();
+    let mut longest = Cycles::ZERO;
+    let mut shared = Bytes::ZERO;
+    for (unit, member) in units.zip(0..holders) {
+        let held = if split.is_along_k() { Some(*tile) } else { split.part(tile, member) };
+        let bytes = held.map_or(Bytes::ZERO, |held| input.storage.tile_bytes(input.map, &held));
+        let memory = npu.matrix_unit(*unit).accumulator_memory;
+        traffic(npu, memory.0, statistics).read += bytes;
+        // Members whose sums are in one memory share its port.
+        shared = if matrix.sharing_sums > 1 { shared + bytes } else { bytes };
+        longest = longest.max(npu.sram(memory).read_bytes_per_cycle.cycles_for(shared.get()));
+    }
+    longest
 }
 
 /// Counts the bytes of a transfer: off the chip on one side, on the chip on the other.

@@ -8,6 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::numerics::formats::ElementFormat;
 use crate::shape::MatrixShape;
 use crate::workload::layer::{Layer, LayerId, LayerOperation, ValueRef};
+use crate::workload::mapping::Mapping;
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 /// A consistent workload.
@@ -17,6 +18,7 @@ pub struct Workload {
     activation_format: &'static ElementFormat,
     tensors: Vec<TensorDescription>,
     layers: Vec<Layer>,
+    mapping: Mapping,
 }
 
 /// Why tensors and layers do not make a workload.
@@ -79,11 +81,21 @@ impl Workload {
             }
         }
         let layers = in_execution_order(layers)?;
-        let workload = Workload { name, activation_format, tensors, layers };
+        let workload = Workload { name, activation_format, tensors, layers, mapping: Mapping::default() };
         for layer in &workload.layers {
             workload.check_shapes(layer)?;
         }
         Ok(workload)
+    }
+
+    /// The same workload, to be mapped to units and cut into tiles as `mapping` says.
+    pub fn with_mapping(self, mapping: Mapping) -> Workload {
+        Workload { mapping, ..self }
+    }
+
+    /// How its products are mapped to units and cut into tiles.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
 
     /// Name of the workload.

@@ -6,4 +6,5 @@
 pub mod bindings;
 pub mod graph;
 pub mod layer;
+pub mod mapping;
 pub mod tensor_description;
