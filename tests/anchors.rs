@@ -38,8 +38,13 @@ pub(crate) type Finding = Result<(), String>;
 
 /// Lowers, schedules and times a seeded chain.
 pub(crate) fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) -> Run {
-    let npu = Npu::try_new(parts).unwrap();
     let (workload, bindings) = chain(shapes, 7);
+    run_workload(parts, workload, bindings, scheme)
+}
+
+/// Lowers, schedules and times a workload, mapped as it says.
+pub(crate) fn run_workload(parts: NpuParts, workload: Workload, bindings: Bindings, scheme: &dyn Scheme) -> Run {
+    let npu = Npu::try_new(parts).unwrap();
     let program = scheme::lower(&workload, scheme);
     npusim::program::verify::verify(&program).unwrap();
     let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();

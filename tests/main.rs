@@ -11,4 +11,5 @@ mod expected;
 mod fixture;
 mod formats_end_to_end;
 mod phases;
+mod units;
 mod witness;

@@ -19,6 +19,7 @@ pub mod energy;
 pub mod field;
 pub mod files;
 pub mod hardware;
+mod mapping;
 mod matrix_units;
 pub mod node;
 mod parse;

@@ -12,6 +12,7 @@ use crate::config::checks::{exactly_one, place_of, plain_name, unique_names};
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, nearest, quoted};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
 use crate::shape::{GemmShape, MatrixShape};
@@ -33,6 +34,7 @@ struct WorkloadFile {
     activation_format: Field<String>,
     tensors: List<Placed<TensorFile>>,
     layers: List<Placed<LayerFile>>,
+    mapping: Option<Placed<MappingFile>>,
 }
 
 /// A tensor as written.
@@ -102,8 +104,10 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     let whole = "no problem was noted";
     let layers = with_shapes(&tensors, references);
     check_size(&file, &layers)?;
+    let mapping = mapping::resolve(file.mapping.as_ref())?;
     let workload = Workload::try_new(name.expect(whole), activation_format.expect(whole), tensors, layers)
-        .map_err(|error| cite(&file, &error))?;
+        .map_err(|error| cite(&file, &error))?
+        .with_mapping(mapping);
     Ok((workload, TensorPlaces(file.tensors)))
 }
 
