@@ -407,8 +407,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
     ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
-    ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_unknown_split", 10, 10, "\"rows\""),
+    ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
 ];
 

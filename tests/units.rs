@@ -23,12 +23,12 @@ const SPLITS: [Split; 5] = [Split::Auto, Split::None, Split::M, Split::N, Split:
 
 fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn scheme::Scheme, split: Split) -> Run {
     let (workload, bindings) = chain(shapes, 7);
-    run_workload(parts, workload.with_mapping(Mapping { split, ..Mapping::default() }), bindings, scheme)
+    run_workload(parts, workload.with_mapping(Mapping { split }), bindings, scheme)
 }
 
 fn run_apart(parts: NpuParts, shapes: &[GemmShape], split: Split) -> Run {
     let (workload, bindings) = independent(shapes);
-    let workload = workload.with_mapping(Mapping { split, ..Mapping::default() });
+    let workload = workload.with_mapping(Mapping { split });
     run_workload(parts, workload, bindings, &PER_TOKEN_PER_CHANNEL)
 }
 
