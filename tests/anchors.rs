@@ -18,7 +18,7 @@ use npusim::timing::{self, statistics::RunStatistics};
 use npusim::units::Cycles;
 use npusim::workload::bindings::Bindings;
 use npusim::workload::graph::Workload;
-use npusim::workload::layer::{LayerOperation, ValueRef};
+use npusim::workload::layer::{LayerOperation, LogicalGemm, ValueRef};
 
 use crate::fixture::chain;
 
@@ -38,13 +38,13 @@ pub(crate) type Finding = Result<(), String>;
 
 /// Lowers, schedules and times a seeded chain.
 pub(crate) fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) -> Run {
-    let (workload, bindings) = chain(shapes, 7);
-    run_workload(parts, workload, bindings, scheme)
+    run_workload(parts, chain(shapes, 7), scheme)
 }
 
-/// Lowers, schedules and times a workload, mapped as it says.
-pub(crate) fn run_workload(parts: NpuParts, workload: Workload, bindings: Bindings, scheme: &dyn Scheme) -> Run {
+/// Lowers, schedules and times a workload.
+pub(crate) fn run_workload(parts: NpuParts, workload: (Workload, Bindings), scheme: &dyn Scheme) -> Run {
     let npu = Npu::try_new(parts).unwrap();
+    let (workload, bindings) = workload;
     let program = scheme::lower(&workload, scheme);
     npusim::program::verify::verify(&program).unwrap();
     let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
@@ -78,7 +78,12 @@ pub(crate) fn workload_is_done(run: &Run) -> Finding {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
         let ValueRef::Source(input) = gemm.input else { continue };
         let x = run.bindings.get(input).unwrap().to_f64();
-        let w = run.bindings.get(gemm.weight).unwrap().to_f64();
+        let Some(weight) = gemm.constant_weight() else { continue };
+        if *gemm != LogicalGemm::dense(gemm.shape, gemm.input, weight, gemm.bias) {
+            // The bound is that of a plain product.
+            continue;
+        }
+        let w = run.bindings.get(weight).unwrap().to_f64();
         let (k, n) = (gemm.shape.k as usize, gemm.shape.n as usize);
         let reach = rounding_reach(&run.scheme);
         let furthest = |values: &[f64]| values.iter().fold(0.0f64, |a, b| a.max(b.abs())) * reach;
@@ -170,11 +175,12 @@ fn rounding_reach(scheme: &str) -> f64 {
 
 fn gemm_macs(kind: &OpKind) -> u64 {
     match kind {
-        OpKind::Gemm(gemm) => gemm.shape.macs(),
+        OpKind::Gemm(gemm) => gemm.macs(),
         OpKind::Reduce { .. }
         | OpKind::Quantize { .. }
         | OpKind::QuantizeBlocks { .. }
         | OpKind::Dequantize { .. }
+        | OpKind::Vector(_)
         | OpKind::Activate { .. } => 0,
     }
 }

@@ -7,7 +7,8 @@ use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
-use npusim::hardware::vector_unit::VectorUnit;
+use npusim::hardware::requests::Requests;
+use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
@@ -21,6 +22,7 @@ use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 pub(crate) const DRAM: MemoryId = MemoryId(0);
 pub(crate) const SRAM: MemoryId = MemoryId(1);
 pub(crate) const ACCUMULATORS: MemoryId = MemoryId(2);
+pub(crate) const SHARED: MemoryId = MemoryId(3);
 
 fn rate(units_per_cycle: u64) -> Rate {
     Rate::whole(units_per_cycle).expect("not zero")
@@ -34,12 +36,13 @@ pub(crate) fn parts() -> NpuParts {
             capacity: Bytes(capacity),
             read_bytes_per_cycle: rate(64),
             write_bytes_per_cycle: rate(64),
+            latency: Cycles(0),
             partitions,
         }),
     };
     let partitions =
         Partitions { activations: Bytes(4096), weights: Bytes(4096), outputs: Bytes(4096), resident: Bytes(8192) };
-    let dram = Dram { model: "ideal", latency: Cycles(50), bytes_per_cycle: rate(8) };
+    let dram = Dram::with_one_channel("ideal", Cycles(50), rate(8));
     NpuParts {
         name: "test".to_owned(),
         clock_hz: 1_000_000_000,
@@ -54,7 +57,7 @@ pub(crate) fn parts() -> NpuParts {
         vector_units: vec![VectorUnit {
             name: "vector".to_owned(),
             memory: SRAM,
-            rates: [rate(16); 5],
+            rates: [Some(rate(16)); VectorFunction::ALL.len()],
             latency: Cycles(4),
         }],
         memories: vec![
@@ -62,7 +65,16 @@ pub(crate) fn parts() -> NpuParts {
             sram("sram", 32 << 10, Some(partitions)),
             sram("accumulators", 4 << 10, None),
         ],
-        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        dma: DmaEngine {
+            name: "dma".to_owned(),
+            from: DRAM,
+            to: SRAM,
+            outstanding: 4,
+            setup: Cycles(0),
+            cycles_per_run: Cycles(0),
+            requests: Requests::PLAIN,
+        },
+        shared_dma: None,
         energy: energy_table(1.0),
     }
 }
@@ -102,10 +114,16 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "vector_dequantize",
         "vector_add",
         "vector_activate",
+        "vector_multiply",
+        "vector_softmax",
+        "vector_normalize",
+        "vector_rotary",
         "read_dram",
         "write_dram",
         "read_sram",
         "write_sram",
+        "read_shared",
+        "write_shared",
         "read_accumulators",
         "write_accumulators",
         "read_accumulators_1",
@@ -150,6 +168,22 @@ pub(crate) fn parts_with_units(count: usize, sums: Sums) -> NpuParts {
     parts
 }
 
+/// The accelerator of [`parts`] with a shared memory between the DRAM and the operand memory.
+pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuParts {
+    let sram = Sram {
+        capacity,
+        read_bytes_per_cycle: rate(32),
+        write_bytes_per_cycle: rate(16),
+        latency: Cycles(10),
+        partitions: None,
+    };
+    parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });
+    let (name, cycles_per_run, requests) = ("shared dma".to_owned(), Cycles(0), Requests::PLAIN);
+    parts.shared_dma =
+        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run, requests });
+    parts
+}
+
 /// The dram of some parts, to be changed before building.
 pub(crate) fn dram_of(parts: &mut NpuParts) -> &mut Dram {
     match &mut parts.memories[DRAM.0].kind {
@@ -189,7 +223,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     for (index, shape) in shapes.iter().enumerate() {
         let weight = add(format!("w{index}"), shape.right(), false);
         let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, bias));
         layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
         input = ValueRef::Layer(LayerId(layers.len() - 1));
         if index + 1 < shapes.len() {
@@ -217,7 +251,7 @@ pub(crate) fn independent(shapes: &[GemmShape]) -> (Workload, Bindings) {
     let layer = |(index, shape): (usize, &GemmShape)| {
         let input = ValueRef::Source(add(format!("x{index}"), shape.left()));
         let weight = add(format!("w{index}"), shape.right());
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias: None });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, None));
         Layer { name: format!("gemm{index}"), operation, recorded_output: None }
     };
     let layers = shapes.iter().enumerate().map(layer).collect();

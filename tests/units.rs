@@ -3,6 +3,7 @@
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
 use npusim::hardware::memory::{MemoryKind, Partitions};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::vector_unit::VectorFunction;
 use npusim::report::bounds;
 use npusim::schedule::grid::Axis;
 use npusim::schedule::team::TeamSplit;
@@ -13,6 +14,7 @@ use npusim::shape::GemmShape;
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
 use npusim::units::{Bytes, Cycles, Rate};
+use npusim::workload::graph::Workload;
 use npusim::workload::mapping::{Mapping, Split};
 
 use crate::anchors::{self, Run, run_workload};
@@ -23,13 +25,16 @@ const SPLITS: [Split; 5] = [Split::Auto, Split::None, Split::M, Split::N, Split:
 
 fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn scheme::Scheme, split: Split) -> Run {
     let (workload, bindings) = chain(shapes, 7);
-    run_workload(parts, workload.with_mapping(Mapping { split }), bindings, scheme)
+    run_workload(parts, (mapped(workload, split), bindings), scheme)
+}
+
+fn mapped(workload: Workload, split: Split) -> Workload {
+    workload.with_mapping(Mapping { split, ..Mapping::default() })
 }
 
 fn run_apart(parts: NpuParts, shapes: &[GemmShape], split: Split) -> Run {
     let (workload, bindings) = independent(shapes);
-    let workload = workload.with_mapping(Mapping { split });
-    run_workload(parts, workload, bindings, &PER_TOKEN_PER_CHANNEL)
+    run_workload(parts, (mapped(workload, split), bindings), &PER_TOKEN_PER_CHANNEL)
 }
 
 /// Units in front of memories, ports and lanes that never hold them up, with room for everything.
@@ -46,7 +51,7 @@ fn unhindered(count: usize) -> NpuParts {
             (sram.read_bytes_per_cycle, sram.write_bytes_per_cycle) = (fast, fast);
         }
     }
-    parts.vector_units[0].rates = [fast; 5];
+    parts.vector_units[0].rates = [Some(fast); VectorFunction::ALL.len()];
     parts
 }
 
@@ -144,7 +149,8 @@ fn a_unit_that_there_is_not_or_that_lacks_the_formats_is_refused_with_what_there
 #[test]
 fn the_fastest_unit_that_has_the_formats_does_a_product() {
     let mut parts = parts_with_units(2, Sums::Together);
-    let dot = DotProductArray { m: 8, n: 8, k: 4, pipeline: Cycles(5), weights: BlockWeights::Streamed };
+    let dot =
+        DotProductArray { m: 8, n: 8, k: 4, pipeline: Cycles(5), weights: BlockWeights::Streamed, sequencing: None };
     parts.matrix_units[1].array = Array::DotProduct(dot);
     let run = run(parts, &[GemmShape::new(33, 64, 70)], &PER_TOKEN_PER_CHANNEL, Split::Auto);
     let product = run.statistics.ops.iter().find(|op| op.macs > 0).expect("there is a product");

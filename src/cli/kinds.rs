@@ -36,7 +36,7 @@ impl FileKind {
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
-            FileKind::Workload => &["name", "activation_format", "tensors", "layers", "mapping"],
+            FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
             FileKind::Scheme => &["name", "cast", "w8a8", "blocks"],
             FileKind::EnergyTable => &["node_nm", "actions"],
         }

@@ -1,6 +1,6 @@
 //! Scheme files: which quantization a run lowers its products with.
 //!
-//! A scheme file names one family (`cast`, `w8a8`, `blocks`) with its parameters. The built-in names are files too.
+//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `integer`) with its parameters. The built-in names are files too.
 
 use serde::Deserialize;
 
@@ -9,12 +9,14 @@ use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::Placed;
+use crate::config::schema::{FileForm, form_of};
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::Scope;
 use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
+use crate::scheme::integer::Integer;
 use crate::scheme::w8a8::W8A8;
 
 /// A scheme as written.
@@ -24,6 +26,12 @@ struct SchemeFile {
     cast: Option<Placed<CastFile>>,
     w8a8: Option<Placed<W8A8File>>,
     blocks: Option<Placed<BlocksFile>>,
+    integer: Option<Placed<IntegerFile>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct IntegerFile {
+    format: Field<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -53,17 +61,26 @@ pub fn resolve(document: &Document) -> Result<Box<dyn Scheme>, ConfigError> {
     let name = plain_name(&file.name)?;
     exactly_one(
         &file,
-        &[("cast", place_of(&file.cast)), ("w8a8", place_of(&file.w8a8)), ("blocks", place_of(&file.blocks))],
+        &[
+            ("cast", place_of(&file.cast)),
+            ("w8a8", place_of(&file.w8a8)),
+            ("blocks", place_of(&file.blocks)),
+            ("integer", place_of(&file.integer)),
+        ],
     )?;
-    Ok(match (&file.cast, &file.w8a8, &file.blocks) {
-        (Some(cast), _, _) => Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)),
-        (_, Some(w8a8), _) => Box::new(resolve_w8a8(name, w8a8)?),
-        (_, _, Some(blocks)) => {
+    Ok(match (&file.cast, &file.w8a8, &file.blocks, &file.integer) {
+        (Some(cast), _, _, _) => Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)),
+        (_, Some(w8a8), _, _) => Box::new(resolve_w8a8(name, w8a8)?),
+        (_, _, Some(blocks), _) => {
             let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
             let format = blocks.format.required().one_of(&formats)?;
             Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?))
         }
-        (None, None, None) => unreachable!("exactly one family was given"),
+        (_, _, _, Some(integer)) => {
+            integer.format.required().one_of(&[("int8", ())])?;
+            Box::new(Integer::new(name))
+        }
+        (None, None, None, None) => unreachable!("exactly one family was given"),
     })
 }
 
@@ -83,4 +100,9 @@ fn floats_of(bits: u32) -> Vec<(&'static str, &'static ElementFormat)> {
         format.storage_bits() == bits && matches!(format.kind(), formats::ElementKind::Float { .. })
     };
     formats::ALL.iter().copied().filter(fits).map(|format| (format.name(), format)).collect()
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<Placed<SchemeFile>>()
 }

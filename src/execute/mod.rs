@@ -4,6 +4,7 @@
 //! tile that is not computed. Integer arithmetic is exact; float arithmetic follows the stated order of the accumulation
 //! plan. Kernels vectorise across outputs, so bits do not depend on the machine. It decides nothing and knows no time.
 
+mod batches;
 mod matrix;
 mod values;
 mod vector;
@@ -88,23 +89,24 @@ pub fn run(
     let mut preparation = VectorExecutor::default();
     for op in &program.preparation {
         let shape = program.tensor(op.kind.reads()[0]).shape;
-        let whole = Tile { m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
+        let whole = Tile { batch: 0, m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
         preparation.run(&mut values, &op.kind, &whole, true, true);
     }
     for (index, nest) in schedule.nests.iter().enumerate() {
         let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
         if let Some(work) = &nest.matrix {
             let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
-            let mut executor = MatrixExecutor::new(program, work.op, plan, &values);
+            let mut executor = MatrixExecutor::new(program, work.op, plan);
             let tiles = || {
                 commands(Queue::Matrix(work.team)).filter_map(|command| match command.work {
                     Work::Matrix(tile) => Some(tile),
                     Work::Transfer(_) | Work::Vector(_) => None,
                 })
             };
-            let whole = (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_box(tiles()));
+            let whole =
+                (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_boxes(tiles()));
             macs[work.op.0] += match whole.flatten() {
-                Some(tile) => executor.run(&mut values, &tile),
+                Some(tiles) => tiles.iter().map(|tile| executor.run(&mut values, tile)).sum::<u64>(),
                 None => tiles().map(|tile| executor.run(&mut values, &tile)).sum(),
             };
             overflowed_sums[work.op.0] = executor.overflowed();
@@ -115,7 +117,8 @@ pub fn run(
                 if let Work::Vector(vector) = command.work {
                     for step in &work.steps {
                         let kind = &program.op(step.op).kind;
-                        executor.run(&mut values, kind, &vector.tile, vector.is_last_n, vector.is_last);
+                        let tile = nest.output_tile(&vector.tile);
+                        executor.run(&mut values, kind, &tile, vector.is_last_n, vector.is_last);
                     }
                 }
             }
@@ -125,19 +128,15 @@ pub fn run(
     Ok(Execution { tensors, computed, macs, overflowed_sums })
 }
 
-/// The box that tiles fill without a gap, if they do: the hull whose volume is the sum of theirs.
-fn filled_box(tiles: impl Iterator<Item = Tile>) -> Option<Tile> {
+/// The boxes that the tiles of each batch fill without a gap, if they all do: the hulls whose volume is the sum of theirs.
+fn filled_boxes(tiles: impl Iterator<Item = Tile>) -> Option<Vec<Tile>> {
     let hull = |a: Span, b: Span| Span::new(a.start.min(b.start), a.end.max(b.end));
     let volume = |tile: &Tile| tile.m.len() * tile.k.len() * tile.n.len();
-    let mut whole: Option<Tile> = None;
-    let mut sum = 0;
+    let mut boxes: BTreeMap<u64, (Tile, u64)> = BTreeMap::new();
     for tile in tiles {
-        sum += volume(&tile);
-        whole = Some(whole.map_or(tile, |whole| Tile {
-            m: hull(whole.m, tile.m),
-            k: hull(whole.k, tile.k),
-            n: hull(whole.n, tile.n),
-        }));
+        let (whole, sum) = boxes.entry(tile.batch).or_insert((tile, 0));
+        *sum += volume(&tile);
+        *whole = Tile { m: hull(whole.m, tile.m), k: hull(whole.k, tile.k), n: hull(whole.n, tile.n), ..*whole };
     }
-    whole.filter(|whole| volume(whole) == sum)
+    boxes.into_values().map(|(whole, sum)| (volume(&whole) == sum).then_some(whole)).collect()
 }

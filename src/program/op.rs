@@ -5,8 +5,13 @@ use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
 use crate::program::tensor::TensorId;
-use crate::shape::GemmShape;
+use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::batching::Batching;
+use crate::workload::convolution::ConvolutionWindow;
 use crate::workload::layer::{ActivationFunction, LayerId};
+use crate::workload::vector::VectorArithmetic;
+
+pub use crate::workload::layer::RightLayout;
 
 /// Index of an operation in [`Program::ops`](crate::program::Program::ops).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,7 +129,8 @@ pub enum OpKind {
         /// What the largest magnitude shall reach.
         target: ScaleTarget,
     },
-    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers).
+    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers). Integer sums
+    /// without a scale are saturated to the whole range, exactly.
     Quantize {
         /// `[m, n]`, real-valued.
         input: TensorId,
@@ -152,15 +158,20 @@ pub enum OpKind {
     Dequantize {
         /// `[m, n]` partial sums.
         input: TensorId,
-        /// Scale of the left operand: scope tensor or row.
+        /// Scale of the left operand: scope tensor or row. One scale for each row of one batch, or of all.
         left_scale: Option<Scale>,
-        /// Scale of the right operand: scope tensor or column.
+        /// Scale of the right operand: scope tensor or column, as a row or a column of scales. One for each column of one
+        /// batch, or of all right operands.
         right_scale: Option<Scale>,
         /// `[1, n]`.
         bias: Option<TensorId>,
+        /// The batches of the product that made the partial sums.
+        batching: Batching,
         /// `[m, n]`, real-valued.
         output: TensorId,
     },
+    /// Vector arithmetic over one or two matrices, or over whole rows.
+    Vector(VectorOp),
     /// A function of each element.
     Activate {
         /// The function.
@@ -170,6 +181,19 @@ pub enum OpKind {
         /// `[m, n]`.
         output: TensorId,
     },
+}
+
+/// Vector arithmetic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorOp {
+    /// What it computes.
+    pub function: VectorArithmetic,
+    /// `[m, n]` each, one or two.
+    pub inputs: Vec<TensorId>,
+    /// Weight and bias of a normalization, `[1, width]` each.
+    pub constants: Vec<TensorId>,
+    /// `[m, n]`.
+    pub output: TensorId,
 }
 
 /// What a scale brings the largest magnitude of its scope to.
@@ -190,19 +214,48 @@ pub enum BlockAxis {
     Rows,
 }
 
-/// A matrix product.
+/// A matrix product, or a batch of equal ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gemm {
-    /// m, k, n.
+    /// m, k, n of one batch.
     pub shape: GemmShape,
-    /// `[m, k]` codes.
+    /// `[m, k]` codes of each batch, or the pixels that the window moves over.
     pub left: GemmOperand,
-    /// `[k, n]` codes, or `[n, k]` as the layout says.
+    /// `[k, n]` codes of each batch, or `[n, k]` as the layout says.
     pub right: GemmOperand,
     /// How the right operand is stored.
     pub right_layout: RightLayout,
-    /// `[m, n]` partial sums.
+    /// How many products there are, and where their operands lie.
+    pub batching: Batching,
+    /// The window of a convolution.
+    pub window: Option<ConvolutionWindow>,
+    /// `[m, n]` partial sums of each batch.
     pub output: TensorId,
+}
+
+impl Gemm {
+    /// Multiply-accumulates of all batches.
+    pub const fn macs(&self) -> u64 {
+        self.shape.macs() * self.batching.count
+    }
+
+    /// Shape of the matrix that holds the left operand's codes.
+    pub const fn left_shape(&self) -> MatrixShape {
+        match &self.window {
+            Some(window) => window.input_shape(self.batching.count),
+            None => self.batching.left.stacked(self.shape.left(), self.batching.count),
+        }
+    }
+
+    /// Shape of the matrix that holds the right operand's codes.
+    pub const fn right_shape(&self) -> MatrixShape {
+        self.batching.right.stacked(self.right_layout.shape(self.shape), self.batching.right_count())
+    }
+
+    /// Shape of the matrix that holds the partial sums.
+    pub const fn output_shape(&self) -> MatrixShape {
+        self.batching.output.stacked(self.shape.output(), self.batching.count)
+    }
 }
 
 /// An operand of a product.
@@ -230,15 +283,6 @@ pub struct OperandBlocks {
     pub format: &'static BlockFormat,
 }
 
-/// How the right operand of a product is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RightLayout {
-    /// `[k, n]`.
-    KByN,
-    /// `[n, k]`: each output column's elements are contiguous.
-    NByK,
-}
-
 impl OpKind {
     /// Every tensor that it reads.
     pub fn reads(&self) -> Vec<TensorId> {
@@ -249,6 +293,7 @@ impl OpKind {
                 operands.iter().map(|operand| operand.codes).chain(scales).collect()
             }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
+            OpKind::Vector(vector) => vector.inputs.iter().chain(&vector.constants).copied().collect(),
             OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
                 std::iter::once(*input).chain(scale.map(|scale| scale.tensor)).collect()
             }
@@ -267,14 +312,29 @@ impl OpKind {
             | OpKind::Quantize { output, .. }
             | OpKind::Dequantize { output, .. }
             | OpKind::Activate { output, .. } => vec![*output],
+            OpKind::Vector(vector) => vec![vector.output],
             OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
         }
     }
 
-    /// The matrix whose elements an element-wise operation walks; `None` for a product.
+    /// Every matrix whose elements it walks beside one another; none for a product.
+    pub fn walked_inputs(&self) -> Vec<TensorId> {
+        match self {
+            OpKind::Vector(vector) => vector.inputs.clone(),
+            OpKind::Gemm(_)
+            | OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::Activate { .. } => self.walked_input().into_iter().collect(),
+        }
+    }
+
+    /// The first matrix whose elements an element-wise operation walks; `None` for a product.
     pub fn walked_input(&self) -> Option<TensorId> {
         match self {
             OpKind::Gemm(_) => None,
+            OpKind::Vector(vector) => vector.inputs.first().copied(),
             OpKind::Reduce { input, .. }
             | OpKind::Quantize { input, .. }
             | OpKind::QuantizeBlocks { input, .. }
@@ -292,6 +352,13 @@ impl OpKind {
             OpKind::QuantizeBlocks { .. } => &[VectorFunction::Reduce, VectorFunction::Quantize],
             OpKind::Dequantize { .. } => &[VectorFunction::Dequantize],
             OpKind::Activate { .. } => &[VectorFunction::Activate],
+            OpKind::Vector(vector) => match vector.function {
+                VectorArithmetic::Add => &[VectorFunction::Add],
+                VectorArithmetic::Multiply => &[VectorFunction::Multiply],
+                VectorArithmetic::Softmax { .. } => &[VectorFunction::Softmax],
+                VectorArithmetic::LayerNorm { .. } | VectorArithmetic::RmsNorm { .. } => &[VectorFunction::Normalize],
+                VectorArithmetic::Rotary { .. } => &[VectorFunction::Rotary],
+            },
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::program::op::{OpId, OpKind, Path};
 use crate::report::bounds::bounds;
 use crate::report::data::{
     Configuration, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report, SCHEMA_VERSION,
-    TakenDefault, Totals,
+    TakenDefault, TilingReport, Totals,
 };
+use crate::schedule::Schedule;
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::nest::DmaQueue;
 use crate::schedule::team::LaneId;
@@ -24,6 +25,8 @@ use crate::workload::layer::LayerId;
 pub struct Inputs<'a> {
     /// The program that ran.
     pub program: &'a Program,
+    /// Its schedule.
+    pub schedule: &'a Schedule,
     /// The hardware.
     pub npu: &'a Npu,
     /// The counters.
@@ -40,10 +43,10 @@ pub struct Inputs<'a> {
 
 /// Builds the report of a run.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { program, npu, statistics, energy, numerics, configuration, defaults } = inputs;
+    let Inputs { program, schedule, npu, statistics, energy, numerics, configuration, defaults } = inputs;
     let bounds = bounds(program, npu, statistics);
     let attributed = attributed_cycles(statistics);
-    let context = Context { program, npu, statistics, energy, attributed: &attributed };
+    let context = Context { program, schedule, npu, statistics, energy, attributed: &attributed };
     let layers = (0..program.layers.len())
         .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
         .collect();
@@ -52,6 +55,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         npusim_version: env!("CARGO_PKG_VERSION"),
         configuration,
         defaults,
+        tilings_chosen_for: schedule.objective.name(),
         totals: context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles)),
         bounds,
         queues: statistics.queues.iter().map(|queue| queue_report(npu, statistics, queue)).collect(),
@@ -76,6 +80,7 @@ pub fn attributed_cycles(statistics: &RunStatistics) -> Vec<Cycles> {
 
 struct Context<'a> {
     program: &'a Program,
+    schedule: &'a Schedule,
     npu: &'a Npu,
     statistics: &'a RunStatistics,
     energy: &'a RunEnergy,
@@ -169,9 +174,27 @@ impl Context<'_> {
             dram_write_bytes: sum(|path| path.dram_write_bytes),
             constant_bytes: self.constant_bytes(&ops),
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
+            tilings: self.tilings(id),
             paths,
             numerics,
         }
+    }
+
+    /// Tilings of the products of a layer, in program order.
+    fn tilings(&self, id: LayerId) -> Vec<TilingReport> {
+        let nests = self.schedule.nests.iter().zip(&self.schedule.chosen_by);
+        let products = nests.filter_map(|(nest, chosen_by)| Some((nest.matrix.as_ref()?, nest.grid, *chosen_by)));
+        let of_layer = products.filter(|(matrix, ..)| self.program.op(matrix.op).layer == id);
+        of_layer
+            .map(|(matrix, grid, chosen_by)| TilingReport {
+                path: self.program.op(matrix.op).path.name(),
+                m: grid.m.block(),
+                k: grid.k.block(),
+                n: grid.n.block(),
+                order: grid.order.name(),
+                chosen_by,
+            })
+            .collect()
     }
 
     fn path(&self, path: Path, ops: &[usize]) -> PathReport {
@@ -210,6 +233,7 @@ impl Context<'_> {
                 OpKind::Gemm(gemm) => {
                     std::iter::once(gemm.right.codes).chain(gemm.right.blocks.map(|blocks| blocks.scales)).collect()
                 }
+                OpKind::Vector(vector) => vector.constants.clone(),
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }

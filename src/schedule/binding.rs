@@ -182,7 +182,7 @@ impl<'a> Clock<'a> {
             let rates = units.iter().filter_map(|unit| macs_per_cycle(self.npu, *unit, self.program, gemm));
             let rate: u64 = rates.sum();
             end = units.iter().map(|unit| self.free_at[unit.0]).fold(end, u64::max);
-            end = end.saturating_add(gemm.shape.macs().div_ceil(rate.max(1)));
+            end = end.saturating_add(gemm.macs().div_ceil(rate.max(1)));
             units.iter().for_each(|unit| self.free_at[unit.0] = end);
         }
         for tensor in group.ops().flat_map(|op| self.program.op(op).kind.writes()) {

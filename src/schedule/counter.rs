@@ -89,6 +89,8 @@ pub struct Signal {
 pub enum Moment {
     /// Its operands have been read for the last time.
     Released,
+    /// Its first results are on their way: whoever waits for this may begin, and ends no earlier than the command itself.
+    Begun,
     /// Its results are there.
     Completed,
 }
@@ -96,7 +98,7 @@ pub enum Moment {
 /// Most conditions that one command can have.
 pub const MAX_WAITS: usize = 16;
 /// Most counters that one command can add to.
-pub const MAX_SIGNALS: usize = 9;
+pub const MAX_SIGNALS: usize = 20;
 
 /// Conditions of a command, all of which must hold.
 pub type Waits = ArrayVec<Wait, MAX_WAITS>;

@@ -10,6 +10,11 @@ use crate::program::Program;
 use crate::program::op::{OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
 
+/// The most operations of a chain.
+const LONGEST_CHAIN: usize = 8;
+/// The most tensors that a chain reads from outside of its nest.
+const MOST_READS: usize = 6;
+
 /// Operations of one nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
@@ -48,12 +53,13 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     let written: BTreeSet<TensorId> = group.ops().flat_map(|op| program.op(op).kind.writes()).collect();
     let touched = |tensor: TensorId| {
         written.contains(&tensor)
-            || (group.matrix.is_none() && group.ops().any(|op| program.op(op).kind.walked_input() == Some(tensor)))
+            || (group.matrix.is_none() && group.ops().any(|op| program.op(op).kind.walked_inputs().contains(&tensor)))
     };
     // A product's output tiles may split a row: then even a scale per row is complete only after the walk, and blocks
     // along the row would be cut.
     let needs_whole_rows = match kind {
         OpKind::QuantizeBlocks { .. } => group.matrix.is_some(),
+        OpKind::Vector(vector) => vector.function.needs_whole_rows() && group.matrix.is_some(),
         OpKind::Gemm(_)
         | OpKind::Reduce { .. }
         | OpKind::Quantize { .. }
@@ -71,8 +77,14 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
+            | OpKind::Vector(_)
             | OpKind::Activate { .. } => false,
         })
     });
-    kind.walked_input().is_some_and(touched) && !needs_whole_rows && !waits_for_the_walk
+    // Each tensor from outside is a condition of the chain's commands, which hold a bounded number of them.
+    let reads = group.ops().flat_map(|op| program.op(op).kind.reads()).chain(kind.reads());
+    let outside: BTreeSet<TensorId> = reads.filter(|read| !written.contains(read)).collect();
+    let of_matrix = group.matrix.map_or(0, |op| program.op(op).kind.reads().len());
+    let has_room = group.chain.len() < LONGEST_CHAIN && outside.len() - of_matrix.min(outside.len()) <= MOST_READS;
+    kind.walked_inputs().into_iter().any(touched) && !needs_whole_rows && !waits_for_the_walk && has_room
 }

@@ -8,13 +8,18 @@ pub mod accumulation;
 pub mod binding;
 pub mod commands;
 pub mod counter;
+pub mod energy_estimate;
 pub mod estimate;
+pub mod fixed_tiling;
 pub mod grid;
 pub mod grouping;
+pub mod lattice;
 pub mod nest;
 pub mod plan;
 pub mod residency;
+pub mod room;
 pub mod team;
+pub mod tile_kinds;
 pub mod tile_work;
 pub mod tiling;
 pub mod token_run;
@@ -25,10 +30,14 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::AccumulationPlan;
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::Counter;
+use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
 use crate::schedule::team::Team;
+use crate::schedule::tiling::ChosenBy;
+use crate::workload::mapping::{Objective, Split};
 
-pub use plan::schedule;
+pub use fixed_tiling::mapping_of;
+pub use plan::{schedule, schedule_rehearsed};
 
 /// A schedule of one program on one accelerator.
 #[derive(Clone, Debug)]
@@ -45,6 +54,12 @@ pub struct Schedule {
     pub placements: Vec<Option<Placement>>,
     /// How each matrix product accumulates; `None` for other operations.
     pub accumulation: Vec<Option<AccumulationPlan>>,
+    /// What tilings were chosen for.
+    pub objective: Objective,
+    /// What the choice of splits was.
+    pub split: Split,
+    /// How the tiling of each nest came about.
+    pub chosen_by: Vec<ChosenBy>,
 }
 
 /// Where a tensor is kept between nests.
@@ -55,6 +70,8 @@ pub enum Placement {
         /// Address of its first byte.
         base: u64,
     },
+    /// In the shared on-chip memory, from its first to its last use.
+    Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
 }
@@ -124,6 +141,19 @@ pub enum ScheduleError {
         /// The layer.
         layer: String,
     },
+    /// The vector unit has no rate for a function.
+    #[error(
+        "layer `{layer}` needs the vector function `{function}`, for which vector unit `{unit}` has no rate; add \
+         `{function}: RATE` to its elements_per_cycle"
+    )]
+    MissingVectorFunction {
+        /// The layer.
+        layer: String,
+        /// Name of the function.
+        function: &'static str,
+        /// The vector unit.
+        unit: String,
+    },
     /// Even the smallest tile does not fit a buffer.
     #[error(
         "layer `{layer}`: the smallest tile needs {needed} bytes of the {partition} of memory `{memory}`, which has \
@@ -140,5 +170,27 @@ pub enum ScheduleError {
         needed: u64,
         /// Bytes that there are.
         available: u64,
+    },
+    /// A given tiling cannot be used.
+    #[error("layer `{layer}`, path `{path}`: the given tiling cannot be used: {reason}{}", .memory.as_ref().map(|memory| format!(" (memory `{memory}`)")).unwrap_or_default())]
+    UnusableTiling {
+        /// The layer.
+        layer: String,
+        /// The path of the product.
+        path: &'static str,
+        /// What is wrong with it.
+        reason: UnusableTiling,
+        /// The memory that it does not fit.
+        memory: Option<String>,
+    },
+    /// A tiling is given for a product that the program does not have.
+    #[error("a tiling is given for path `{path}` of layer `{layer}`, which has no such product; there are: {known}")]
+    NoSuchProduct {
+        /// The layer.
+        layer: String,
+        /// The path.
+        path: String,
+        /// Products of the program.
+        known: String,
     },
 }

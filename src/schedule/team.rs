@@ -51,6 +51,20 @@ impl TeamSplit {
         }
     }
 
+    /// Parts into which `axis` is split.
+    pub fn parts_along(&self, axis: Axis) -> u64 {
+        if self.axis == Some(axis) { self.members } else { 1 }
+    }
+
+    /// How often each partial sum takes room, over all members: where each has sums of the whole tile, or leaves as much free,
+    /// once for each of them.
+    pub const fn claims_of_each_sum(&self) -> u64 {
+        match self.axis {
+            None | Some(Axis::K) => self.members,
+            Some(Axis::M | Axis::N) => 1,
+        }
+    }
+
     /// Whether members hold partial sums of the same outputs, which have to be added.
     pub const fn is_along_k(&self) -> bool {
         matches!(self.axis, Some(Axis::K)) && self.members > 1
@@ -104,7 +118,7 @@ mod tests {
         // 70 columns are nine quanta: three each for the first three members.
         let parts: Vec<Span> = (0..4).map(|member| split.part_of(Span::new(100, 170), member)).collect();
         assert_eq!(parts, [Span::new(100, 124), Span::new(124, 148), Span::new(148, 170), Span::new(170, 170)]);
-        let tile = Tile { m: Span::new(0, 5), k: Span::new(0, 7), n: Span::new(100, 170) };
+        let tile = Tile { batch: 0, m: Span::new(0, 5), k: Span::new(0, 7), n: Span::new(100, 170) };
         assert_eq!(split.parts_of(tile).count(), 3);
         assert_eq!(TeamSplit::alone(4).parts_of(tile).collect::<Vec<_>>(), [(0, tile)]);
     }

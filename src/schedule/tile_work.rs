@@ -9,7 +9,12 @@ use crate::schedule::nest::MatrixWork;
 /// each its own operands, so they share the ports of the operand memory evenly.
 pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWork {
     let unit = npu.matrix_unit(matrix.unit);
-    let work = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
+    let mut work = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
+    if let Some(window) = &matrix.window
+        && k == window.depth()
+    {
+        work.k_runs = window.y.kernel() * window.x.kernel();
+    }
     let step = dataflow::of(&unit.array).step(&unit.array, &work);
     let [left, right] = &matrix.operands;
     let operand_bytes = |elements: OperandElements| {

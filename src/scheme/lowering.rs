@@ -4,12 +4,14 @@ use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
+    VectorOp,
 };
 use crate::program::tensor::{Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
 use crate::program::{Program, ProgramLayer};
 use crate::scheme::Scheme;
 use crate::shape::MatrixShape;
+use crate::workload::batching::{BatchAxis, Batching};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -20,12 +22,18 @@ pub struct Lowering<'a> {
     workload: &'a Workload,
     program: Program,
     sources: Vec<Option<TensorId>>,
+    /// Scales and codes that several layers ask for: each is computed once.
+    scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
+    codes: Vec<((TensorId, Option<Scale>, &'static ElementFormat), TensorId)>,
+    blocks: Vec<((TensorId, &'static BlockFormat, Option<Scale>), GemmOperand)>,
 }
 
 impl<'a> Lowering<'a> {
     /// Starts an empty program for `workload`.
     pub fn new(workload: &'a Workload) -> Lowering<'a> {
-        Lowering { workload, program: Program::default(), sources: vec![None; workload.tensors().len()] }
+        let sources = vec![None; workload.tensors().len()];
+        let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
+        Lowering { workload, program: Program::default(), sources, scales, codes, blocks }
     }
 
     /// Lowers each layer in execution order.
@@ -42,6 +50,14 @@ impl<'a> Lowering<'a> {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
                     self.push(id, Path::Body, OpKind::Activate { function: *function, input, output });
+                    output
+                }
+                LayerOperation::Vector(vector) => {
+                    let inputs = vector.inputs.iter().map(|input| self.value(*input)).collect();
+                    let constants = vector.constants.iter().map(|constant| self.source(*constant)).collect();
+                    let output = self.produced(id, "out", vector.shape, workload.activation_format());
+                    let function = vector.function;
+                    self.push(id, Path::Body, OpKind::Vector(VectorOp { function, inputs, constants, output }));
                     output
                 }
             };
@@ -61,6 +77,12 @@ impl<'a> Lowering<'a> {
 
     /// A tensor from outside, held in off-chip memory in FP32 (what the workload's tensor files carry).
     pub fn source(&mut self, id: SourceTensorId) -> TensorId {
+        self.source_as(id, &formats::FP32)
+    }
+
+    /// A tensor from outside, held in off-chip memory in `format`; values in another format are rounded to it. The first
+    /// use decides for all.
+    pub fn source_as(&mut self, id: SourceTensorId, format: &'static ElementFormat) -> TensorId {
         if let Some(tensor) = self.sources[id.0] {
             return tensor;
         }
@@ -68,7 +90,7 @@ impl<'a> Lowering<'a> {
         let tensor = self.program.add_tensor(ProgramTensor {
             name: description.name.clone(),
             shape: description.shape,
-            format: &formats::FP32,
+            format,
             origin: Origin::Source(id),
             recorded: None,
             is_counted: true,
@@ -93,15 +115,41 @@ impl<'a> Lowering<'a> {
         self.program.ops.push(Op { layer, path, unit: None, kind });
     }
 
-    /// Adds a dynamic scale reduction of `input` and returns its scale.
+    /// Adds a dynamic scale reduction of `input` and returns its scale; where an earlier layer has reduced the same tensor
+    /// in the same way, that scale serves again.
+    ///
+    /// The windows of a convolution mix rows, so what cannot be scaled per row there is scaled per tensor.
     pub fn dynamic_scale(&mut self, layer: LayerId, input: TensorId, scope: Scope, target: ScaleTarget) -> Scale {
-        let shape = scope_shape(scope, self.program.tensor(input).shape);
-        let tensor = self.produced(layer, "x_scale", shape, &formats::FP32);
-        self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
-        Scale { tensor, scope, source: ScaleSource::Dynamic }
+        let mixes_rows = match &self.workload.layer(layer).operation {
+            LayerOperation::Gemm(gemm) => gemm.window.is_some_and(|window| !window.is_pointwise()),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => false,
+        };
+        let scope = if scope == Scope::Row && mixes_rows { Scope::Tensor } else { scope };
+        self.reduced_scale(layer, input, scope, target, "x_scale")
     }
 
-    /// Quantizes `input` during the run.
+    fn reduced_scale(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scope: Scope,
+        target: ScaleTarget,
+        role: &str,
+    ) -> Scale {
+        let key = (input, scope, target);
+        if let Some((_, scale)) = self.scales.iter().find(|(known, _)| *known == key) {
+            return *scale;
+        }
+        let shape = scope_shape(scope, self.program.tensor(input).shape);
+        let tensor = self.produced(layer, role, shape, &formats::FP32);
+        self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
+        let scale = Scale { tensor, scope, source: ScaleSource::Dynamic };
+        self.scales.push((key, scale));
+        scale
+    }
+
+    /// Quantizes `input` during the run; where an earlier layer has quantized the same tensor in the same way, those codes
+    /// serve again.
     pub fn quantize(
         &mut self,
         layer: LayerId,
@@ -109,9 +157,25 @@ impl<'a> Lowering<'a> {
         scale: Option<Scale>,
         format: &'static ElementFormat,
     ) -> TensorId {
+        self.quantized(layer, input, scale, format, "x_codes")
+    }
+
+    fn quantized(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scale: Option<Scale>,
+        format: &'static ElementFormat,
+        role: &str,
+    ) -> TensorId {
+        let key = (input, scale, format);
+        if let Some((_, codes)) = self.codes.iter().find(|(known, _)| *known == key) {
+            return *codes;
+        }
         let shape = self.program.tensor(input).shape;
-        let output = self.produced(layer, "x_codes", shape, format);
+        let output = self.produced(layer, role, shape, format);
         self.push(layer, Path::Quantization, OpKind::Quantize { input, scale, output });
+        self.codes.push((key, output));
         output
     }
 
@@ -124,32 +188,70 @@ impl<'a> Lowering<'a> {
         tensor_scale: Option<Scale>,
         counts_scale_bytes: bool,
     ) -> GemmOperand {
+        let key = (input, format, tensor_scale);
+        if let Some((_, operand)) = self.blocks.iter().find(|(known, _)| *known == key) {
+            return *operand;
+        }
         let names = ["x_codes", "x_block_scales"];
         let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns), tensor_scale, names);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.push(layer, Path::Quantization, kind);
+        self.blocks.push((key, operand));
         operand
     }
 
-    /// Quantizes a weight `[k, n]` to a block format before the run, blocks along k.
+    /// Quantizes a weight to a block format, blocks along k: before the run, or, where it is the output of another layer
+    /// and stored `[n, k]`, during it.
+    ///
+    /// # Panics
+    /// A right operand that another layer writes `[k, n]`: a scheme refuses it first.
     pub fn prepared_block_weight(
         &mut self,
         layer: LayerId,
-        weight: SourceTensorId,
+        weight: ValueRef,
         format: &'static BlockFormat,
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
-        let input = self.source(weight);
+        let input = self.value(weight);
+        let layout = self.weight_layout(layer);
+        if let ValueRef::Layer(_) = weight {
+            assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
+            let tensor_scale = format
+                .has_tensor_scale()
+                .then(|| self.reduced_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format), "w_scale"));
+            return (self.quantize_blocks(layer, input, format, tensor_scale, counts_scale_bytes), tensor_scale);
+        }
+        let along = match layout {
+            RightLayout::KByN => BlockAxis::Rows,
+            RightLayout::NByK => BlockAxis::Columns,
+        };
         let tensor_scale = format
             .has_tensor_scale()
             .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
         let names = ["w_codes", "w_block_scales"];
-        let kind = self.block_quantization(layer, input, (format, BlockAxis::Rows), tensor_scale, names);
+        let kind = self.block_quantization(layer, input, (format, along), tensor_scale, names);
+        self.set_origin(&kind, Origin::Prepared);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind });
         (operand, tensor_scale)
+    }
+
+    fn set_origin(&mut self, kind: &OpKind, origin: Origin) {
+        for written in kind.writes() {
+            self.program.tensors[written.0].origin = origin;
+        }
+    }
+
+    /// How the right operand of a layer's product is stored.
+    fn weight_layout(&self, layer: LayerId) -> RightLayout {
+        match &self.workload.layer(layer).operation {
+            LayerOperation::Gemm(gemm) => gemm.weight_layout,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
+                unreachable!("only a product has a right operand")
+            }
+        }
     }
 
     fn set_counted(&mut self, kind: &OpKind, counts_scale_bytes: bool) {
@@ -176,21 +278,35 @@ impl<'a> Lowering<'a> {
         OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales }
     }
 
-    /// Quantizes a weight before the run: codes and static scale.
+    /// Quantizes the right operand of a product: a constant before the run, with a static scale; the output of another
+    /// layer during the run, with a dynamic one. A scale per column is one for each output channel, however the operand is
+    /// stored.
     pub fn prepared_weight(
         &mut self,
         layer: LayerId,
-        weight: SourceTensorId,
+        weight: ValueRef,
         scope: Option<Scope>,
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
-        let input = self.source(weight);
+        let input = self.value(weight);
         let shape = self.program.tensor(input).shape;
-        let scale = scope.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
-        let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
-        let quantize = OpKind::Quantize { input, scale, output: codes };
-        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind: quantize });
-        (codes, scale)
+        // Where the operand is stored by output columns, its rows are what the program calls columns.
+        let stored = scope.map(|scope| match (scope, self.weight_layout(layer)) {
+            (Scope::Column, RightLayout::NByK) => Scope::Row,
+            (scope, _) => scope,
+        });
+        let target = ScaleTarget::Element(format);
+        let (codes, scale) = if let ValueRef::Layer(_) = weight {
+            let scale = stored.map(|scope| self.reduced_scale(layer, input, scope, target, "w_scale"));
+            (self.quantized(layer, input, scale, format, "w_codes"), scale)
+        } else {
+            let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, target));
+            let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
+            let quantize = OpKind::Quantize { input, scale, output: codes };
+            self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind: quantize });
+            (codes, scale)
+        };
+        (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
     }
 
     fn prepared_scale(&mut self, layer: LayerId, input: TensorId, scope: Scope, target: ScaleTarget) -> Scale {
@@ -214,13 +330,16 @@ impl<'a> Lowering<'a> {
         let is_integer =
             |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
         let sums_format = if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 };
-        let sums = self.produced(layer, "sums", shape.output(), sums_format);
+        let sums = self.produced(layer, "sums", gemm.output_shape(), sums_format);
         // Blocks of weights run along k and are stored contiguously.
-        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { RightLayout::KByN };
-        self.push(layer, Path::Body, OpKind::Gemm(Gemm { shape, left, right, right_layout, output: sums }));
+        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { gemm.weight_layout };
+        let batching = Batching { right: right_axis(gemm, right_layout), ..gemm.batching };
+        let window = gemm.window;
+        let product = Gemm { shape, left, right, right_layout, batching, window, output: sums };
+        self.push(layer, Path::Body, OpKind::Gemm(product));
         let bias = gemm.bias.map(|bias| self.source(bias));
-        let output = self.produced(layer, "out", shape.output(), self.workload.activation_format());
-        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, output };
+        let output = self.produced(layer, "out", gemm.output_shape(), self.workload.activation_format());
+        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
         self.push(layer, Path::Dequantization, kind);
         output
     }
@@ -235,6 +354,15 @@ impl<'a> Lowering<'a> {
     ) -> TensorId {
         let name = format!("{}.{role}", self.workload.layer(layer).name);
         self.program.add_tensor(ProgramTensor { name, shape, format, origin, recorded: None, is_counted: true })
+    }
+}
+
+/// Along which axis of the stored codes right operands lie: codes that were transposed have turned their batches too.
+fn right_axis(gemm: &LogicalGemm, stored: RightLayout) -> BatchAxis {
+    match (stored == gemm.weight_layout, gemm.batching.right) {
+        (true, axis) => axis,
+        (false, BatchAxis::Rows) => BatchAxis::Columns,
+        (false, BatchAxis::Columns) => BatchAxis::Rows,
     }
 }
 

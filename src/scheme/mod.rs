@@ -5,6 +5,7 @@
 
 pub mod blocks;
 pub mod cast;
+pub mod integer;
 pub mod lowering;
 pub mod w8a8;
 

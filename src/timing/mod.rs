@@ -7,7 +7,9 @@
 //! [`Observer`](observer::Observer): nothing here grows with the length of the run.
 
 mod engine;
+mod flows;
 pub mod observer;
+pub mod rehearsal;
 pub mod statistics;
 mod units;
 

@@ -1,5 +1,6 @@
 //! How long a command keeps a unit, and what it moves: closed forms over the hardware's parameters.
 
+use crate::dataflow::pace::Paces;
 use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::memory::MemoryId;
@@ -12,7 +13,7 @@ use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
 use crate::schedule::team::Team;
 use crate::schedule::tile_work::tile_work;
-use crate::timing::statistics::{OpStatistics, Traffic};
+use crate::timing::statistics::{ArraySteps, OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
 /// A team of matrix units under way.
@@ -31,7 +32,7 @@ struct Member {
     id: MatrixUnitId,
     accumulator_memory: MemoryId,
     state: ArrayState,
-    /// The same tiles without any stall, restarted with each operation: what `compute` cycles are read from.
+    /// The same tiles without any stall, ports included, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
     /// What the last tile was to the array: nearly all tiles of a product have the same extents.
     recent: Option<TileCost>,
@@ -43,6 +44,8 @@ struct TileCost {
     op: OpId,
     extents: [u64; 3],
     work: TileWork,
+    /// The same where no port is in the way.
+    unhindered: TileWork,
     issued_macs: u64,
     operand_bytes: Bytes,
     sum_bytes: Bytes,
@@ -64,8 +67,9 @@ impl MatrixEngine {
         MatrixEngine { unit, members, dataflow, unstalled_op: None, unstalled_ready: Cycles::ZERO }
     }
 
-    /// Runs one tile from cycle `now` on, all members at once, and counts its work. The tile is over, and the next one may
-    /// start, when that holds for every member.
+    /// Runs one tile from cycle `now` on, all members at once, and counts its work: its phases, and until when it would have
+    /// kept the unit had no port been in the way. The tile is over, and the next one may start, when that holds for every
+    /// member.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
@@ -73,29 +77,36 @@ impl MatrixEngine {
         tile: &Tile,
         now: Cycles,
         statistics: &mut OpStatistics,
-    ) -> TilePhases {
-        if self.unstalled_op != Some(matrix.op) {
+    ) -> (TilePhases, Cycles) {
+        let begins = self.unstalled_op != Some(matrix.op);
+        if begins {
             self.unstalled_op = Some(matrix.op);
             self.unstalled_ready = Cycles::ZERO;
-            self.members.iter_mut().for_each(|member| member.unstalled = ArrayState::default());
+            for member in &mut self.members {
+                member.unstalled = ArrayState::default();
+                self.dataflow.begin_product(&self.unit.array, &mut member.state);
+            }
         }
+        let start = now + self.unit.launch;
         let ready = self.unstalled_ready + self.unit.launch;
-        let mut all: Option<TilePhases> = None;
+        let mut all: Option<(TilePhases, Cycles)> = None;
+        let mut unstalled_ready = self.unstalled_ready;
         for (index, part) in matrix.split.parts_of(*tile) {
             let index = usize::try_from(index).expect("members are few");
             let cost = self.cost(npu, matrix, index, &part);
             let (array, member) = (&self.unit.array, &mut self.members[index]);
-            let phases = self.dataflow.issue(array, &cost.work, now + self.unit.launch, &mut member.state);
-            let unstalled = self.dataflow.issue(array, &cost.work, ready, &mut member.unstalled);
-            self.unstalled_ready = self.unstalled_ready.max(unstalled.next_issue);
-            all = Some(match all {
+            let hindered = cost.work.paces.hinder().then(|| member.state.clone());
+            let phases = self.dataflow.issue(array, &cost.work, start, &mut member.state);
+            let unhindered = match hindered {
                 None => phases,
-                Some(all) => TilePhases {
-                    start: all.start.min(phases.start),
-                    next_issue: all.next_issue.max(phases.next_issue),
-                    operands_released: all.operands_released.max(phases.operands_released),
-                    complete: all.complete.max(phases.complete),
-                },
+                Some(mut state) => self.dataflow.issue(array, &cost.unhindered, start, &mut state),
+            };
+            let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut member.unstalled);
+            unstalled_ready = unstalled_ready.max(unstalled.next_issue);
+            let kept_until = unhindered.operands_released.max(unhindered.next_issue);
+            all = Some(match all {
+                None => (phases, kept_until),
+                Some((earlier, until)) => (earlier.beside(phases), until.max(kept_until)),
             });
 
             let macs = cost.work.m * cost.work.k * cost.work.n;
@@ -112,7 +123,14 @@ impl MatrixEngine {
             sums.written += cost.sum_bytes * cost.sum_writes;
             sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
         }
-        all.expect("the first member always has a part")
+        self.unstalled_ready = unstalled_ready;
+        let (phases, kept_until) = all.expect("the first member always has a part");
+        if let Some(steps) = &phases.sequenced {
+            let first = statistics.array_steps.map_or(steps.first_step, |steps| steps.first);
+            let count = statistics.array_steps.map_or(0, |steps| steps.count) + steps.steps;
+            statistics.array_steps = Some(ArraySteps { first, last: steps.last_step, count });
+        }
+        (phases, kept_until)
     }
 
     #[inline]
@@ -133,7 +151,7 @@ impl MatrixEngine {
         let work = tile_work(npu, matrix, extents);
         let passes = self.dataflow.passes(&self.unit.array, &work);
         let times = [passes.activation_reads, passes.weight_reads];
-        let bytes = |read: &Read| read.storage.tile_bytes(read.map, tile);
+        let bytes = |read: &Read| read.array_bytes(tile);
         let codes: Bytes = matrix.operands.iter().zip(times).map(|(read, times)| bytes(read) * times).sum();
         let scales = matrix.scales.iter().zip(times);
         let scales: Bytes = scales.filter_map(|(read, times)| read.as_ref().map(|read| bytes(read) * times)).sum();
@@ -141,6 +159,7 @@ impl MatrixEngine {
             op: matrix.op,
             extents,
             work,
+            unhindered: TileWork { paces: Paces::UNHINDERED, ..work },
             issued_macs: self.dataflow.issued_macs(&self.unit.array, &work),
             operand_bytes: codes + scales,
             sum_bytes: matrix.sums.tile_bytes(TileMap::OUTPUT, tile),
@@ -149,17 +168,18 @@ impl MatrixEngine {
     }
 }
 
-/// Cycles of a vector command until the unit can accept the next one; counts its work per operation.
+/// Cycles of a vector command until the unit can accept the next one, and the cycles of its lanes alone; counts its work
+/// per operation.
 ///
 /// The lanes run the chain's functions one after the other; the ports move each input and each result once. The slower
-/// of lanes and ports decides, and what the ports add is booked on the first operation.
+/// of lanes and ports decides, and what the ports add is a stall.
 pub(super) fn vector_occupancy(
     npu: &Npu,
     nest: &Nest,
     teams: &[Team],
     work: &VectorTile,
     ops: &mut [OpStatistics],
-) -> Cycles {
+) -> (Cycles, Cycles) {
     let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
@@ -172,7 +192,9 @@ pub(super) fn vector_occupancy(
         statistics.vector_elements += elements;
         lanes += cycles;
     }
-    if let Some(matrix) = &nest.matrix {
+    if let Some(matrix) = &nest.matrix
+        && matrix.split.is_along_k()
+    {
         let joined = matrix.split.joins(nest.grid.k.block()) * elements;
         let cycles = unit.rate(VectorFunction::Add).cycles_for(joined);
         let statistics = &mut ops[matrix.op.0];
@@ -199,8 +221,7 @@ pub(super) fn vector_occupancy(
         written += bytes;
     }
     ports = ports.max(memory.write_bytes_per_cycle.cycles_for(written.get()));
-    ops[vector.steps[0].op.0].busy += ports.saturating_sub(lanes);
-    lanes.max(ports)
+    (lanes.max(ports).max(Cycles(1)), lanes.max(Cycles(1)))
 }
 
 /// Reads the partial sums of an output tile from where each member of the team holds its own; returns the cycles of the
@@ -231,17 +252,19 @@ fn read_sums(
     longest
 }
 
-/// Counts the bytes of a transfer: off the chip on one side, on the chip on the other.
+/// Counts the bytes of a transfer, at its memory and at the buffers.
 pub(super) fn count_transfer(npu: &Npu, nest: &Nest, transfer: &Transfer, statistics: &mut OpStatistics) {
     let bytes = transfer.bytes();
+    // Off the chip whole bursts are moved; a shared on-chip memory gives what it is asked for.
+    let moved = if transfer.memory == npu.dram_id() { transfer.moved(npu.dram().burst) } else { bytes };
     let on_chip = npu.dma().to.0;
     match transfer.direction {
         Direction::Read => {
-            traffic(npu, npu.dram_id().0, statistics).read += bytes;
+            traffic(npu, transfer.memory.0, statistics).read += moved;
             traffic(npu, on_chip, statistics).written += bytes;
         }
         Direction::Write => {
-            traffic(npu, npu.dram_id().0, statistics).written += bytes;
+            traffic(npu, transfer.memory.0, statistics).written += moved;
             // Without a vector chain the partial sums themselves leave the chip.
             let source = match (&nest.vector, &nest.matrix) {
                 (None, Some(matrix)) => npu.matrix_unit(matrix.unit).accumulator_memory.0,

@@ -11,17 +11,23 @@
 //! A row that cannot be run is an error, never a gap; elements that a reference itself declares wrong are counted as
 //! excluded, with the reason.
 
+mod accelerator_run;
 mod comparison;
 mod folder;
 pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;
+pub mod nvdla;
+pub mod onnxim;
 mod report;
 mod rows;
 pub mod scalesim;
 mod sha256;
 mod single_product;
 pub mod stonne;
+pub mod vela;
+mod whole_product;
+pub mod zigzag;
 
 use std::path::{Path, PathBuf};
 
@@ -50,8 +56,19 @@ pub trait ValidationSet: Sync {
 }
 
 /// Every reference set.
-pub static ALL: &[&dyn ValidationSet] =
-    &[&numerics::Numerics, &mx_rtl::MxRtl, &scalesim::ScaleSim, &maestro::Maestro, &stonne::Stonne];
+pub static ALL: &[&dyn ValidationSet] = &[
+    &numerics::Numerics,
+    &mx_rtl::MxRtl,
+    &scalesim::ScaleSim,
+    &maestro::Maestro,
+    &stonne::Stonne,
+    &zigzag::ZigZag,
+    &onnxim::OnnxIm,
+    &vela::Vela,
+    &nvdla::Nvdla,
+    &nvdla::NvdlaPairs,
+    &nvdla::NvdlaTraces,
+];
 
 /// The set of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn ValidationSet> {

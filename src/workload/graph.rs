@@ -131,8 +131,8 @@ impl Workload {
     /// Multiply-accumulates of all layers.
     pub fn macs(&self) -> u64 {
         let macs = |layer: &Layer| match &layer.operation {
-            LayerOperation::Gemm(gemm) => gemm.shape.macs(),
-            LayerOperation::Activate { .. } => 0,
+            LayerOperation::Gemm(gemm) => gemm.macs(),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => 0,
         };
         self.layers.iter().map(macs).sum()
     }
@@ -156,13 +156,23 @@ impl Workload {
         };
         match &layer.operation {
             LayerOperation::Gemm(gemm) => {
-                check_value("the input", gemm.shape.left(), gemm.input)?;
-                check_value("the weight", gemm.shape.right(), ValueRef::Source(gemm.weight))?;
+                check_value("the input", gemm.input_shape(), gemm.input)?;
+                check_value("the weight", gemm.weight_shape(), gemm.weight)?;
                 if let Some(bias) = gemm.bias {
-                    check_value("the bias", MatrixShape::new(1, gemm.shape.n), ValueRef::Source(bias))?;
+                    let columns = gemm.output_shape().columns;
+                    check_value("the bias", MatrixShape::new(1, columns), ValueRef::Source(bias))?;
                 }
             }
             LayerOperation::Activate { input, shape, .. } => check_value("the input", *shape, *input)?,
+            LayerOperation::Vector(vector) => {
+                for (what, input) in ["the input", "the second input"].into_iter().zip(&vector.inputs) {
+                    check_value(what, vector.shape, *input)?;
+                }
+                let expected = vector.function.constant_shape(vector.shape);
+                for (what, constant) in ["the weight", "the bias"].into_iter().zip(&vector.constants) {
+                    check_value(what, expected, ValueRef::Source(*constant))?;
+                }
+            }
         }
         if let Some(record) = layer.recorded_output {
             check_value("the recorded output", layer.output_shape(), ValueRef::Source(record))?;
@@ -212,8 +222,12 @@ fn in_execution_order(layers: Vec<Layer>) -> Result<Vec<Layer>, WorkloadError> {
     let take = |index: usize| {
         let mut layer = slots[index].take().expect("each layer stands in the order once");
         match &mut layer.operation {
-            LayerOperation::Gemm(gemm) => renumber(&mut gemm.input),
+            LayerOperation::Gemm(gemm) => {
+                renumber(&mut gemm.input);
+                renumber(&mut gemm.weight);
+            }
             LayerOperation::Activate { input, .. } => renumber(input),
+            LayerOperation::Vector(vector) => vector.inputs.iter_mut().for_each(renumber),
         }
         layer
     };
