@@ -116,16 +116,27 @@ struct Registry {
 /// Files of `numerics/block` that serve the formats.
 const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", "tensor"];
 /// Files of `dataflow` that serve the dataflows.
-const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "serial"];
+const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "sequenced", "serial"];
 /// Files of `validate` that serve the sets.
-const VALIDATE_SUPPORT: &[&str] =
-    &["comparison", "folder", "report", "rows", "sha256", "single_product", "whole_product"];
+const VALIDATE_SUPPORT: &[&str] = &[
+    "accelerator_run",
+    "comparison",
+    "folder",
+    "integer_values",
+    "nvdla_rows",
+    "report",
+    "rows",
+    "sha256",
+    "single_product",
+    "whole_product",
+];
 
 /// The open sets. A folder that does not exist is not checked.
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
-    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["lowering"] },
+    // `integer` is a family of scheme files only: without scales its error depends on the values alone.
+    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["integer", "lowering"] },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },

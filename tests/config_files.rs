@@ -333,7 +333,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, tpu-v4i-like
+   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, nvdla-large, nvdla-small, nvdla-small-256, tpu-v4i-like
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
@@ -363,6 +363,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_atom_of_three_bytes", 27, 109, "3 is not a power of two up to 4096"),
     ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
     ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
@@ -391,7 +392,10 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
     ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
+    ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,
@@ -405,6 +409,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         22,
         "`b` moves data from and to `accumulators`, which holds the partial sums of `main`",
     ),
+    ("hardware_single_ports_without_banks", 22, 14, "single-ported banks are told apart"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
     ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
@@ -423,6 +428,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
+    ("workload_deep_nesting", 4, 72, "lists and mappings are nested deeper than 64 levels"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
     ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
@@ -449,6 +455,9 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
     ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
+    // The second repetition gets 2x5 where it needs 4 columns.
+    ("workload_repeated_shapes_disagree", 13, 56, "layer `block.1.fc`: the weight must be 5x5, but `block.1.w` is 4x5"),
+    ("workload_repeated_typo", 14, 43, "there is no tensor or layer called \"fcc\""),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
     ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),

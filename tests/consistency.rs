@@ -4,7 +4,7 @@
 //! un-tiled reference, closed forms of bytes, and bounds.
 
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
-use npusim::hardware::memory::{Arbitration, Dram, MemoryKind, Partitions, WriteChannel};
+use npusim::hardware::memory::{Arbitration, Dram, MemoryKind, Partitions, Ports, WriteChannel};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorFunction;
 use npusim::report::{data::Configuration, json};
@@ -69,6 +69,11 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     let write_channel = WriteChannel { bytes_per_cycle: Rate::whole(4).unwrap(), response_latency: Cycles(9) };
     let mut two_pipes = base.clone();
     dram_of(&mut two_pipes).write_channel = Some(write_channel);
+    let mut single_ported = base.clone();
+    let MemoryKind::Sram(sram) = &mut single_ported.memories[fixture::SRAM.0].kind else {
+        panic!("memory 1 is an SRAM")
+    };
+    (sram.banks, sram.ports) = (Some(32), Ports::Single);
     let with_array = |array| {
         let mut parts = fixture::parts();
         parts.matrix_units[0].array = array;
@@ -88,6 +93,7 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
         ("shared bandwidth and a channel of writes", shared(0, Some(write_channel))),
         ("a pipe of reads and one of writes", two_pipes),
         ("a shared memory between", fixture::with_shared_memory(nothing_stays.clone(), Bytes(20 << 10))),
+        ("single-ported banks", single_ported),
         ("base", base),
         ("roomy", roomy),
         ("nothing stays", nothing_stays),
@@ -221,6 +227,27 @@ fn runs_of_a_strided_transfer_cost_the_engine_time_and_the_memory_whole_bursts()
     assert_eq!(dram_bytes(&bursts), walked);
     assert!(walked > dram_bytes(&base.statistics));
     assert!(bursts.makespan > base.statistics.makespan);
+}
+
+#[test]
+fn what_is_written_into_single_ported_banks_is_taken_from_the_reads_of_the_array() {
+    let shapes = [GemmShape::new(64, 256, 64)];
+    let dual = run(fixture::parts(), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let mut parts = fixture::parts();
+    let MemoryKind::Sram(sram) = &mut parts.memories[fixture::SRAM.0].kind else { panic!("memory 1 is on the chip") };
+    (sram.banks, sram.ports) = (Some(32), Ports::Single);
+    let npu = Npu::try_new(parts).unwrap();
+    let single = timing::run(&dual.program, &dual.schedule, &npu, &mut Unobserved).unwrap();
+    let product = dual.schedule.nests.iter().find_map(|nest| nest.matrix).unwrap().op.0;
+    let port = single.ops[product].stalls.get(StallCause::Port).get();
+    // 4 of 32 KiB at 64 B/cycle have 8 B/cycle; all that the product loads takes at most that many cycles.
+    let loaded = single.ops[product].traffic[fixture::DRAM.0].read.get();
+    assert!(port > 0 && port <= loaded / 8, "{port} cycles for {loaded} bytes");
+    assert_eq!(dual.statistics.ops[product].stalls.get(StallCause::Port), Cycles(0));
+    assert_eq!(single.ops[product].compute, dual.statistics.ops[product].compute);
+    for queue in &single.queues {
+        assert_eq!(queue.busy + queue.stalls.total() + queue.idle, single.makespan);
+    }
 }
 
 #[test]

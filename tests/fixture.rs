@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
-use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
+use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::requests::Requests;
 use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
@@ -37,6 +37,8 @@ pub(crate) fn parts() -> NpuParts {
             read_bytes_per_cycle: rate(64),
             write_bytes_per_cycle: rate(64),
             latency: Cycles(0),
+            banks: None,
+            ports: Ports::Dual,
             partitions,
         }),
     };
@@ -175,6 +177,8 @@ pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuPar
         read_bytes_per_cycle: rate(32),
         write_bytes_per_cycle: rate(16),
         latency: Cycles(10),
+        banks: None,
+        ports: Ports::Dual,
         partitions: None,
     };
     parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });

@@ -13,6 +13,8 @@ mod fixture;
 mod formats_end_to_end;
 mod phases;
 mod products;
+mod properties;
+mod starting;
 mod tiling;
 mod units;
 mod witness;

@@ -185,6 +185,13 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
+/// Columns of the table of the search.
+const HEADINGS: &str = "\
+| machine | m x k x n | grids | chosen | timed [cycles] | over the fastest of all | its estimate over the least | fastest by \
+estimate alone, over the fastest of all | estimate against timing, all grids |
+|---|---|---|---|---|---|---|---|---|
+";
+
 fn ratio(a: u64, b: u64) -> f64 {
     a as f64 / b as f64
 }
@@ -194,9 +201,9 @@ fn shown(grid: &Grid) -> String {
 }
 
 #[test]
-fn the_search_loses_hardly_two_percent_to_every_grid_that_there_is() {
-    let mut table = String::new();
-    let (mut worst_estimate, mut worst_timing, mut over_two_percent) = (1.0f64, 1.0f64, 0);
+fn the_search_loses_no_two_percent_to_every_grid_that_there_is() {
+    let mut table = HEADINGS.to_owned();
+    let (mut worst_estimate, mut worst_timing) = (1.0f64, 1.0f64);
     for case in &cases() {
         let program = product(case.shape);
         let mut schedule = case.schedule(&program, Objective::Cycles);
@@ -221,7 +228,6 @@ fn the_search_loses_hardly_two_percent_to_every_grid_that_there_is() {
         let by_timing = ratio(timed, fastest.0);
         worst_estimate = worst_estimate.max(by_estimate);
         worst_timing = worst_timing.max(by_timing);
-        over_two_percent += u32::from(by_timing > 1.02);
         let alone = ratio(case.timed(&program, &mut schedule, unrehearsed), fastest.0);
         let (machine, shape, grid, count) = (case.machine, case.shape, shown(&chosen), every.len());
         let (low, high) = (low * 100.0, high * 100.0);
@@ -235,8 +241,7 @@ fn the_search_loses_hardly_two_percent_to_every_grid_that_there_is() {
     // The estimate's own choice is the optimum up to the two percent that it spends on fewer bytes and what the lattice
     // leaves out.
     assert!(worst_estimate <= 1.03, "{worst_estimate}\n{table}");
-    // A known gap: one shape loses more, because its best block of rows, 20 of 50, is on no lattice.
-    assert!(over_two_percent <= 1 && worst_timing <= 1.04, "{worst_timing}\n{table}");
+    assert!(worst_timing <= 1.02, "{worst_timing}\n{table}");
     snapshot("tilings_against_every_grid", &table);
 }
 
@@ -302,7 +307,7 @@ fn tilings_for_few_bytes_come_near_the_bound_on_traffic() {
         [8, 512, 8192],
         [333, 3333, 33],
     ];
-    let mut table = String::new();
+    let mut table = "| m x k x n | chosen | DRAM bytes | bound | ratio |\n|---|---|---|---|---|\n".to_owned();
     let mut worst = 0.0f64;
     for [m, k, n] in shapes {
         let shape = GemmShape::new(m, k, n);

@@ -8,7 +8,7 @@ use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
 use crate::config::placed::{OneOrMany, Placed};
 use crate::hardware::memory::{
-    Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram, WriteChannel,
+    Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram, WriteChannel,
 };
 use crate::hardware::requests::{ProductOrder, Requests};
 use crate::memory::bandwidth_limited::BandwidthLimited;
@@ -55,6 +55,8 @@ pub(crate) struct SramFile {
     read_bytes_per_cycle: Field<Rate>,
     write_bytes_per_cycle: Field<Rate>,
     latency_cycles: Field<u64>,
+    banks: Field<u64>,
+    ports: Field<String>,
     pub(crate) partitions: Option<Placed<PartitionsFile>>,
 }
 
@@ -171,21 +173,52 @@ fn resolve_arbitration(dram: &DramFile, model: &str, defaults: &mut Defaults) ->
 }
 
 fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
+    let whole = capacity(&sram.capacity)?;
+    let banks = sram.banks.optional().map(|reading| {
+        let allowed = format!("a number of equal banks of {whole}");
+        reading.must(&allowed, |banks| *banks > 0 && whole.get().is_multiple_of(*banks))
+    });
+    let banks = banks.transpose()?;
+    let bank = banks.map(|banks| whole.get() / banks);
+    let ports = match sram.ports.optional() {
+        None => Ports::Dual,
+        Some(reading) => reading.one_of(&[("single", Ports::Single), ("dual", Ports::Dual)])?,
+    };
+    if ports == Ports::Single && banks.is_none() {
+        return Err(sram
+            .ports
+            .problem("single-ported banks are told apart, but none are given")
+            .note("write banks: too"));
+    }
     let partitions = match &sram.partitions {
         None => None,
-        Some(partitions) => Some(Partitions {
-            activations: capacity(&partitions.activations)?,
-            weights: capacity(&partitions.weights)?,
-            outputs: capacity(&partitions.outputs)?,
-            // Without a resident share every tensor goes off the chip between layers: a design too.
-            resident: partitions.resident.required().in_range(Bytes(0)..=LARGEST_MEMORY)?,
-        }),
+        Some(partitions) => {
+            let part = |field: &Field<Bytes>, least: u64| {
+                let bytes = field.required().in_range(Bytes(least)..=LARGEST_MEMORY)?;
+                match bank {
+                    Some(bank) => {
+                        let allowed = format!("whole banks, a multiple of {bank} bytes");
+                        field.required().must(&allowed, |bytes| bytes.get().is_multiple_of(bank))
+                    }
+                    None => Ok(bytes),
+                }
+            };
+            Some(Partitions {
+                activations: part(&partitions.activations, 1)?,
+                weights: part(&partitions.weights, 1)?,
+                outputs: part(&partitions.outputs, 1)?,
+                // Without a resident share every tensor goes off the chip between layers: a design too.
+                resident: part(&partitions.resident, 0)?,
+            })
+        }
     };
     Ok(Sram {
-        capacity: capacity(&sram.capacity)?,
+        capacity: whole,
         read_bytes_per_cycle: rate(&sram.read_bytes_per_cycle)?,
         write_bytes_per_cycle: rate(&sram.write_bytes_per_cycle)?,
         latency: Cycles(sram.latency_cycles.optional().map_or(Ok(0), |reading| reading.in_range(0..=MOST_CYCLES))?),
+        banks,
+        ports,
         partitions,
     })
 }

@@ -35,9 +35,9 @@ pub static HARDWARE: &[Preset] = &[
     Preset { name: "ethos-u65-512", text: include_str!("../../hw-configs/ethos-u65-512.yaml") },
     Preset { name: "gemmini-16x16", text: include_str!("../../hw-configs/gemmini-16x16.yaml") },
     Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
     Preset { name: "nvdla-small", text: include_str!("../../hw-configs/nvdla-small.yaml") },
     Preset { name: "nvdla-small-256", text: include_str!("../../hw-configs/nvdla-small-256.yaml") },
-    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
     Preset { name: "tpu-v4i-like", text: include_str!("../../hw-configs/tpu-v4i-like.yaml") },
 ];
 

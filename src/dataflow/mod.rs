@@ -170,6 +170,15 @@ pub struct ArrayState {
     product_start: Option<(Cycles, Cycles)>,
 }
 
+impl ArrayState {
+    /// Lets everything that is under way take longer by `cycles`.
+    pub fn hold_up(&mut self, cycles: Cycles) {
+        self.load_free += cycles;
+        self.stream_free += cycles;
+        self.results_free += cycles;
+    }
+}
+
 /// When the phases of a tile end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TilePhases {

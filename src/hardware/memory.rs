@@ -120,8 +120,21 @@ pub struct Sram {
     pub write_bytes_per_cycle: Rate,
     /// Cycles from the service of a transfer's last byte to its arrival, where an engine moves data from and to it.
     pub latency: Cycles,
+    /// Banks of equal size, where they matter: partitions are whole banks then.
+    pub banks: Option<u64>,
+    /// What a bank can do in one cycle.
+    pub ports: Ports,
     /// Share of the capacity for each role; a memory of partial sums has none.
     pub partitions: Option<Partitions>,
+}
+
+/// What a bank of an on-chip memory can do in one cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// A read or a write: what an engine writes into a partition's banks, no unit reads from them in that cycle.
+    Single,
+    /// A read and a write.
+    Dual,
 }
 
 /// How an operand memory is divided. Each part is a credit: whoever fills it waits until its last readers have

@@ -7,6 +7,7 @@ use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::nest::{Nest, TileMap};
+use crate::schedule::room::exceeded;
 use crate::shape::{Blocking, least_common_multiple};
 use crate::workload::mapping::LoopOrder;
 
@@ -43,7 +44,10 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
     if matrix.streams_results {
         let n = Blocking::new(n.extent(), (parts(Axis::N) * preferred_unit(npu, nest, Axis::N)).min(n.extent()));
-        return rows.into_iter().map(|m| Grid { m, n, ..nest.grid }).collect();
+        let grids: Vec<Grid> = rows.into_iter().rev().map(|m| Grid { m, n, ..nest.grid }).collect();
+        // Weights pass once where all rows are in the buffer; else as many as it holds.
+        let most_rows = grids.iter().find(|grid| exceeded(nest, grid).is_none());
+        return most_rows.map_or(grids.clone(), |grid| vec![*grid]);
     }
     let depths = blocks(k.extent(), units(Axis::K), EVEN_DEPTHS);
     let columns = blocks(n.extent(), units(Axis::N), EVEN_PARTS);

@@ -43,7 +43,10 @@ pub struct TooSmall {
 /// What one step needs of `buffer` and what there is; `None` where the nest does not use it.
 pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> {
     let tile = grid.first_tile();
+    // Results that leave at once wait in neither.
+    let streams_results = nest.matrix.as_ref().is_some_and(|matrix| matrix.streams_results);
     match buffer {
+        Buffer::Outputs | Buffer::Accumulators if streams_results => None,
         Buffer::Activations => needed_for_loads(nest, grid, DmaQueue::Activations),
         Buffer::Weights => needed_for_loads(nest, grid, DmaQueue::Weights),
         Buffer::Outputs => {

@@ -191,6 +191,9 @@ pub fn search(
 
 /// The best of `grids`.
 fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: Rehearsing<'_>) -> Option<Grid> {
+    if let [only] = grids.as_slice() {
+        return Some(*only);
+    }
     let estimated = grids.into_iter().map(|grid| (estimate(npu, nest, &grid), grid));
     match objective {
         Objective::Cycles => {

@@ -5,13 +5,14 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::memory::{self, Direction, MemorySystem, Ticket};
+use crate::memory::{self, Direction, MemorySystem, Ticket, Transfer};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, DmaStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
 use crate::schedule::nest::DmaQueue;
 use crate::timing::TimingError;
+use crate::timing::bank_contention::BankContention;
 use crate::timing::flows::{Flows, Pacer};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
@@ -47,6 +48,8 @@ struct Engine<'a> {
     flows: Flows,
     /// Paces what the queue of activations passes on.
     activation_pace: Pacer,
+    /// Where reads and writes of a bank collide.
+    banks: Option<BankContention>,
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
@@ -245,6 +248,7 @@ impl<'a> Engine<'a> {
             levels: std::iter::once(Level::new(npu.dram_id(), npu.dram())).chain(shared).collect(),
             flows: Flows::default(),
             activation_pace: Pacer::new(npu.dma().requests.activation_bytes_per_cycle),
+            banks: BankContention::new(npu, schedule.queues.len()),
             queues,
             arena,
             matrix_engines,
@@ -354,11 +358,12 @@ impl<'a> Engine<'a> {
             }
             Work::Matrix(tile) => {
                 let matrix = nest.matrix.as_ref().expect("a matrix command belongs to a nest with a product");
+                let held_up = self.banks.as_mut().map_or(Cycles::ZERO, |banks| banks.take(index));
                 let statistics = &mut self.ops[command.op.0];
                 statistics.start.get_or_insert(now);
                 statistics.stalls.add(cause, waited);
                 let engine = &mut self.matrix_engines[matrix.team.0];
-                let (phases, unhindered) = engine.issue(self.npu, matrix, &tile, now, statistics);
+                let (phases, unhindered) = engine.issue(self.npu, matrix, &tile, (now, held_up), statistics);
                 statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
                 let op = command.op;
                 let moments = Moments {
@@ -515,6 +520,7 @@ impl<'a> Engine<'a> {
             Direction::Write => now,
         };
         done.completed = Some(at);
+        self.arrived(index, &transfer);
         if at > now {
             self.push_event(at, index, EventKind::Arrived);
         } else {
@@ -532,6 +538,17 @@ impl<'a> Engine<'a> {
         let queue = &mut self.queues[index];
         if queue.in_flight.is_empty() {
             queue.quiet_since = now;
+        }
+    }
+
+    /// Takes port cycles from the matrix units that are at work while a transfer arrives.
+    fn arrived(&mut self, index: usize, transfer: &Transfer) {
+        let Some(banks) = &mut self.banks else { return };
+        let Queue::Dma(from) = self.queues[index].queue else { return };
+        for (position, queue) in self.queues.iter().enumerate() {
+            if matches!(queue.queue, Queue::Matrix(_)) && queue.busy_until > self.now {
+                banks.arrived(from.queue, transfer.bytes(), position);
+            }
         }
     }
 

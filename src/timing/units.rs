@@ -68,14 +68,14 @@ impl MatrixEngine {
     }
 
     /// Runs one tile from cycle `now` on, all members at once, and counts its work: its phases, and until when it would have
-    /// kept the unit had no port been in the way. The tile is over, and the next one may start, when that holds for every
-    /// member.
+    /// kept the unit had no port been in the way; by then writes have held the unit up for `held_up`. The tile is over, and
+    /// the next one may start, when that holds for every member.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
         matrix: &MatrixWork,
         tile: &Tile,
-        now: Cycles,
+        (now, held_up): (Cycles, Cycles),
         statistics: &mut OpStatistics,
     ) -> (TilePhases, Cycles) {
         let begins = self.unstalled_op != Some(matrix.op);
@@ -95,7 +95,9 @@ impl MatrixEngine {
             let index = usize::try_from(index).expect("members are few");
             let cost = self.cost(npu, matrix, index, &part);
             let (array, member) = (&self.unit.array, &mut self.members[index]);
-            let hindered = cost.work.paces.hinder().then(|| member.state.clone());
+            let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
+            let hindered = is_hindered.then(|| member.state.clone());
+            member.state.hold_up(held_up);
             let phases = self.dataflow.issue(array, &cost.work, start, &mut member.state);
             let unhindered = match hindered {
                 None => phases,

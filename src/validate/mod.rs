@@ -14,10 +14,14 @@
 mod accelerator_run;
 mod comparison;
 mod folder;
+mod integer_values;
 pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;
 pub mod nvdla;
+pub mod nvdla_pairs;
+mod nvdla_rows;
+pub mod nvdla_traces;
 pub mod onnxim;
 mod report;
 mod rows;
@@ -66,8 +70,8 @@ pub static ALL: &[&dyn ValidationSet] = &[
     &onnxim::OnnxIm,
     &vela::Vela,
     &nvdla::Nvdla,
-    &nvdla::NvdlaPairs,
-    &nvdla::NvdlaTraces,
+    &nvdla_pairs::NvdlaPairs,
+    &nvdla_traces::NvdlaTraces,
 ];
 
 /// The set of that name.

@@ -95,7 +95,7 @@ impl Writer<'_> {
         match form {
             Form::Leaf(_) => {}
             Form::Recursion(name) => drop(self.recursive.insert(name)),
-            Form::List(item) | Form::Map(item) => self.find_recursion(item),
+            Form::List(item) | Form::OneOrMany(item) | Form::Map(item) => self.find_recursion(item),
             Form::Struct(of) => of.fields.iter().for_each(|(_, form)| self.find_recursion(form)),
         }
     }
@@ -104,6 +104,10 @@ impl Writer<'_> {
         let mut schema = match form {
             Form::Leaf(expected) => leaf(expected),
             Form::List(item) => object(json!({ "type": "array", "items": self.value(item, &format!("{path}[]")) })),
+            Form::OneOrMany(item) => {
+                let item = self.value(item, path);
+                object(json!({ "anyOf": [item, { "type": "array", "items": item }] }))
+            }
             Form::Map(item) => {
                 object(json!({ "type": "object", "additionalProperties": self.value(item, &format!("{path}.*")) }))
             }
@@ -192,6 +196,7 @@ mod tests {
     fn paths(form: &Form, path: &str, all: &mut BTreeSet<String>) {
         match form {
             Form::Leaf(_) | Form::Recursion(_) => {}
+            Form::OneOrMany(item) => paths(item, path, all),
             Form::List(item) | Form::Map(item) => paths(item, &format!("{path}[]"), all),
             Form::Struct(of) => {
                 for (name, form) in &of.fields {

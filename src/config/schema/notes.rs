@@ -4,7 +4,9 @@
 use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::block;
 use crate::numerics::formats;
+use crate::program::op::Path;
 use crate::workload::layer::ActivationFunction;
+use crate::workload::mapping::{LoopOrder, Objective, Split};
 use crate::{dataflow, memory};
 
 /// What is to be known of one key.
@@ -61,7 +63,7 @@ pub(super) fn hardware() -> Vec<Note> {
         note("matrix_units", "The units that multiply matrices; at least one."),
         note("vector_units", "The units that work on vectors; at least one."),
         note("memories", "The memories: one off the chip, the others on it."),
-        note("dma", "The engine that moves data between the off-chip memory and the chip."),
+        note("dma", "The engine that moves data between the off-chip memory and the chip, or a list of engines."),
         Note {
             limit: Limit::OrName,
             ..note(
@@ -204,6 +206,12 @@ pub(super) fn hardware() -> Vec<Note> {
         note("memories[].sram.capacity", &format!("Size in bytes, {CAPACITY}")),
         note("memories[].sram.read_bytes_per_cycle", &format!("Bandwidth of reads, in bytes a cycle: {RATE}")),
         note("memories[].sram.write_bytes_per_cycle", &format!("Bandwidth of writes, in bytes a cycle: {RATE}")),
+        whole(
+            "memories[].sram.latency_cycles",
+            0,
+            CYCLES,
+            "Time from a request to its data, in cycles; 0 if left out.",
+        ),
         note("memories[].sram.partitions", "Parts of the memory by what they hold; together at most its capacity."),
         note("memories[].sram.partitions.activations", &format!("Room for tiles of activations in bytes, {CAPACITY}")),
         note("memories[].sram.partitions.weights", &format!("Room for tiles of weights in bytes, {CAPACITY}")),
@@ -214,7 +222,15 @@ pub(super) fn hardware() -> Vec<Note> {
         note("dma.to", "Name of the partitioned on-chip memory."),
         whole("dma.outstanding", 1, 65_536, "Requests that may be under way at once."),
         whole("dma.setup_cycles", 0, CYCLES, "Fixed time to start a request, in cycles."),
+        whole(
+            "dma.cycles_per_run",
+            0,
+            1024,
+            "Time that each run of bytes that lie apart adds, in cycles; 0 if left out.",
+        ),
     ];
+    notes.extend(sequencing());
+    notes.extend(requests());
     notes.extend(VectorFunction::ALL.map(|function| {
         let name = function.name();
         note(
@@ -224,6 +240,58 @@ pub(super) fn hardware() -> Vec<Note> {
     }));
     notes.extend(energy("energy."));
     notes
+}
+
+/// Keys of the sequencer of a dot-product array.
+fn sequencing() -> Vec<Note> {
+    let at = |key: &str| format!("matrix_units[].dot_product_array.sequencing{key}");
+    let cycles = |key: &str, text: &str| whole(&at(key), 0, CYCLES, &format!("{text}, in cycles; 0 if left out."));
+    vec![
+        note(&at(""), "Order of work and way of results of a sequenced array; only where weights are held."),
+        names(
+            &at(".start"),
+            ["first_tile", "whole_activation"],
+            "What a product waits for: its first tile, or all of its activations.",
+        ),
+        cycles(".start_delay_cycles", "Time from the last activation to the start; only with start: whole_activation"),
+        cycles(".first_block_cycles", "Time before the first block of a product enters"),
+        note(&at(".stripe"), "Rows that pass over one block of weights."),
+        note(&at(".stripe.lower"), "Shortest stripe, in rows."),
+        note(&at(".stripe.upper"), "Longest stripe, in rows; at least lower."),
+        whole(&at(".shortest_block_cycles"), 1, 1 << 16, "Shortest time of a block of weights, in cycles."),
+        cycles(".read_ahead_cycles", "How long before its block starts the weights have been read"),
+        note(&at(".results"), "The way of the sums out of the array."),
+        note(&at(".results.elements_per_cycle"), &format!("Rate of results, in elements a cycle: {RATE}")),
+        cycles(".results.row_pause_cycles", "Pause after each row"),
+        note(&at(".results.depth_rows"), "Rows of sums that the buffer holds; at least the longest stripe."),
+        cycles(".results.latency_cycles", "Time from the final sum to its delivery"),
+        cycles(".results.credit_return_cycles", "Time until the room of a delivered row is used again"),
+    ]
+}
+
+/// Keys of how the DMA engine cuts transfers into requests.
+fn requests() -> Vec<Note> {
+    let at = |key: &str| format!("dma.requests{key}");
+    vec![
+        note(&at(""), "How transfers are cut into requests."),
+        note(&at(".longest"), "Longest request in bytes, at least 8; unlimited if left out."),
+        whole(&at(".start_cycles"), 0, CYCLES, "Time before the first request, in cycles; 0 if left out."),
+        whole(&at(".arrival_cycles"), 0, CYCLES, "Time from arrival to use, in cycles; 0 if left out."),
+        note(&at(".activation_bytes_per_cycle"), &format!("Limit on activations, in bytes a cycle: {RATE}")),
+        note(
+            &at(".activation_atom_bytes"),
+            "Bytes to which rows of activations are filled up: a power of two up to 4096; 1 if left out.",
+        ),
+        note(
+            &at(".weight_multiple_bytes"),
+            "Bytes to which weights are filled up: a power of two up to 4096; 1 if left out.",
+        ),
+        names(
+            &at(".products"),
+            ["independent", "together"],
+            "Whether queues go on to the next product each for itself or together; independent if left out.",
+        ),
+    ]
 }
 
 /// Keys of energy tables, below `prefix`.
@@ -258,6 +326,27 @@ pub(super) fn workload() -> Vec<Note> {
         note("defaults.layers", "Keys of layers by kind, such as activate: { function: gelu }."),
         note("tensors", "Tensors from outside: inputs, weights, biases, recorded activations."),
         note("layers", "Layers in any order, and blocks of layers; at least one."),
+        note(
+            "mapping",
+            "How products are shared among matrix units, what tilings are chosen for, and which are given.",
+        ),
+        names("mapping.objective", Objective::NAMES.map(|it| it.0), "What tilings are chosen for; cycles if left out."),
+        names(
+            "mapping.split",
+            Split::NAMES.map(|it| it.0),
+            "Whether and along which axis products are split over equal matrix units; auto if left out.",
+        ),
+        note("mapping.tilings", "Tilings that are given, at most one for each product."),
+        note("mapping.tilings[].layer", "Layer with a product."),
+        names(
+            "mapping.tilings[].path",
+            Path::ALL.map(Path::name),
+            "Path of the product in the lowered layer; body if left out.",
+        ),
+        note("mapping.tilings[].m", "Rows of a block, at most those of the product."),
+        note("mapping.tilings[].k", "Depth of a block, at most that of the product."),
+        note("mapping.tilings[].n", "Columns of a block, at most those of the product."),
+        names("mapping.tilings[].order", LoopOrder::NAMES.map(|it| it.0), "Order of the loops, outermost first."),
     ];
     for prefix in ["tensors[].", "layers[].repeat.tensors[].", "defaults.layers.repeat.tensors[]."] {
         notes.push(note(
@@ -341,6 +430,8 @@ pub(super) fn scheme() -> Vec<Note> {
         names("w8a8.weight_scale_per", ["tensor", "channel"], "What shares a scale of weights."),
         note("blocks", "Block-scaled formats: a scale for each few values along K."),
         names("blocks.format", block::ALL.iter().map(|format| format.name()), "The block format."),
+        note("integer", "Integer operands as they are, without scales."),
+        names("integer.format", ["int8"], "The integer format."),
         note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
     ]
 }

@@ -7,7 +7,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::config::deserialize::{Captured, LEAF, PLACED, ReadError, SHORT_FORM, leave_captured};
+use crate::config::deserialize::{Captured, LEAF, ONE_OR_MANY, PLACED, ReadError, SHORT_FORM, leave_captured};
 use crate::config::dotted_path::DottedPath;
 use crate::config::node::{Node, Scalar, Value};
 use crate::config::source::Place;
@@ -19,6 +19,8 @@ pub(crate) enum Form {
     Leaf(String),
     /// A list of such items.
     List(Box<Form>),
+    /// Such an item, or a list of them.
+    OneOrMany(Box<Form>),
     /// A mapping with keys of the user.
     Map(Box<Form>),
     /// A mapping with these keys.
@@ -86,6 +88,12 @@ impl<'de> de::Deserializer<'de> for Tracer<'_> {
             PLACED => {
                 self.capture();
                 visitor.visit_newtype_struct(self)
+            }
+            ONE_OR_MANY => {
+                let value = visitor.visit_newtype_struct(self)?;
+                let item = self.found.take().expect("an item asks for something");
+                self.found.replace(Some(Form::OneOrMany(Box::new(item))));
+                Ok(value)
             }
             _ => visitor.visit_newtype_struct(self),
         }
