@@ -1,21 +1,28 @@
 //! Several matrix units: who works on what, how long it takes, and that splitting a product loses nothing.
 
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
+use npusim::hardware::matrix_unit::Accumulation;
 use npusim::hardware::memory::{MemoryKind, Partitions};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::VectorFunction;
-use npusim::report::bounds;
+use npusim::numerics::accumulate::{IntegerAccumulator, IntegerOverflow, SaturationPoint};
+use npusim::numerics::formats::FP32;
+use npusim::numerics::tensor::{Elements, Tensor};
+use npusim::report::data::Configuration;
+use npusim::report::{bounds, json};
 use npusim::schedule::grid::Axis;
 use npusim::schedule::team::TeamSplit;
 use npusim::schedule::{ScheduleError, schedule, token_run, verify};
 use npusim::scheme;
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
-use npusim::shape::GemmShape;
+use npusim::shape::{GemmShape, MatrixShape};
+use npusim::simulation::{Setup, simulate};
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
 use npusim::units::{Bytes, Cycles, Rate};
+use npusim::workload::bindings::Bindings;
 use npusim::workload::graph::Workload;
-use npusim::workload::mapping::{Mapping, Split};
+use npusim::workload::mapping::{FixedTiling, Mapping, Split};
 
 use crate::anchors::{self, Run, run_workload};
 use crate::closed_form;
@@ -210,6 +217,10 @@ fn check(run: &Run, what: &str) {
     assert_eq!(commands, run.statistics.commands, "{what}");
     let by_unit: u64 = run.statistics.ops.iter().flat_map(|op| &op.unit_macs).sum();
     assert_eq!(by_unit, run.workload.macs(), "{what}");
+    // The closed form knows one memory of sums.
+    if run.npu.memories().len() == fixture::parts().memories.len() {
+        closed_form::bytes_match(run).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+    }
     let bound = bounds::compute_cycles(&run.program, &run.npu);
     assert!(run.statistics.makespan.get() >= bound, "{what}");
 }
@@ -235,4 +246,59 @@ fn float_sums_split_along_k_differ_from_whole_ones_and_equal_the_reference() {
         npusim::reference::untiled::evaluate(&run.program, plans, &run.bindings).pop().flatten().expect("an output")
     });
     assert_ne!(outputs[0], outputs[1]);
+}
+
+/// 16 products of 127 x 127 = 16129 and then 16 of -16129. In one accumulator of 16 bits that saturates at each step the sum
+/// climbs to 32767 and falls to -32768; on two units one ends at 32767, the other at -32768, and their sum is -1.
+#[test]
+fn accumulators_saturate_before_the_sums_of_members_are_joined() {
+    let saturating = IntegerOverflow::Saturate(SaturationPoint::Step);
+    let mut parts = parts_with_units(2, Sums::Together);
+    for support in parts.matrix_units.iter_mut().flat_map(|unit| &mut unit.formats) {
+        support.accumulation = match support.accumulation {
+            Accumulation::Integer(_) => {
+                Accumulation::Integer(IntegerAccumulator::try_new(16, saturating).expect("16 bits can be had"))
+            }
+            other => other,
+        };
+    }
+    let (workload, _) = independent(&[GemmShape::new(1, 32, 8)]);
+    let tensor = |shape, values: Vec<f32>| Tensor::try_new(shape, &FP32, Elements::F32(values)).ok();
+    let weights = (0..32 * 8).map(|index| if index < 16 * 8 { 1.0 } else { -1.0 }).collect();
+    let values = vec![tensor(MatrixShape::new(1, 32), vec![1.0; 32]), tensor(MatrixShape::new(32, 8), weights)];
+    for (split, expected) in [(Split::None, -32768.0), (Split::K, -1.0)] {
+        // One block along k, of which each member takes one half.
+        let (layer, path) = ("gemm0".to_owned(), "body".to_owned());
+        let whole = FixedTiling { layer, path, m: 1, k: 32, n: 8, order: None };
+        let mapping = Mapping { split, tilings: vec![whole], ..Mapping::default() };
+        let workload = workload.clone().with_mapping(mapping);
+        let run = run_workload(parts.clone(), (workload, Bindings::new(values.clone())), &PER_TOKEN_PER_CHANNEL);
+        anchors::tiles_change_no_bit(&run).unwrap();
+        let plans = &run.schedule.accumulation;
+        let outputs = npusim::reference::untiled::evaluate(&run.program, plans, &run.bindings);
+        let output = outputs.into_iter().next_back().flatten().expect("an output").to_f32();
+        // One unit of the sum is 1/127 x 1/127.
+        assert!(output.iter().all(|value| (value * 16129.0 - expected).abs() < 0.01), "{split:?}: {output:?}");
+    }
+}
+
+#[test]
+fn two_runs_on_several_units_give_the_same_report_byte_for_byte() {
+    for split in SPLITS {
+        let npu = Npu::try_new(parts_with_units(3, Sums::Apart)).unwrap();
+        let (workload, bindings) = chain(&[GemmShape::new(33, 200, 70), GemmShape::new(33, 70, 48)], 7);
+        let workload = mapped(workload, split);
+        let report = || {
+            let setup = Setup {
+                npu: &npu,
+                workload: &workload,
+                scheme: &PER_TOKEN_PER_CHANNEL,
+                bindings: Some(&bindings),
+                configuration: Configuration::default(),
+                defaults: Vec::new(),
+            };
+            json::to_json(&simulate(setup, &mut Unobserved).unwrap().report)
+        };
+        assert_eq!(report(), report(), "{split:?}");
+    }
 }
