@@ -497,6 +497,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
     ("workload_unknown_role", 9, 40, "\"gate\" is not known here"),
+    ("workload_unknown_split", 10, 10, "\"rows\""),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
 ];
