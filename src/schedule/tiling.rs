@@ -309,8 +309,11 @@ struct Signature {
     tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
     /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
     products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
-    vector: Option<(VectorUnitId, Vec<(VectorFunction, Option<u64>)>)>,
+    vector: Option<(VectorUnitId, Vec<Function>)>,
 }
+
+/// A vector function, and the elements of each row that it works on where these are not all.
+type Function = (VectorFunction, Option<u64>);
 
 /// What a tensor is to a nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
