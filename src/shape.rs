@@ -88,6 +88,12 @@ impl Span {
         Span { start, end }
     }
 
+    /// The indices `start + by..end + by`.
+    #[inline]
+    pub const fn shifted(self, by: u64) -> Span {
+        Span { start: self.start + by, end: self.end + by }
+    }
+
     /// Number of indices.
     pub const fn len(self) -> u64 {
         self.end - self.start

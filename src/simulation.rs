@@ -7,7 +7,7 @@ use crate::hardware::energy_table::MissingAction;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
 use crate::program::verify::{ProgramError, verify};
-use crate::reference::real;
+use crate::reference::real::{self, RealLayer};
 use crate::report::build::{Inputs, build};
 use crate::report::data::{Configuration, Report, TakenDefault};
 use crate::report::numerics::layer_numerics;
@@ -15,6 +15,7 @@ use crate::schedule::{self, Schedule, ScheduleError};
 use crate::scheme::lowering::LoweringError;
 use crate::scheme::{self, Scheme};
 use crate::timing::observer::Observer;
+use crate::timing::rehearsal::TimedAlone;
 use crate::timing::statistics::RunStatistics;
 use crate::timing::{self, TimingError};
 use crate::workload::bindings::Bindings;
@@ -89,23 +90,45 @@ pub enum SimulationError {
 /// # Errors
 /// [`SimulationError`] where a stage refuses its input; nothing has been written then.
 pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome, SimulationError> {
+    simulate_sharing(setup, &mut RealValues::default(), observer)
+}
+
+/// The layers of a workload over its real values: the same for every scheme and accelerator.
+#[derive(Clone, Debug, Default)]
+pub struct RealValues(Option<Vec<RealLayer>>);
+
+/// As [`simulate`], with `real_values` computed by the first of several simulations of one workload with one set of values,
+/// and taken up by the others.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_sharing(
+    setup: Setup<'_>,
+    real_values: &mut RealValues,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, SimulationError> {
     let Setup { npu, workload, scheme, calibration, bindings, configuration, defaults } = setup;
     let program = scheme::lower(workload, scheme, calibration)?;
     verify(&program)?;
-    let schedule = schedule::schedule(&program, npu)?;
+    let schedule =
+        schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;
     let statistics = timing::run(&program, &schedule, npu, observer)?;
     let energy = energy::cost(&program, npu, &statistics)?;
     let (execution, numerics) = match bindings {
         None => (None, None),
         Some(bindings) => {
             let execution = execute::run(&program, &schedule, bindings, execute::Granularity::Products)?;
-            let real = real::evaluate(workload, bindings)?;
-            let numerics = layer_numerics(&program, &execution, &real);
+            let real = match &mut real_values.0 {
+                Some(known) => known,
+                unknown => unknown.insert(real::evaluate(workload, bindings)?),
+            };
+            let numerics = layer_numerics(&program, &execution, real);
             (Some(execution), Some(numerics))
         }
     };
     let report = build(Inputs {
         program: &program,
+        schedule: &schedule,
         npu,
         statistics: &statistics,
         energy: &energy,

@@ -20,7 +20,7 @@ use npusim::units::Cycles;
 use npusim::workload::bindings::Bindings;
 use npusim::workload::calibration::Calibration;
 use npusim::workload::graph::Workload;
-use npusim::workload::layer::{LayerOperation, ValueRef};
+use npusim::workload::layer::{LayerOperation, LogicalGemm, ValueRef};
 
 use crate::fixture::chain;
 
@@ -40,12 +40,17 @@ pub(crate) type Finding = Result<(), String>;
 
 /// Lowers, schedules and times a seeded chain.
 pub(crate) fn run(parts: NpuParts, shapes: &[GemmShape], scheme: &dyn Scheme) -> Run {
+    run_workload(parts, chain(shapes, 7), scheme)
+}
+
+/// Lowers, schedules and times a workload.
+pub(crate) fn run_workload(parts: NpuParts, workload: (Workload, Bindings), scheme: &dyn Scheme) -> Run {
     let npu = Npu::try_new(parts).unwrap();
-    let (workload, bindings) = chain(shapes, 7);
+    let (workload, bindings) = workload;
     let calibration = calibration(&workload, &bindings, scheme);
     let program = scheme::lower(&workload, scheme, calibration.as_ref()).unwrap();
     npusim::program::verify::verify(&program).unwrap();
-    let schedule = schedule::schedule(&program, &npu).unwrap();
+    let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
     let statistics = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap();
     Run { npu, workload, bindings, program, schedule, statistics, scheme: scheme.name().to_owned() }
 }
@@ -84,7 +89,12 @@ pub(crate) fn workload_is_done(run: &Run) -> Finding {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
         let ValueRef::Source(input) = gemm.input else { continue };
         let mut x = run.bindings.get(input).unwrap().to_f64();
-        let mut w = run.bindings.get(gemm.weight).unwrap().to_f64();
+        let Some(weight) = gemm.constant_weight() else { continue };
+        if *gemm != LogicalGemm::dense(gemm.shape, gemm.input, weight, gemm.bias) {
+            // The bound is that of a plain product.
+            continue;
+        }
+        let mut w = run.bindings.get(weight).unwrap().to_f64();
         let (k, n) = (gemm.shape.k as usize, gemm.shape.n as usize);
         if run.scheme.starts_with("smoothquant") {
             smooth(&mut x, &mut w, k, n);
@@ -231,7 +241,7 @@ fn rounding_reach(scheme: &str) -> f64 {
 
 fn gemm_macs(kind: &OpKind) -> u64 {
     match kind {
-        OpKind::Gemm(gemm) => gemm.shape.macs(),
+        OpKind::Gemm(gemm) => gemm.macs(),
         OpKind::ExtractChannels(_)
         | OpKind::ExtractTop(_)
         | OpKind::GatherRows(_)
@@ -241,6 +251,7 @@ fn gemm_macs(kind: &OpKind) -> u64 {
         | OpKind::Quantize { .. }
         | OpKind::QuantizeBlocks { .. }
         | OpKind::Dequantize { .. }
+        | OpKind::Vector(_)
         | OpKind::Activate { .. } => 0,
     }
 }

@@ -49,6 +49,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "comfy_table", modules: TERMINAL },
     Fence { name: "csv", modules: TABLES },
     Fence { name: "half", modules: &["numerics"] },
+    Fence { name: "indicatif", modules: &["cli"] },
     Fence { name: "libm", modules: &["numerics"] },
     Fence { name: "multiversion", modules: &["numerics"] },
     Fence { name: "petgraph", modules: &["workload", "program"] },
@@ -63,7 +64,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "serde", modules: EVERYWHERE },
     Fence { name: "serde_json", modules: JSON },
     Fence { name: "serde_yaml", modules: &["config"] },
-    Fence { name: "sha2", modules: &["validate"] },
+    Fence { name: "sha2", modules: &["workload", "validate"] },
     Fence { name: "statrs", modules: &["numerics::error_metrics", "report", "explore"] },
     Fence { name: "strsim", modules: &["config", "cli"] },
     Fence { name: "tempfile", modules: FILES },
@@ -116,18 +117,35 @@ struct Registry {
 /// Files of `numerics/block` that serve the formats.
 const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", "tensor"];
 /// Files of `dataflow` that serve the dataflows.
-const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "serial"];
+const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "sequenced", "serial"];
 /// Files of `validate` that serve the sets.
-const VALIDATE_SUPPORT: &[&str] =
-    &["comparison", "folder", "product_with_values", "report", "rows", "sha256", "single_product"];
+const VALIDATE_SUPPORT: &[&str] = &[
+    "accelerator_run",
+    "comparison",
+    "folder",
+    "integer_values",
+    "nvdla_rows",
+    "product_with_values",
+    "report",
+    "rows",
+    "sha256",
+    "single_product",
+    "whole_product",
+];
 
 /// The open sets. A folder that does not exist is not checked.
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
-    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["fallback", "lowering", "treatment"] },
+    // `integer` is a family of scheme files only: without scales its error depends on the values alone.
+    Registry {
+        folder: "scheme",
+        file: "scheme/mod.rs",
+        list: "ALL",
+        support: &["fallback", "integer", "lowering", "treatment"],
+    },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
-    Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &[] },
+    Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },
     Registry { folder: "report/plots", file: "report/plots/mod.rs", list: "ALL", support: &[] },
 ];

@@ -26,7 +26,7 @@ fn npu(document: &Document) -> Result<Npu, ConfigError> {
 
 fn workload_with_values(document: &Document) -> Result<(Workload, Bindings), ConfigError> {
     let (workload, places) = workload::resolve(document)?;
-    let bindings = tensors::load(&workload, &places)?;
+    let bindings = tensors::load(&workload, &places, tensors::Generated::Wanted)?;
     Ok((workload, bindings))
 }
 
@@ -77,6 +77,32 @@ fn the_edge_npu_has_the_figures_of_its_header_and_its_partitions_fill_the_memory
 }
 
 #[test]
+fn npus_after_published_ones_have_their_peak_rates_memories_and_full_partitions() {
+    // Operations a second (two a multiplier), on-chip bytes, off-chip bytes a second. Gemmini: DAC 2021; TPUv4i: 138 TOPS,
+    // 614 GB/s (ISCA 2021); Ethos-U65: 1.0 TOPS, 3.75 GB/s (Arm/vela.ini of ethos-u-vela 5.2.0).
+    for (name, tera_operations, on_chip, giga_bytes) in [
+        ("gemmini-16x16", 0.512, (256 + 64) << 10, 16.0),
+        ("tpu-v4i-like", 137.6, (16 + 4) << 20, 614.0),
+        ("ethos-u65-512", 1.024, (384 + 96) << 10, 3.75),
+    ] {
+        let npu = npu(&presets::open_hardware(name).unwrap()).unwrap();
+        let multipliers: u64 = npu.matrix_units().iter().map(|unit| unit.array.processing_elements()).sum();
+        let clock = npu.clock_hz() as f64;
+        assert!((multipliers as f64 * 2.0 * clock / 1e12 - tera_operations).abs() < 0.05, "{name}");
+        let mut capacity = 0;
+        for memory in npu.memories() {
+            if let MemoryKind::Sram(sram) = &memory.kind {
+                capacity += sram.capacity.get();
+                assert!(sram.partitions.is_none_or(|parts| parts.total() == sram.capacity), "{name}");
+            }
+        }
+        assert_eq!(capacity, on_chip, "{name}");
+        let rate = 1e6 / npu.dram().bytes_per_cycle.cycles_for(1_000_000).get() as f64;
+        assert!((rate * clock / 1e9 / giga_bytes - 1.0).abs() < 1e-3, "{name}");
+    }
+}
+
+#[test]
 fn the_minilm_layer_has_its_products_and_all_its_values() {
     let document = presets::open_workload("workloads/minilm-layer.yaml").unwrap();
     let (workload, bindings) = workload_with_values(&document).unwrap();
@@ -85,7 +111,7 @@ fn the_minilm_layer_has_its_products_and_all_its_values() {
         .iter()
         .filter_map(|layer| match &layer.operation {
             LayerOperation::Gemm(gemm) => Some((layer.name.as_str(), gemm.shape)),
-            LayerOperation::Activate { .. } => None,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => None,
         })
         .collect();
     // 384 channels, three of them side by side in qkv, 1536 in the MLP: the model card's configuration.
@@ -307,7 +333,7 @@ fn a_name_that_is_neither_a_file_nor_a_preset_offers_the_nearest_preset() {
         presets::open_hardware("edge-int9").unwrap_err().to_string(),
         "\
 edge-int9: there is no such file, and no built-in hardware called \"edge-int9\"
-   built-in hardware: edge-int8, mx-npu
+   built-in hardware: edge-int8, ethos-u65-512, gemmini-16x16, mx-npu, nvdla-large, nvdla-small, nvdla-small-256, tpu-v4i-like
    help: did you mean \"edge-int8\"?"
     );
     let error = presets::open_workload("workloads/missing.yaml").unwrap_err().to_string();
@@ -337,6 +363,9 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_alias_bomb", 5, 32, "anchors and aliases copy more than 100000 values"),
     ("hardware_ambiguous_size", 21, 17, "the unit of \"64 KB\" may mean 1000 or 1024"),
     ("hardware_array_beyond_counting", 5, 21, "the array does 4294967296 multiply-accumulates a cycle"),
+    ("hardware_atom_of_three_bytes", 27, 109, "3 is not a power of two up to 4096"),
+    ("hardware_bandwidth_twice", 18, 77, "these keys exclude one another: bytes_per_cycle, duplex"),
+    ("hardware_burst_of_three_bytes", 18, 82, "3 is not a power of two up to 4096"),
     ("hardware_drain_without_held_sums", 5, 144, "sums leave this array with its stream"),
     ("hardware_duplicate_key", 5, 32, "the key \"rows\" is given twice"),
     ("hardware_duplicate_name", 25, 11, "the name \"sram\" is used twice"),
@@ -352,7 +381,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ),
     ("hardware_group_of_wide_products", 7, 114, "fp16 has products too wide"),
     ("hardware_huge", 21, 17, "\"2 TiB\" is out of range"),
-    ("hardware_list_for_a_mapping", 28, 3, "this is a list of 1 item; a mapping is expected here"),
+    ("hardware_list_for_a_mapping", 26, 11, "this is a list of 1 item; a mapping is expected here"),
     ("hardware_memory_of_the_wrong_kind", 9, 25, "`main` needs an on-chip memory without partitions"),
     ("hardware_memory_that_nothing_fills", 13, 13, "`vector` has `scratch` as its memory, but the DMA engine fills"),
     ("hardware_missing_key", 5, 21, "the key \"columns\" is missing"),
@@ -363,7 +392,10 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     // 16 + 16 + 8 + 32 KiB = 72 KiB = 73728 bytes, in 64 KiB.
     ("hardware_order_of_integer_sums", 7, 77, "an order says where sums are rounded, and int32 does not round"),
     ("hardware_overflow_without_a_rule", 7, 73, "one of these keys is missing: rule, saturate_every"),
+    ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
+    ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "a sequencer passes rows over blocks of weights that stay"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,
@@ -371,15 +403,25 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "serial folds overlap with nothing, but the array is double-buffered",
     ),
     ("hardware_several_documents", 11, 1, "a second document starts here; a file holds exactly one"),
+    (
+        "hardware_shared_accumulators",
+        29,
+        22,
+        "`b` moves data from and to `accumulators`, which holds the partial sums of `main`",
+    ),
+    ("hardware_single_ports_without_banks", 22, 14, "single-ported banks are told apart"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
+    ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
     ("hardware_two_arrays", 6, 24, "these keys exclude one another: systolic_array, dot_product_array"),
+    ("hardware_two_engines_from_dram", 29, 22, "this is a second engine from off-chip memory"),
     ("hardware_two_variants", 19, 11, "these keys exclude one another: dram, sram"),
     ("hardware_unknown_dataflow", 5, 54, "\"weigth_stationary\" is not known here"),
     ("hardware_unknown_format", 7, 37, "\"int7\" is not known here"),
     ("hardware_unknown_key", 10, 5, "unknown key \"launch_cylces\""),
     ("hardware_unknown_memory", 8, 21, "\"srma\" is not known here"),
     ("hardware_unprintable_name", 4, 11, "\"ma\\tin\" is not a name of at most 100 letters, digits"),
+    ("hardware_weight_of_nothing", 18, 101, "0 is out of range"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
     ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
@@ -398,14 +440,34 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
+    ("workload_batches_of_unequal_parts", 9, 31, "10 columns cannot be split into 4 equal batches"),
     ("workload_bias_too_long", 9, 40, "layer `fc`: the bias must be 1x4, but `b` is 1x5"),
+    (
+        "workload_causal_scores_that_are_not_square",
+        9,
+        34,
+        "6 rows are not as many queries as the 10 keys, for each head",
+    ),
+    ("workload_convolution_with_a_flat_weight", 9, 38, "the weight of a convolution has 4 axes, and this has 2"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
+    ("workload_deep_nesting", 4, 72, "lists and mappings are nested deeper than 64 levels"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
+    ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
     ("workload_entry_without_a_file", 6, 35, "an entry is given, but no file"),
     ("workload_file_of_another_kind", 5, 44, "tests/cases/errors/data/text.safetensors is not a safetensors file"),
+    ("workload_five_axes", 4, 23, "the shape has 5 axes"),
+    ("workload_generated_without_a_seed", 4, 41, "the key \"seed\" is missing"),
+    ("workload_groups_that_do_not_divide", 9, 49, "\"4\" is not a divisor of the 6 channels and of the 8 outputs"),
     ("workload_integer_values", 5, 13, "the entry \"w\" of tests/cases/errors/data/integers.safetensors holds I64"),
-    ("workload_layer_for_a_weight", 9, 31, "this is a layer; the name of a tensor is expected here"),
+    ("workload_layer_for_a_bias", 9, 40, "this is a layer; the name of a tensor is expected here"),
+    ("workload_mapping_block_beyond_its_axis", 13, 35, "4 is out of range"),
+    ("workload_mapping_block_of_nothing", 12, 29, "0 is out of range"),
+    ("workload_mapping_of_a_layer_without_a_product", 12, 22, "this layer has no matrix product"),
+    ("workload_mapping_twice", 14, 16, "path \"body\" of layer \"fc\" has a tiling already"),
+    ("workload_mapping_unknown_layer", 12, 22, "there is no layer called \"fd\""),
+    ("workload_mapping_unknown_objective", 12, 14, "\"energie\" is not known here"),
+    ("workload_mapping_unknown_order", 12, 51, "\"mkn\" is not known here"),
     ("workload_missing_entry", 5, 75, "tests/cases/errors/data/small.safetensors has no entry \"ww\""),
     ("workload_missing_file", 5, 44, "the file tests/cases/errors/data/none.safetensors cannot be read"),
     ("workload_no_layers", 7, 9, "the list is empty; at least one item is expected"),
@@ -416,11 +478,26 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         13,
         "the entry \"w\" of tests/cases/errors/data/not_finite.safetensors holds NaN at row 1",
     ),
+    ("workload_outlier_persistence_beyond_one", 9, 57, "1.5 is out of range"),
+    (
+        "workload_padding_wider_than_the_kernel",
+        9,
+        18,
+        "along y: a padding of 3 is not less than the reach of the kernel, 3",
+    ),
+    // The second repetition gets 2x5 where it needs 4 columns.
+    ("workload_repeated_shapes_disagree", 13, 56, "layer `block.1.fc`: the weight must be 5x5, but `block.1.w` is 4x5"),
+    ("workload_repeated_typo", 14, 43, "there is no tensor or layer called \"fcc\""),
+    ("workload_rotary_of_odd_heads", 9, 32, "\"5\" is not an even divisor of the 10 columns"),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
-    ("workload_three_axes", 4, 23, "the shape has 3 axes"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
+    ("workload_truncated_npy", 5, 36, "the file tests/cases/errors/data/truncated.npy is not whole"),
+    ("workload_two_sources", 5, 73, "safetensors and npy are both given"),
     ("workload_two_variants", 12, 15, "these keys exclude one another: gemm, activate"),
+    ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
+    ("workload_unknown_role", 9, 40, "\"gate\" is not known here"),
+    ("workload_unknown_split", 10, 10, "\"rows\""),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
 ];

@@ -4,10 +4,11 @@
 //! un-tiled reference, closed forms of bytes, and bounds.
 
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
-use npusim::hardware::memory::Partitions;
+use npusim::hardware::memory::{Arbitration, Dram, MemoryKind, Partitions, Ports, WriteChannel};
 use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::hardware::vector_unit::VectorFunction;
 use npusim::report::{data::Configuration, json};
-use npusim::schedule::commands::Queue;
+use npusim::schedule::commands::{CommandStream, Queue, Work};
 use npusim::schedule::nest::Destination;
 use npusim::schedule::{token_run, verify};
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
@@ -16,6 +17,7 @@ use npusim::shape::GemmShape;
 use npusim::simulation::{Setup, simulate};
 use npusim::timing;
 use npusim::timing::observer::{CommandRecord, Observer, Unobserved};
+use npusim::timing::statistics::{RunStatistics, StallCause};
 use npusim::units::{Bytes, Cycles, Rate};
 
 use crate::anchors::{self, Finding, Run, run};
@@ -57,12 +59,30 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     serial.matrix_units[0].array = fixture::systolic("weight_stationary", false);
     serial.dma.outstanding = 1;
     serial.dma.setup = Cycles(3);
+    let shared = |latency, write_channel| {
+        let mut parts = fixture::parts();
+        let arbitration = Arbitration { quantum: Bytes(48), weights: [2, 3, 1] };
+        let bytes_per_cycle = Rate::try_new(19, 3).unwrap();
+        let one = Dram::with_one_channel("bandwidth_limited", Cycles(latency), bytes_per_cycle);
+        *dram_of(&mut parts) = Dram { write_channel, arbitration, ..one };
+        parts
+    };
+    let write_channel = WriteChannel { bytes_per_cycle: Rate::whole(4).unwrap(), response_latency: Cycles(9) };
+    let mut two_pipes = base.clone();
+    dram_of(&mut two_pipes).write_channel = Some(write_channel);
+    let mut single_ported = base.clone();
+    let MemoryKind::Sram(sram) = &mut single_ported.memories[fixture::SRAM.0].kind else {
+        panic!("memory 1 is an SRAM")
+    };
+    (sram.banks, sram.ports) = (Some(32), Ports::Single);
     let with_array = |array| {
         let mut parts = fixture::parts();
         parts.matrix_units[0].array = array;
         parts
     };
-    let dot_product = |weights| Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights });
+    let dot_product = |weights| {
+        Array::DotProduct(DotProductArray { m: 4, n: 8, k: 2, pipeline: Cycles(5), weights, sequencing: None })
+    };
     vec![
         ("output-stationary", with_array(fixture::systolic("output_stationary", true))),
         ("serial output-stationary", with_array(fixture::systolic("output_stationary", false))),
@@ -70,6 +90,11 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
         ("dot-product", with_array(dot_product(BlockWeights::Streamed))),
         ("dot-product with held weights", with_array(dot_product(BlockWeights::HeldDoubleBuffered))),
         ("dot-product with weights held once", with_array(dot_product(BlockWeights::HeldSingleBuffered))),
+        ("shared bandwidth", shared(20, None)),
+        ("shared bandwidth and a channel of writes", shared(0, Some(write_channel))),
+        ("a pipe of reads and one of writes", two_pipes),
+        ("a shared memory between", fixture::with_shared_memory(nothing_stays.clone(), Bytes(20 << 10))),
+        ("single-ported banks", single_ported),
         ("base", base),
         ("roomy", roomy),
         ("nothing stays", nothing_stays),
@@ -129,6 +154,107 @@ fn schedules_verify_and_their_tokens_run_to_the_end() {
         assert_eq!(commands, run.statistics.commands);
         Ok(())
     });
+}
+
+#[test]
+fn what_the_shared_memory_holds_crosses_no_pin() {
+    let shapes = [GemmShape::new(72, 96, 160), GemmShape::new(72, 160, 96)];
+    let mut parts = fixture::parts();
+    partitions_of(&mut parts).resident = Bytes(0);
+    let without = run(parts.clone(), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let with = run(fixture::with_shared_memory(parts, Bytes(1 << 20)), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let traffic = |run: &Run, memory: usize| {
+        let all = || run.statistics.ops.iter().filter_map(|op| op.traffic.get(memory));
+        (all().map(|traffic| traffic.read.get()).sum::<u64>(), all().map(|traffic| traffic.written.get()).sum::<u64>())
+    };
+    // Everything that the run produces fits; only the last result, which nobody reads, leaves the chip: 72 x 96 FP32.
+    assert_eq!(traffic(&with, fixture::DRAM.0).1, 72 * 96 * 4);
+    // The INT8 copy of x and its scales; the first layer's output in FP32; the INT8 copy and scales of its GELU, which itself
+    // stays within the chain that quantizes it.
+    let produced = 72 * (96 + 4) + 72 * 160 * 4 + 72 * (160 + 4);
+    assert_eq!(traffic(&with, fixture::SHARED.0).1, produced);
+    assert_eq!(traffic(&without, fixture::DRAM.0).1, 72 * 96 * 4 + produced);
+    assert!(with.statistics.makespan < without.statistics.makespan);
+    let causes: Vec<_> =
+        with.statistics.queues.iter().map(|queue| queue.stalls.get(StallCause::SharedMemory)).collect();
+    assert!(causes.iter().any(|cycles| *cycles > Cycles(0)), "{causes:?}");
+}
+
+#[test]
+fn a_narrow_port_is_a_stall_and_leaves_the_compute_cycles_as_they_are() {
+    let shapes = [GemmShape::new(64, 64, 64)];
+    let wide = run(fixture::parts(), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let mut parts = fixture::parts();
+    let MemoryKind::Sram(sram) = &mut parts.memories[fixture::SRAM.0].kind else { panic!("memory 1 is on the chip") };
+    // A step of the array takes 8 INT8 activations: at 4 bytes a cycle two cycles.
+    sram.read_bytes_per_cycle = Rate::whole(4).unwrap();
+    let npu = Npu::try_new(parts).unwrap();
+    let narrow = timing::run(&wide.program, &wide.schedule, &npu, &mut Unobserved).unwrap();
+    let product = wide.schedule.nests.iter().find_map(|nest| nest.matrix).unwrap().op.0;
+    let (before, after) = (&wide.statistics.ops[product], &narrow.ops[product]);
+    assert_eq!(before.stalls.get(StallCause::Port), Cycles(0));
+    assert_eq!(after.compute, before.compute);
+    // Each of the 8 x 8 folds streams 64 rows, which takes 64 cycles more.
+    let (more, folds) = (after.stalls.get(StallCause::Port).get(), 64);
+    assert!((folds * 64..folds * 64 + folds * 16).contains(&more), "{more}");
+    for queue in &narrow.queues {
+        assert_eq!(queue.busy + queue.stalls.total() + queue.idle, narrow.makespan);
+    }
+}
+
+#[test]
+fn runs_of_a_strided_transfer_cost_the_engine_time_and_the_memory_whole_bursts() {
+    let shapes = [GemmShape::new(40, 200, 24)];
+    let base = run(fixture::parts(), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let timed = |change: &dyn Fn(&mut NpuParts)| {
+        let mut parts = fixture::parts();
+        change(&mut parts);
+        timing::run(&base.program, &base.schedule, &Npu::try_new(parts).unwrap(), &mut Unobserved).unwrap()
+    };
+    let dram_bytes = |statistics: &RunStatistics| -> u64 {
+        let traffic = statistics.ops.iter().filter_map(|op| op.traffic.get(fixture::DRAM.0));
+        traffic.map(|traffic| (traffic.read + traffic.written).get()).sum()
+    };
+    let slow = timed(&|parts| parts.dma.cycles_per_run = Cycles(20));
+    assert!(slow.makespan > base.statistics.makespan);
+    assert_eq!(dram_bytes(&slow), dram_bytes(&base.statistics));
+    let bursts = timed(&|parts| dram_of(parts).burst = Bytes(64));
+    // Every transfer of the schedule, row by row: the aligned bursts of 64 bytes from its first to its last byte.
+    let mut walked = 0;
+    for queue in &base.schedule.queues {
+        for command in CommandStream::new(&base.schedule, *queue) {
+            let Work::Transfer(transfer) = command.work else { continue };
+            let is_dense = transfer.pitch == transfer.row_bytes;
+            let (rows, bytes) =
+                if is_dense { (1, transfer.bytes().get()) } else { (transfer.rows, transfer.row_bytes) };
+            let start = |row: u64| transfer.base + row * transfer.pitch;
+            walked += (0..rows).map(|row| (start(row) + bytes).div_ceil(64) - start(row) / 64).sum::<u64>() * 64;
+        }
+    }
+    assert_eq!(dram_bytes(&bursts), walked);
+    assert!(walked > dram_bytes(&base.statistics));
+    assert!(bursts.makespan > base.statistics.makespan);
+}
+
+#[test]
+fn what_is_written_into_single_ported_banks_is_taken_from_the_reads_of_the_array() {
+    let shapes = [GemmShape::new(64, 256, 64)];
+    let dual = run(fixture::parts(), &shapes, &PER_TOKEN_PER_CHANNEL);
+    let mut parts = fixture::parts();
+    let MemoryKind::Sram(sram) = &mut parts.memories[fixture::SRAM.0].kind else { panic!("memory 1 is on the chip") };
+    (sram.banks, sram.ports) = (Some(32), Ports::Single);
+    let npu = Npu::try_new(parts).unwrap();
+    let single = timing::run(&dual.program, &dual.schedule, &npu, &mut Unobserved).unwrap();
+    let product = dual.schedule.nests.iter().find_map(|nest| nest.matrix).unwrap().op.0;
+    let port = single.ops[product].stalls.get(StallCause::Port).get();
+    // 4 of 32 KiB at 64 B/cycle have 8 B/cycle; all that the product loads takes at most that many cycles.
+    let loaded = single.ops[product].traffic[fixture::DRAM.0].read.get();
+    assert!(port > 0 && port <= loaded / 8, "{port} cycles for {loaded} bytes");
+    assert_eq!(dual.statistics.ops[product].stalls.get(StallCause::Port), Cycles(0));
+    assert_eq!(single.ops[product].compute, dual.statistics.ops[product].compute);
+    for queue in &single.queues {
+        assert_eq!(queue.busy + queue.stalls.total() + queue.idle, single.makespan);
+    }
 }
 
 #[test]
@@ -192,7 +318,7 @@ fn under_contention_faster_lanes_can_be_slower() {
 }
 
 fn with_lanes(base: &Run, mut parts: NpuParts, lanes: u64) -> Cycles {
-    parts.vector_units[0].rates = [Rate::whole(lanes).unwrap(); 7];
+    parts.vector_units[0].rates = [Some(Rate::whole(lanes).unwrap()); VectorFunction::ALL.len()];
     let npu = Npu::try_new(parts).unwrap();
     timing::run(&base.program, &base.schedule, &npu, &mut Unobserved).unwrap().makespan
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use npusim::hardware::array::{Array, SystolicArray};
 use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
-use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
+use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
-use npusim::hardware::vector_unit::VectorUnit;
+use npusim::hardware::requests::Requests;
+use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
@@ -21,6 +22,7 @@ use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 pub(crate) const DRAM: MemoryId = MemoryId(0);
 pub(crate) const SRAM: MemoryId = MemoryId(1);
 pub(crate) const ACCUMULATORS: MemoryId = MemoryId(2);
+pub(crate) const SHARED: MemoryId = MemoryId(3);
 
 fn rate(units_per_cycle: u64) -> Rate {
     Rate::whole(units_per_cycle).expect("not zero")
@@ -34,12 +36,15 @@ pub(crate) fn parts() -> NpuParts {
             capacity: Bytes(capacity),
             read_bytes_per_cycle: rate(64),
             write_bytes_per_cycle: rate(64),
+            latency: Cycles(0),
+            banks: None,
+            ports: Ports::Dual,
             partitions,
         }),
     };
     let partitions =
         Partitions { activations: Bytes(4096), weights: Bytes(4096), outputs: Bytes(4096), resident: Bytes(8192) };
-    let dram = Dram { model: "ideal", latency: Cycles(50), bytes_per_cycle: rate(8) };
+    let dram = Dram::with_one_channel("ideal", Cycles(50), rate(8));
     NpuParts {
         name: "test".to_owned(),
         clock_hz: 1_000_000_000,
@@ -55,7 +60,7 @@ pub(crate) fn parts() -> NpuParts {
         vector_units: vec![VectorUnit {
             name: "vector".to_owned(),
             memory: SRAM,
-            rates: [rate(16); 7],
+            rates: [Some(rate(16)); VectorFunction::ALL.len()],
             latency: Cycles(4),
         }],
         memories: vec![
@@ -63,7 +68,16 @@ pub(crate) fn parts() -> NpuParts {
             sram("sram", 32 << 10, Some(partitions)),
             sram("accumulators", 4 << 10, None),
         ],
-        dma: DmaEngine { name: "dma".to_owned(), from: DRAM, to: SRAM, outstanding: 4, setup: Cycles(0) },
+        dma: DmaEngine {
+            name: "dma".to_owned(),
+            from: DRAM,
+            to: SRAM,
+            outstanding: 4,
+            setup: Cycles(0),
+            cycles_per_run: Cycles(0),
+            requests: Requests::PLAIN,
+        },
+        shared_dma: None,
         energy: energy_table(1.0),
     }
 }
@@ -107,14 +121,26 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "vector_dequantize",
         "vector_add",
         "vector_activate",
+        "vector_multiply",
+        "vector_softmax",
+        "vector_normalize",
+        "vector_rotary",
         "vector_gather",
         "vector_merge",
         "read_dram",
         "write_dram",
         "read_sram",
         "write_sram",
+        "read_shared",
+        "write_shared",
         "read_accumulators",
         "write_accumulators",
+        "read_accumulators_1",
+        "write_accumulators_1",
+        "read_accumulators_2",
+        "write_accumulators_2",
+        "read_accumulators_3",
+        "write_accumulators_3",
     ];
     let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
     let actions = macs.chain(others.into_iter().map(str::to_owned));
@@ -124,6 +150,49 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
 /// The accelerator of [`parts`].
 pub(crate) fn npu() -> Npu {
     Npu::try_new(parts()).expect("the parts fit together")
+}
+
+/// How the sums of several units are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// In one memory.
+    Together,
+    /// Each unit in a memory of its own.
+    Apart,
+}
+
+/// [`parts`] with `count` equal matrix units, which are called array, array_1 and so on.
+pub(crate) fn parts_with_units(count: usize, sums: Sums) -> NpuParts {
+    let mut parts = parts();
+    for index in 1..count {
+        let mut unit = parts.matrix_units[0].clone();
+        unit.name = format!("array_{index}");
+        if sums == Sums::Apart {
+            let memory = Memory { name: format!("accumulators_{index}"), ..parts.memories[ACCUMULATORS.0].clone() };
+            parts.memories.push(memory);
+            unit.accumulator_memory = MemoryId(parts.memories.len() - 1);
+        }
+        parts.matrix_units.push(unit);
+    }
+    parts
+}
+
+/// The accelerator of [`parts`] with a shared memory between the DRAM and the operand memory.
+pub(crate) fn with_shared_memory(mut parts: NpuParts, capacity: Bytes) -> NpuParts {
+    let sram = Sram {
+        capacity,
+        read_bytes_per_cycle: rate(32),
+        write_bytes_per_cycle: rate(16),
+        latency: Cycles(10),
+        banks: None,
+        ports: Ports::Dual,
+        partitions: None,
+    };
+    parts.memories.push(Memory { name: "shared".to_owned(), kind: MemoryKind::Sram(sram) });
+    let (name, cycles_per_run, requests) = ("shared dma".to_owned(), Cycles(0), Requests::PLAIN);
+    parts.shared_dma =
+        Some(DmaEngine { name, from: SHARED, to: SRAM, outstanding: 4, setup: Cycles(2), cycles_per_run, requests });
+    parts
 }
 
 /// The dram of some parts, to be changed before building.
@@ -170,7 +239,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     for (index, shape) in shapes.iter().enumerate() {
         let weight = add(format!("w{index}"), shape.right(), false);
         let bias = Some(add(format!("b{index}"), MatrixShape::new(1, shape.n), false));
-        let operation = LayerOperation::Gemm(LogicalGemm { shape: *shape, input, weight, bias });
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, bias));
         layers.push(Layer { name: format!("gemm{index}"), operation, recorded_output: None });
         input = ValueRef::Layer(LayerId(layers.len() - 1));
         if index + 1 < shapes.len() {
@@ -181,6 +250,28 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
         }
     }
     let workload = Workload::try_new("chain".to_owned(), &FP32, tensors, layers).expect("the chain's shapes agree");
+    (workload, Bindings::new(values))
+}
+
+/// Products that do not depend on one another, each of its own input and weights.
+pub(crate) fn independent(shapes: &[GemmShape]) -> (Workload, Bindings) {
+    let mut random = SplitMix(11);
+    let mut tensors = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |name: String, shape: MatrixShape| {
+        let elements = (0..shape.elements()).map(|_| random.next_centred()).collect();
+        tensors.push(TensorDescription { name, shape, source: None });
+        values.push(Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).expect("one value per element")));
+        SourceTensorId(tensors.len() - 1)
+    };
+    let layer = |(index, shape): (usize, &GemmShape)| {
+        let input = ValueRef::Source(add(format!("x{index}"), shape.left()));
+        let weight = add(format!("w{index}"), shape.right());
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, None));
+        Layer { name: format!("gemm{index}"), operation, recorded_output: None }
+    };
+    let layers = shapes.iter().enumerate().map(layer).collect();
+    let workload = Workload::try_new("independent".to_owned(), &FP32, tensors, layers).expect("the shapes agree");
     (workload, Bindings::new(values))
 }
 

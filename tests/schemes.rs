@@ -36,7 +36,7 @@ fn product(x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
     };
     let [x, w] = [tensor("x", shape.left(), x), tensor("w", shape.right(), w)];
     let input = ValueRef::Source(SourceTensorId(0));
-    let gemm = LogicalGemm { shape, input, weight: SourceTensorId(1), bias: None };
+    let gemm = LogicalGemm::dense(shape, input, SourceTensorId(1), None);
     let layer = Layer { name: "y".to_owned(), operation: LayerOperation::Gemm(gemm), recorded_output: None };
     let workload = Workload::try_new("product".to_owned(), &FP32, vec![x.0, w.0], vec![layer]).unwrap();
     (workload, Bindings::new(vec![Some(x.1), Some(w.1)]))
@@ -53,7 +53,7 @@ fn run(workload: &Workload, bindings: &Bindings, scheme: &dyn Scheme) -> Ran {
     let calibration = calibration(workload, bindings, scheme);
     let program = scheme::lower(workload, scheme, calibration.as_ref()).unwrap();
     npusim::program::verify::verify(&program).unwrap();
-    let schedule = schedule::schedule(&program, &npu).unwrap();
+    let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
     let execution = execute::run(&program, &schedule, bindings, Granularity::Tiles).unwrap();
     let cycles = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap().makespan;
     Ran { program, execution, cycles }

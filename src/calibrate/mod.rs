@@ -77,6 +77,7 @@ pub fn calibrate(
     let source = |id| bindings.get(id).map(Tensor::to_f32).unwrap_or_default();
     for layer in workload.layers() {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
+        let Some(weight) = gemm.constant_weight().filter(|_| gemm.is_plain()) else { continue };
         let input = match gemm.input {
             ValueRef::Source(id) => source(id),
             ValueRef::Layer(id) => match workload.layer(id).recorded_output {
@@ -84,7 +85,7 @@ pub fn calibrate(
                 None => real[id.0].output.iter().map(|value| *value as f32).collect(),
             },
         };
-        let weight = source(gemm.weight);
+        let weight = source(weight);
         let columns = usize::try_from(gemm.shape.n).expect("a tensor with values fits memory");
         let known = layer_calibration(request, &layer.name, Activations::Tokens(&input), &weight, columns)?;
         calibration.layers.insert(layer.name.clone(), known);

@@ -16,10 +16,16 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Simulate one workload under one scheme on one accelerator.
     Run(RunArguments),
+    /// Simulate one workload under several schemes on one accelerator and hold them against each other.
+    Compare(CompareArguments),
     /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
     Validate(ValidateArguments),
+    /// Print the JSON Schema of a kind of file, for editors that complete and check YAML.
+    Schema(SchemaArguments),
+    /// Write a starter pair of files, hardware.yaml and workload.yaml, with a comment on every line that matters.
+    Init(InitArguments),
     /// List what can be named: schemes, dataflows, memory models, formats, presets.
     List(ListArguments),
 }
@@ -48,6 +54,32 @@ pub(super) struct RunArguments {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CompareArguments {
+    /// Hardware file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) hw: String,
+    /// Workload file, or the name of a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) workload: String,
+    /// Scheme files or names of built-in ones, with commas between them; `all` stands for every built-in one. One that the
+    /// hardware cannot run is listed with the reason.
+    #[arg(long, value_name = "FILE,FILE..", value_delimiter = ',', required = true)]
+    pub(super) schemes: Vec<String>,
+    /// Name of the scheme that the others are held against. Where none is named: the first one that the hardware can run.
+    #[arg(long, value_name = "NAME")]
+    pub(super) baseline: Option<String>,
+    /// Replace a value of the hardware or workload file, or (`scheme.PATH=VALUE`) of every scheme file, as in `run`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Folder for compare.json, compare.csv and summary.md. It appears whole or not at all.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Do not compute numbers, only cycles, bytes and energy.
+    #[arg(long)]
+    pub(super) no_numerics: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct CheckArguments {
     /// Hardware, workload and scheme files, energy tables, or names of built-in ones; which kind each is shows from its
     /// keys.
@@ -66,6 +98,20 @@ pub(super) struct ValidateArguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArguments {
+    /// hardware, workload, scheme or energy.
+    #[arg(value_name = "KIND")]
+    pub(super) kind: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArguments {
+    /// Folder for the files; it is made if it is not there. Nothing in it is replaced.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
-use crate::config::tensors::Coverage;
+use crate::config::tensors::{Coverage, Generated};
 use crate::config::{energy, hardware, presets, scheme, tensors, workload};
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
@@ -49,7 +49,7 @@ fn check_workload(document: &Document) -> Result<String, ConfigError> {
     let (workload, places) = workload::resolve(document)?;
     let coverage = tensors::coverage(&workload, &places);
     if coverage != Coverage::NotEmbedded {
-        tensors::load(&workload, &places)?;
+        tensors::load(&workload, &places, Generated::LeftOut)?;
     }
     let reason = match coverage {
         Coverage::Whole => return Ok("a sound workload file".to_owned()),

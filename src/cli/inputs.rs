@@ -11,7 +11,7 @@ use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::scheme::CalibrationSource;
 use crate::config::source::Place;
-use crate::config::tensors::Coverage;
+use crate::config::tensors::{Coverage, Generated};
 use crate::config::workload::TensorPlaces;
 use crate::config::{apply, calibration, hardware, presets, scheme, tensors, workload};
 use crate::hardware::energy_table::EnergyRecord;
@@ -76,7 +76,9 @@ impl Inputs {
         match tensors::coverage(&self.workload, &self.places) {
             Coverage::ShapesOnly => Ok(None),
             Coverage::Partial(without) => Err(tensors::missing_values(&self.workload, &self.places, &without)),
-            Coverage::Whole | Coverage::NotEmbedded => tensors::load(&self.workload, &self.places).map(Some),
+            Coverage::Whole | Coverage::NotEmbedded => {
+                tensors::load(&self.workload, &self.places, Generated::Wanted).map(Some)
+            }
         }
     }
 

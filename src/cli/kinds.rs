@@ -36,12 +36,13 @@ impl FileKind {
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
             FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
-            FileKind::Workload => &["name", "activation_format", "tensors", "layers"],
+            FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
             FileKind::Scheme => &[
                 "name",
                 "cast",
                 "w8a8",
                 "blocks",
+                "integer",
                 "muxq",
                 "llm_int8",
                 "osc",

@@ -7,11 +7,15 @@
 
 mod arguments;
 mod check;
+mod compare;
+mod init;
 mod inputs;
 mod kinds;
 mod list;
+mod progress;
 mod results;
 mod run;
+mod schema;
 mod table;
 mod validate;
 
@@ -44,7 +48,10 @@ fn run() -> Result<ExitCode, CliError> {
     };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
     }
@@ -68,6 +75,9 @@ enum CliError {
     /// A result cannot be printed.
     #[error("standard output: cannot write: {0}")]
     Print(#[source] io::Error),
+    /// No scheme of a comparison, or not its baseline, can run on the hardware.
+    #[error("{0}")]
+    NothingToCompare(String),
     /// A name on the command line is unknown.
     #[error("there is no {kind} called \"{given}\"{}\n   there are: {}", did_you_mean(.nearest.as_deref()), .known.join(", "))]
     UnknownName {

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::RunArguments;
 use crate::cli::inputs::{Inputs, Names};
+use crate::cli::progress::Progress;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print, results};
 use crate::config::files::OutputPlace;
 use crate::report::data::Report;
 use crate::report::summary;
 use crate::simulation::{Setup, simulate};
-use crate::timing::observer::Unobserved;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
         configuration: inputs.configuration(),
         defaults: inputs.defaults(),
     };
-    let report = simulate(setup, &mut Unobserved)?.report;
+    let report = simulate(setup, &mut Progress::default())?.report;
     let written = out.map(|place| results::write(place, &report)).transpose()?;
     show(&report)?;
     if let Some((folder, files)) = written {

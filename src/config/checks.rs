@@ -77,7 +77,7 @@ pub fn plain_name(field: &Field<String>) -> Result<String, Diagnostic> {
 }
 
 /// The longest latency or setup time.
-const MOST_CYCLES: u64 = 1_000_000;
+pub(crate) const MOST_CYCLES: u64 = 1_000_000;
 
 /// The cycles in `field`, at most a million.
 ///

@@ -36,6 +36,9 @@ pub(crate) const LEAF: &str = "npusim::Leaf";
 /// The newtype name by which a wrapper asks for path and place before the value itself.
 pub(crate) const PLACED: &str = "npusim::Placed";
 
+/// The newtype name by which a value may be one item or a list of them.
+pub(crate) const ONE_OR_MANY: &str = "npusim::OneOrMany";
+
 /// The struct name by which `key: value` may stand for `key: {first_field: value}`.
 pub(crate) const SHORT_FORM: &str = "npusim::ShortForm";
 
@@ -52,6 +55,11 @@ pub(crate) struct Captured {
     pub(crate) place: Place,
     /// `None` where the value is absent, and for wrappers.
     pub(crate) node: Option<Node>,
+}
+
+/// Leaves `captured` for the visitor that is called next.
+pub(crate) fn leave_captured(captured: Captured) {
+    CAPTURED.set(Some(captured));
 }
 
 /// Takes what the deserializer left for the visitor that it is calling.
@@ -175,7 +183,7 @@ impl<'n> NodeDeserializer<'n> {
             Target::Present(node) if with_node => Some(node.clone()),
             _ => None,
         };
-        CAPTURED.set(Some(Captured { path: self.path.clone(), place: self.place().clone(), node }));
+        leave_captured(Captured { path: self.path.clone(), place: self.place().clone(), node });
     }
 }
 
@@ -228,6 +236,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
                 self.capture(false);
                 visitor.visit_newtype_struct(self)
             }
+            ONE_OR_MANY if self.node()?.as_sequence().is_some() => self.deserialize_seq(visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

@@ -1,5 +1,6 @@
 //! The errors of this layer: where, what was given, what is allowed, and the remedy.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -230,11 +231,18 @@ impl Problems {
         self.diagnostics.len()
     }
 
+    /// Keeps one mistake of each value: the first that was noted. For values that stand for many, of which any may be
+    /// wrong in the same way.
+    pub(crate) fn keep_one_of_each_value(&mut self) {
+        let mut seen = BTreeSet::new();
+        self.diagnostics.retain(|diagnostic| seen.insert(diagnostic.path().to_string()));
+    }
+
     /// Ends the gathering.
     ///
     /// # Errors
     /// The first failure of the file system if there was one, else [`ConfigError::Invalid`] with all that was noted,
-    /// in the order of the text.
+    /// in the order of the text; what was noted several times in the same words, as of repeated layers, is there once.
     pub fn finish(mut self) -> Result<(), ConfigError> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -242,6 +250,9 @@ impl Problems {
         if self.diagnostics.is_empty() {
             return Ok(());
         }
+        let mut seen = BTreeSet::new();
+        self.diagnostics
+            .retain(|it| seen.insert((it.place().to_string(), it.path().to_string(), it.message().to_owned())));
         self.diagnostics.sort_by(|a, b| a.place().order().cmp(&b.place().order()));
         Err(ConfigError::Invalid(self.diagnostics))
     }

@@ -12,6 +12,7 @@ use crate::config::checks::{exactly_one, unique_names};
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, quoted};
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
+use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
 use crate::hardware::energy_table::{EnergyRecord, EnergyTable};
 use crate::hardware::vector_unit::VectorFunction;
@@ -233,6 +234,11 @@ fn units_by_action() -> Vec<(String, Unit)> {
 /// `text` with its line breaks and indents as single blanks.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<EnergyFile>()
 }
 
 #[cfg(test)]

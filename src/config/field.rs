@@ -203,11 +203,11 @@ impl<T> Field<T> {
 
 struct FieldVisitor<T>(PhantomData<fn() -> T>);
 
-impl<'de, T> Visitor<'de> for FieldVisitor<T> {
+impl<'de, T: ScalarType> Visitor<'de> for FieldVisitor<T> {
     type Value = Field<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a single value")
+        formatter.write_str(T::EXPECTED)
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Field<T>, E> {
@@ -216,7 +216,7 @@ impl<'de, T> Visitor<'de> for FieldVisitor<T> {
     }
 }
 
-impl<'de, T> Deserialize<'de> for Field<T> {
+impl<'de, T: ScalarType> Deserialize<'de> for Field<T> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Field<T>, D::Error> {
         deserializer.deserialize_newtype_struct(LEAF, FieldVisitor(PhantomData))
     }

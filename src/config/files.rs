@@ -37,6 +37,33 @@ pub fn write_whole(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> Result
     write().map_err(|cause| ConfigError::Write { path: path.to_path_buf(), cause })
 }
 
+/// Writes files that are not there yet into `folder`, which is made if need be, and returns their paths.
+///
+/// # Errors
+/// [`ConfigError::NoOutputFolder`] if one of them is there already, before any is written; [`ConfigError::Write`].
+pub fn write_new(folder: impl AsRef<Path>, files: &[(&str, &str)]) -> Result<Vec<PathBuf>, ConfigError> {
+    let folder = folder.as_ref();
+    let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.join(name)).collect();
+    if let Some(path) = paths.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
+        return Err(ConfigError::NoOutputFolder {
+            path: path.clone(),
+            found: "this is there already and is not replaced".to_owned(),
+            help: "name another folder".to_owned(),
+        });
+    }
+    fs::create_dir_all(folder).map_err(|cause| ConfigError::Write { path: folder.to_path_buf(), cause })?;
+    for (path, (_, text)) in paths.iter().zip(files) {
+        let write = || -> io::Result<()> {
+            let mut file = temporary_file(folder)?;
+            file.write_all(text.as_bytes())?;
+            file.persist_noclobber(path)?;
+            Ok(())
+        };
+        write().map_err(|cause| ConfigError::Write { path: path.clone(), cause })?;
+    }
+    Ok(paths)
+}
+
 /// A place where an output folder can stand. Nothing is written there yet, so that a run that is broken off leaves
 /// nothing behind.
 #[derive(Debug)]

@@ -9,24 +9,25 @@
 
 use serde::Deserialize;
 
-use crate::config::checks::{culprit, cycles, exactly_one, place_of, plain_name, unique_names};
+use crate::config::checks::{culprit, cycles, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
 use crate::config::energy::{self, Actor, EnergyFile};
 use crate::config::field::Field;
 use crate::config::matrix_units::{self, MatrixUnitFile};
-use crate::config::placed::{List, Placed};
+use crate::config::memories::{
+    self, DmaFile, MemoryFile, PartitionsFile, SramFile, memory_names, rate, resolve_engines,
+};
+use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
+use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
-use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Sram};
+use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
-use crate::memory;
-use crate::units::{Bytes, Rate};
-
-const LARGEST_MEMORY: Bytes = Bytes(1 << 40);
+use crate::units::Rate;
 
 #[derive(Deserialize)]
 struct HardwareFile {
@@ -35,7 +36,7 @@ struct HardwareFile {
     matrix_units: List<Placed<MatrixUnitFile>>,
     vector_units: List<Placed<VectorUnitFile>>,
     memories: List<Placed<MemoryFile>>,
-    dma: Placed<DmaFile>,
+    dma: Placed<OneOrMany<Placed<DmaFile>>>,
     energy: Placed<EnergyFile>,
 }
 
@@ -54,47 +55,12 @@ struct RatesFile {
     dequantize: Field<Rate>,
     add: Field<Rate>,
     activate: Field<Rate>,
+    multiply: Field<Rate>,
+    softmax: Field<Rate>,
+    normalize: Field<Rate>,
+    rotary: Field<Rate>,
     gather: Field<Rate>,
     merge: Field<Rate>,
-}
-
-#[derive(Deserialize)]
-struct MemoryFile {
-    name: Field<String>,
-    dram: Option<Placed<DramFile>>,
-    sram: Option<Placed<SramFile>>,
-}
-
-#[derive(Deserialize)]
-struct DramFile {
-    model: Field<String>,
-    latency_cycles: Field<u64>,
-    bytes_per_cycle: Field<Rate>,
-}
-
-#[derive(Deserialize)]
-struct SramFile {
-    capacity: Field<Bytes>,
-    read_bytes_per_cycle: Field<Rate>,
-    write_bytes_per_cycle: Field<Rate>,
-    partitions: Option<Placed<PartitionsFile>>,
-}
-
-#[derive(Deserialize)]
-struct PartitionsFile {
-    activations: Field<Bytes>,
-    weights: Field<Bytes>,
-    outputs: Field<Bytes>,
-    resident: Field<Bytes>,
-}
-
-#[derive(Deserialize)]
-struct DmaFile {
-    name: Field<String>,
-    from: Field<String>,
-    to: Field<String>,
-    outstanding: Field<u32>,
-    setup_cycles: Field<u64>,
 }
 
 /// The accelerator that `document` describes; an energy table that it names by path is read.
@@ -115,29 +81,30 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     problems.take(unique_names(file.memories.iter().map(|memory| &memory.name)));
     let name = problems.take(plain_name(&file.name));
     let clock = problems.take(file.clock.required().in_range(Hertz(1_000_000)..=Hertz(100_000_000_000)));
-    let memory_names = memory_names(&file);
-    let memories = file.memories.iter().filter_map(|memory| problems.take(resolve_memory(memory))).collect();
+    let memory_names = memory_names(&file.memories);
+    let memories =
+        file.memories.iter().filter_map(|memory| problems.take(memories::resolve(memory, defaults))).collect();
     let matrix_units = problems.take(file.matrix_units.at_least_one()).unwrap_or_default();
     let matrix_units = matrix_units
         .iter()
         .filter_map(|unit| problems.take(matrix_units::resolve(unit, &memory_names, defaults)))
         .collect();
     let vector_units = problems.take(file.vector_units.at_least_one()).unwrap_or_default();
-    let vector_units = vector_units
-        .iter()
-        .filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names, defaults)))
-        .collect();
-    let dma = problems.take(resolve_dma(&file.dma, &memory_names));
+    let vector_units =
+        vector_units.iter().filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names))).collect();
+    let engines = problems.take(resolve_engines(&file.dma, &file.memories, &memory_names, defaults));
     let energy = problems.take(energy::resolve(&file.energy));
     problems.finish()?;
     let whole = "no problem was noted";
+    let (dma, shared_dma) = engines.expect(whole);
     let parts = NpuParts {
         name: name.expect(whole),
         clock_hz: clock.expect(whole).0,
         matrix_units,
         vector_units,
         memories,
-        dma: dma.expect(whole),
+        dma,
+        shared_dma,
         energy: energy.expect(whole),
     };
     let npu = Npu::try_new(parts).map_err(|error| cite(&file, &error))?;
@@ -154,18 +121,11 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
             actions: vec![Action::Mac { activation: pair.activation, weight: pair.weight }],
         }));
     }
-    let functions = |unit: &VectorUnitFile| -> Vec<Action> {
-        let given = VectorFunction::ALL.into_iter().filter(|function| {
-            !is_optional(*function)
-                || match function {
-                    VectorFunction::Gather => unit.elements_per_cycle.gather.is_given(),
-                    VectorFunction::Merge => unit.elements_per_cycle.merge.is_given(),
-                    _ => true,
-                }
-        });
-        given.map(Action::Vector).collect()
+    let functions = |unit: &VectorUnit| {
+        VectorFunction::ALL.into_iter().filter(|function| unit.supports(*function)).map(Action::Vector).collect()
     };
-    actors.extend(file.vector_units.iter().map(|unit| Actor { part: unit, actions: functions(unit) }));
+    let units = file.vector_units.iter().zip(npu.vector_units());
+    actors.extend(units.map(|(written, unit)| Actor { part: written, actions: functions(unit) }));
     actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| Actor {
         part: &written.name,
         actions: vec![Action::Read(memory.name.clone()), Action::Write(memory.name.clone())],
@@ -173,57 +133,9 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
     actors
 }
 
-/// The memories by name. Ids are positions in the file, whether or not each of them resolves.
-fn memory_names(file: &HardwareFile) -> Vec<(String, MemoryId)> {
-    let name = |(index, memory): (usize, &Placed<MemoryFile>)| {
-        memory.name.required().text().ok().map(|name| (name, MemoryId(index)))
-    };
-    file.memories.iter().enumerate().filter_map(name).collect()
-}
-
-fn resolve_memory(memory: &Placed<MemoryFile>) -> Result<Memory, Diagnostic> {
-    /// Names that reports give to other things beside the memories.
-    const TAKEN: [&str; 3] = ["matrix_units", "vector_units", "total"];
-    let name = plain_name(&memory.name)?;
-    if TAKEN.contains(&name.as_str()) {
-        return Err(memory.name.problem(format!("a memory cannot be called \"{name}\": reports use that name")));
-    }
-    exactly_one(memory, &[("dram", place_of(&memory.dram)), ("sram", place_of(&memory.sram))])?;
-    let kind = match (&memory.dram, &memory.sram) {
-        (Some(dram), _) => MemoryKind::Dram(Dram {
-            model: dram.model.required().one_of(&memory_models())?,
-            latency: cycles(&dram.latency_cycles)?,
-            bytes_per_cycle: rate(&dram.bytes_per_cycle)?,
-        }),
-        (None, Some(sram)) => MemoryKind::Sram(resolve_sram(sram)?),
-        (None, None) => unreachable!("exactly one was given"),
-    };
-    Ok(Memory { name, kind })
-}
-
-fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
-    let partitions = match &sram.partitions {
-        None => None,
-        Some(partitions) => Some(Partitions {
-            activations: capacity(&partitions.activations)?,
-            weights: capacity(&partitions.weights)?,
-            outputs: capacity(&partitions.outputs)?,
-            // Without a resident share every tensor goes off the chip between layers: a design too.
-            resident: partitions.resident.required().in_range(Bytes(0)..=LARGEST_MEMORY)?,
-        }),
-    };
-    Ok(Sram {
-        capacity: capacity(&sram.capacity)?,
-        read_bytes_per_cycle: rate(&sram.read_bytes_per_cycle)?,
-        write_bytes_per_cycle: rate(&sram.write_bytes_per_cycle)?,
-        partitions,
-    })
-}
-
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
-    defaults: &mut Defaults,
 ) -> Result<VectorUnit, Diagnostic> {
     let written = |function: VectorFunction| match function {
         VectorFunction::Reduce => &unit.elements_per_cycle.reduce,
@@ -231,18 +143,20 @@ fn resolve_vector_unit(
         VectorFunction::Dequantize => &unit.elements_per_cycle.dequantize,
         VectorFunction::Add => &unit.elements_per_cycle.add,
         VectorFunction::Activate => &unit.elements_per_cycle.activate,
+        VectorFunction::Multiply => &unit.elements_per_cycle.multiply,
+        VectorFunction::Softmax => &unit.elements_per_cycle.softmax,
+        VectorFunction::Normalize => &unit.elements_per_cycle.normalize,
+        VectorFunction::Rotary => &unit.elements_per_cycle.rotary,
         VectorFunction::Gather => &unit.elements_per_cycle.gather,
         VectorFunction::Merge => &unit.elements_per_cycle.merge,
     };
-    let mut rates = [Rate::whole(1).expect("one is not zero"); VectorFunction::ALL.len()];
+    // What every quantized product needs must be there; the rest is asked for by the layers that use it.
+    let is_basic = |function: VectorFunction| function.index() <= VectorFunction::Activate.index();
+    let mut rates = [None; VectorFunction::ALL.len()];
     for function in VectorFunction::ALL {
-        let field = written(function);
-        if !field.is_given() && is_optional(function) {
-            rates[function.index()] = rates[VectorFunction::Add.index()];
-            defaults.record(field.path(), &rates[function.index()], "as many lanes as add two matrices");
-            continue;
+        if is_basic(function) || written(function).is_given() {
+            rates[function.index()] = Some(rate(written(function))?);
         }
-        rates[function.index()] = rate(field)?;
     }
     Ok(VectorUnit {
         name: plain_name(&unit.name)?,
@@ -252,58 +166,26 @@ fn resolve_vector_unit(
     })
 }
 
-/// Functions that only outlier schemes use: a file may leave out their rates, and then their energy.
-const fn is_optional(function: VectorFunction) -> bool {
-    matches!(function, VectorFunction::Gather | VectorFunction::Merge)
-}
-
-fn resolve_dma(dma: &DmaFile, memories: &[(String, MemoryId)]) -> Result<DmaEngine, Diagnostic> {
-    Ok(DmaEngine {
-        name: plain_name(&dma.name)?,
-        from: dma.from.required().one_of(memories)?,
-        to: dma.to.required().one_of(memories)?,
-        outstanding: dma.outstanding.required().in_range(1..=65_536)?,
-        setup: cycles(&dma.setup_cycles)?,
-    })
-}
-
-/// The registered memory models by name.
-fn memory_models() -> Vec<(&'static str, &'static str)> {
-    memory::ALL.iter().map(|model| (model.name(), model.name())).collect()
-}
-
-fn capacity(field: &Field<Bytes>) -> Result<Bytes, Diagnostic> {
-    field.required().in_range(Bytes(1)..=LARGEST_MEMORY)
-}
-
-/// A rate within limits. Its fraction must be short, because service times are computed in units of its parts.
-fn rate(field: &Field<Rate>) -> Result<Rate, Diagnostic> {
-    const LONGEST_PART: u64 = 1_000_000_000;
-    let is_sensible = |rate: &Rate| {
-        let (numerator, denominator) = (rate.numerator(), rate.denominator());
-        let is_short = numerator.max(denominator) <= LONGEST_PART;
-        is_short && numerator * 1024 >= denominator && numerator / denominator <= 1 << 20
-    };
-    field.required().must("a rate of 1/1024 to 1048576 a cycle with at most 9 digits", is_sensible)
-}
-
 /// Where in `file` the parts do not fit together, and what would.
 fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
     let is_called = |field: &Field<String>, wanted: &str| field.required().text().is_ok_and(|name| name == wanted);
     let role_field = |part: &str, role: MemoryRole| -> Option<&Field<String>> {
         let matrix_unit = || file.matrix_units.iter().find(|unit| is_called(&unit.name, part));
         let vector_unit = || file.vector_units.iter().find(|unit| is_called(&unit.name, part));
+        let engine = || file.dma.iter().find(|engine| is_called(&engine.name, part));
         match role {
             MemoryRole::MatrixOperands => matrix_unit().map(|unit| &unit.operand_memory),
             MemoryRole::Accumulators => matrix_unit().map(|unit| &unit.accumulator_memory),
             MemoryRole::VectorOperands => vector_unit().map(|unit| &unit.memory),
-            MemoryRole::DmaSource => Some(&file.dma.from),
-            MemoryRole::DmaTarget => Some(&file.dma.to),
+            MemoryRole::DmaSource | MemoryRole::SharedSource => engine().map(|engine| &engine.from),
+            MemoryRole::DmaTarget => engine().map(|engine| &engine.to),
         }
     };
     let fits = |memory: &MemoryFile, role: MemoryRole| match (role, &memory.sram) {
         (MemoryRole::DmaSource, sram) => sram.is_none(),
-        (MemoryRole::Accumulators, sram) => sram.as_ref().is_some_and(|sram| sram.partitions.is_none()),
+        (MemoryRole::Accumulators | MemoryRole::SharedSource, sram) => {
+            sram.as_ref().is_some_and(|sram| sram.partitions.is_none())
+        }
         (MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget, sram) => {
             sram.as_ref().is_some_and(|sram| sram.partitions.is_some())
         }
@@ -333,8 +215,16 @@ fn cite(file: &HardwareFile, error: &HardwareError) -> Diagnostic {
             let cited = culprit(whole, &[activations, weights, outputs, resident, &sram.capacity]);
             Some(Diagnostic::new(cited.place(), cited.path(), &message))
         }),
+        HardwareError::SharedAccumulators { part, .. } => {
+            role_field(part, MemoryRole::SharedSource).map(|field| field.problem(&message))
+        }
         // Both are reported from the lists themselves, before the parts are put together.
         HardwareError::Missing { .. } | HardwareError::DuplicateName { .. } => None,
     };
     found.unwrap_or_else(|| file.matrix_units.problem(message))
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<HardwareFile>()
 }

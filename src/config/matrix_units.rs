@@ -8,6 +8,7 @@ use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
+use crate::config::sequencing::{self, SequencingFile};
 use crate::dataflow;
 use crate::hardware::array::{
     Array, BlockWeights, DotProductArray, Drain, Fill, SerialFolds, StationaryLoad, SystolicArray,
@@ -61,6 +62,7 @@ struct DotProductArrayFile {
     k: Field<u64>,
     pipeline_cycles: Field<u64>,
     weights: Field<String>,
+    sequencing: Option<Placed<SequencingFile>>,
 }
 
 #[derive(Deserialize)]
@@ -203,13 +205,23 @@ fn resolve_dot_product(array: &DotProductArrayFile, defaults: &mut Defaults) -> 
         ("held_single_buffered", BlockWeights::HeldSingleBuffered),
     ];
     let streamed = "the weights of a step come with its activations";
-    let chosen = array.weights.or_default(weights[0].0.to_owned(), streamed, defaults);
+    let chosen = array.weights.or_default(weights[0].0.to_owned(), streamed, defaults).one_of(&weights)?;
+    let sequencing = match &array.sequencing {
+        Some(sequencing) if chosen == BlockWeights::Streamed => {
+            return Err(sequencing
+                .problem("a sequencer passes rows over blocks of weights that stay, but weights are streamed")
+                .help("set weights: held_double_buffered or held_single_buffered, or remove sequencing"));
+        }
+        Some(sequencing) => Some(sequencing::resolve(sequencing, defaults)?),
+        None => None,
+    };
     Ok(DotProductArray {
         m: array.m.required().in_range(1..=LONGEST_SIDE)?,
         n: array.n.required().in_range(1..=LONGEST_SIDE)?,
         k: array.k.required().in_range(1..=LONGEST_SIDE)?,
         pipeline: cycles(&array.pipeline_cycles)?,
-        weights: chosen.one_of(&weights)?,
+        weights: chosen,
+        sequencing,
     })
 }
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use serde::de::{self, Deserialize, SeqAccess, Visitor};
 
-use crate::config::deserialize::{Captured, PLACED, take_captured};
+use crate::config::deserialize::{Captured, ONE_OR_MANY, PLACED, take_captured};
 use crate::config::diagnostics::{Cited, Diagnostic};
 use crate::config::dotted_path::DottedPath;
 use crate::config::source::Place;
@@ -108,6 +108,43 @@ impl<'l, T> IntoIterator for &'l List<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<List<T>, D::Error> {
         Placed::deserialize(deserializer).map(List)
+    }
+}
+
+/// One item, or a list of at least one.
+#[derive(Clone, Debug)]
+pub struct OneOrMany<T>(Vec<T>);
+
+impl<T> Deref for OneOrMany<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+struct OneOrManyVisitor<T>(PhantomData<fn() -> T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an item or a list")
+    }
+
+    fn visit_newtype_struct<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<OneOrMany<T>, D::Error> {
+        T::deserialize(deserializer).map(|item| OneOrMany(vec![item]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<OneOrMany<T>, A::Error> {
+        let Items(items) = ItemsVisitor(PhantomData).visit_seq(sequence)?;
+        Ok(OneOrMany(items))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<T>, D::Error> {
+        deserializer.deserialize_newtype_struct(ONE_OR_MANY, OneOrManyVisitor(PhantomData))
     }
 }
 

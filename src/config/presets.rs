@@ -32,18 +32,31 @@ impl Preset {
 /// Embedded hardware files, in the order of listings.
 pub static HARDWARE: &[Preset] = &[
     Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") },
+    Preset { name: "ethos-u65-512", text: include_str!("../../hw-configs/ethos-u65-512.yaml") },
+    Preset { name: "gemmini-16x16", text: include_str!("../../hw-configs/gemmini-16x16.yaml") },
     Preset { name: "mx-npu", text: include_str!("../../hw-configs/mx-npu.yaml") },
+    Preset { name: "nvdla-large", text: include_str!("../../hw-configs/nvdla-large.yaml") },
+    Preset { name: "nvdla-small", text: include_str!("../../hw-configs/nvdla-small.yaml") },
+    Preset { name: "nvdla-small-256", text: include_str!("../../hw-configs/nvdla-small-256.yaml") },
+    Preset { name: "tpu-v4i-like", text: include_str!("../../hw-configs/tpu-v4i-like.yaml") },
 ];
 
 /// Embedded energy tables.
 pub static ENERGY_TABLES: &[Preset] = &[
     Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") },
+    Preset { name: "ethos-u65-22nm", text: include_str!("../../hw-configs/energy/ethos-u65-22nm.yaml") },
+    Preset { name: "gemmini-22nm", text: include_str!("../../hw-configs/energy/gemmini-22nm.yaml") },
     Preset { name: "mx-22nm", text: include_str!("../../hw-configs/energy/mx-22nm.yaml") },
+    Preset { name: "tpu-v4i-7nm", text: include_str!("../../hw-configs/energy/tpu-v4i-7nm.yaml") },
 ];
 
 /// Embedded workload files.
-pub static WORKLOADS: &[Preset] =
-    &[Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") }];
+pub static WORKLOADS: &[Preset] = &[
+    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
+    Preset { name: "gpt2-small-block", text: include_str!("../../workloads/gpt2-small-block.yaml") },
+    Preset { name: "qwen3-8b-layer", text: include_str!("../../workloads/qwen3-8b-layer.yaml") },
+    Preset { name: "small-convnet", text: include_str!("../../workloads/small-convnet.yaml") },
+];
 
 /// Embedded scheme files: one for each registered scheme.
 pub static SCHEMES: &[Preset] = &[

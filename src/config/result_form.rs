@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::config::diagnostics::cut;
 
-/// The file of every result folder by which it is known.
+/// The file by which a result folder of a run is known.
 pub const REPORT: &str = "report.json";
 
 /// Foreign entries that a refusal names.
@@ -20,7 +20,7 @@ const SHOWN: usize = 3;
 /// What the result folders of a command hold.
 #[derive(Clone, Debug)]
 pub struct ResultForm {
-    /// Names of all files that it may write, [`REPORT`] among them.
+    /// Names of all files that it may write; the first is the report by which a result is known.
     pub files: Vec<&'static str>,
     /// The value of `schema_version` in its report.
     pub schema_version: u32,
@@ -76,15 +76,16 @@ impl ResultForm {
         if ours.is_empty() {
             return Ok(Contents::Nothing);
         }
-        if !ours.iter().any(|name| name == REPORT) {
+        let stamp = self.files.first().expect("a result has a report");
+        if !ours.iter().any(|name| name == stamp) {
             ours.sort();
-            return Ok(Contents::Foreign(format!("it holds {}, but no {REPORT}", ours.join(", "))));
+            return Ok(Contents::Foreign(format!("it holds {}, but no {stamp}", ours.join(", "))));
         }
-        let report = BufReader::new(File::open(folder.join(REPORT))?);
+        let report = BufReader::new(File::open(folder.join(stamp))?);
         match serde_json::from_reader::<_, Stamp>(report) {
             Ok(stamp) if stamp.schema_version == u64::from(self.schema_version) => Ok(Contents::EarlierResult),
             _ => {
-                let text = format!("its {REPORT} is none of npusim with schema_version {}", self.schema_version);
+                let text = format!("its {stamp} is none of npusim with schema_version {}", self.schema_version);
                 Ok(Contents::Foreign(text))
             }
         }

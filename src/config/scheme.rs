@@ -1,6 +1,7 @@
 //! Scheme files: which quantization a run lowers its products with.
 //!
-//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `muxq`, `llm_int8`, `osc`) with its parameters. The built-in names are files too.
+//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `integer`, `muxq`, `llm_int8`, `osc`) with its parameters. The
+//! built-in names are files too.
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::config::outlier_schemes::{
     smoothing,
 };
 use crate::config::placed::{List, Placed};
+use crate::config::schema::{FileForm, form_of};
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{ScaleSource, Scope};
@@ -22,6 +24,7 @@ use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
 use crate::scheme::fallback::WithFallback;
+use crate::scheme::integer::Integer;
 use crate::scheme::w8a8::W8A8;
 
 /// A scheme as written.
@@ -31,12 +34,18 @@ struct SchemeFile {
     cast: Option<Placed<CastFile>>,
     w8a8: Option<Placed<W8A8File>>,
     blocks: Option<Placed<BlocksFile>>,
+    integer: Option<Placed<IntegerFile>>,
     muxq: Option<Placed<MuxqFile>>,
     llm_int8: Option<Placed<LlmInt8File>>,
     osc: Option<Placed<OscFile>>,
     fallback: Option<List<Placed<FallbackFile>>>,
     calibration: Field<PathBuf>,
     assumed_channels: Field<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct IntegerFile {
+    format: Field<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -95,6 +104,7 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
             ("cast", place_of(&file.cast)),
             ("w8a8", place_of(&file.w8a8)),
             ("blocks", place_of(&file.blocks)),
+            ("integer", place_of(&file.integer)),
             ("muxq", place_of(&file.muxq)),
             ("llm_int8", place_of(&file.llm_int8)),
             ("osc", place_of(&file.osc)),
@@ -110,6 +120,10 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
         let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
         let format = blocks.format.required().one_of(&formats)?;
         return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
+    }
+    if let Some(integer) = &file.integer {
+        integer.format.required().one_of(&[("int8", ())])?;
+        return Ok(Box::new(Integer::new(name)));
     }
     if let Some(muxq) = &file.muxq {
         return Ok(Box::new(resolve_muxq(name, muxq)?));
@@ -189,4 +203,9 @@ fn floats_of(bits: u32) -> Vec<(&'static str, &'static ElementFormat)> {
         format.storage_bits() == bits && matches!(format.kind(), formats::ElementKind::Float { .. })
     };
     formats::ALL.iter().copied().filter(fits).map(|format| (format.name(), format)).collect()
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<Placed<SchemeFile>>()
 }

@@ -1,20 +1,19 @@
-//! Tensor files: the values that a workload describes, read from safetensors into [`Bindings`].
+//! The values that a workload describes, into [`Bindings`]: read from files, or generated.
 //!
-//! Only the entries that are asked for are read, each file in one pass, so a file of a whole model may be far larger
-//! than the layers that use it. All values become `fp32`, which holds those of F32, F16 and BF16 exactly.
+//! All values become `fp32`, and exactly: a file whose numbers `fp32` does not hold is refused rather than rounded. Of
+//! generated ones the rounding is part of their definition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, quoted};
 use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::config::workload::{TensorFile, TensorPlaces};
-use crate::numerics::formats::{BF16, ElementFormat, FP16, FP32};
+use crate::config::{npy_file, safetensors_file};
+use crate::numerics::formats::FP32;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
 use crate::workload::bindings::Bindings;
@@ -22,13 +21,10 @@ use crate::workload::graph::Workload;
 use crate::workload::layer::{Layer, LayerOperation, ValueRef};
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription, TensorSource};
 
-/// The longest header of a safetensors file in bytes, as in the format's own reader.
-const LONGEST_HEADER: u64 = 100_000_000;
-
 /// Whether the numbers of a workload can be computed, as far as its file tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// Every tensor that a layer reads names a file.
+    /// Every tensor that a layer reads names a file or is generated.
     Whole,
     /// None does.
     ShapesOnly,
@@ -42,7 +38,7 @@ pub enum Coverage {
 pub fn coverage(workload: &Workload, places: &TensorPlaces) -> Coverage {
     let read: BTreeSet<SourceTensorId> = workload.layers().iter().flat_map(tensors_read).collect();
     let (with, without): (Vec<_>, Vec<_>) = read.into_iter().partition(|id| workload.tensor(*id).source.is_some());
-    let is_built_in = |id: &SourceTensorId| places.get(*id).safetensors.place().source().is_built_in();
+    let is_built_in = |id: &SourceTensorId| file_field(places.get(*id)).is_some_and(is_built_in);
     match (with.is_empty(), without.is_empty()) {
         (true, _) => Coverage::ShapesOnly,
         (false, _) if with.iter().any(is_built_in) => Coverage::NotEmbedded,
@@ -53,8 +49,9 @@ pub fn coverage(workload: &Workload, places: &TensorPlaces) -> Coverage {
 
 fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
     let constants = match &layer.operation {
-        LayerOperation::Gemm(gemm) => [Some(gemm.weight), gemm.bias],
+        LayerOperation::Gemm(gemm) => [gemm.constant_weight(), gemm.bias],
         LayerOperation::Activate { .. } => [None, None],
+        LayerOperation::Vector(vector) => [0, 1].map(|index| vector.constants.get(index).copied()),
     };
     let input = |value: ValueRef| match value {
         ValueRef::Source(id) => Some(id),
@@ -67,71 +64,83 @@ fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
 /// The error of a run that is to compute numbers of a workload that is only partly covered: cites each of the tensors
 /// `without` values.
 pub fn missing_values(workload: &Workload, places: &TensorPlaces, without: &[SourceTensorId]) -> ConfigError {
-    let mistake = |id: &SourceTensorId| {
+    let mut problems = Problems::default();
+    for id in without {
         let name = quoted(&workload.tensor(*id).name);
         let message = format!("the tensor {name} has only a shape, but others have values; numbers need all of them");
-        places.get(*id).problem(message).help("add safetensors: FILE, or run without numbers: --no-numerics")
-    };
-    ConfigError::Invalid(without.iter().map(mistake).collect())
+        let help = "add safetensors: FILE, npy: FILE or generate: {..}; or run without numbers: --no-numerics";
+        problems.push(places.get(*id).problem(message).help(help));
+    }
+    problems.keep_one_of_each_value();
+    problems.finish().expect_err("there is a tensor without values")
 }
 
-/// The values of the tensors of `workload` that name a file; `None` for those that do not.
+/// Whether generated tensors are wanted along with those of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generated {
+    /// They are computed.
+    Wanted,
+    /// They are left without values: nothing can be wrong with them.
+    LeftOut,
+}
+
+/// The values of the tensors of `workload` that have a source; `None` for those that have only a shape.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`], citing the tensors in the workload file: a file that is missing, truncated or no
-/// safetensors file; an entry that it lacks, or has in another shape or in a type that cannot be read exactly; a value
-/// that is not finite; or the workload is a preset, whose values are not embedded.
-pub fn load(workload: &Workload, places: &TensorPlaces) -> Result<Bindings, ConfigError> {
+/// [`ConfigError::Invalid`], citing the tensors in the workload file: a file that is missing, truncated or of another
+/// format; an entry that it lacks, or has in another shape or in a type that cannot be read exactly; a value that is not
+/// finite; or the workload is a preset, whose values are not embedded.
+pub fn load(workload: &Workload, places: &TensorPlaces, generated: Generated) -> Result<Bindings, ConfigError> {
     let mut by_file: BTreeMap<&Path, Vec<Wanted<'_>>> = BTreeMap::new();
-    for (index, description) in workload.tensors().iter().enumerate() {
-        let written = places.get(SourceTensorId(index));
-        if let Some(TensorSource::Safetensors { file, entry }) = &description.source {
-            by_file.entry(file).or_default().push(Wanted { index, description, entry, written });
-        }
-    }
     let mut problems = Problems::default();
     let mut tensors: Vec<Option<Tensor>> = vec![None; workload.tensors().len()];
-    for (path, wanted) in by_file {
-        // A file that cannot be read at all is cited once, by the first tensor that names it.
-        let Some(mut file) = problems.take(open(path, &wanted[0].written.safetensors)) else { continue };
-        let mut found: Vec<(&Wanted<'_>, TensorInfo)> = Vec::new();
-        for wanted in &wanted {
-            let info = problems.take(file.find(path, wanted));
-            found.extend(info.map(|info| (wanted, info)));
-        }
-        found.sort_by_key(|(wanted, info)| (info.data_offsets.0, wanted.index));
-        for (wanted, info) in found {
-            tensors[wanted.index] = problems.take(file.read(path, wanted, &info));
+    for (index, description) in workload.tensors().iter().enumerate() {
+        let written = places.get(SourceTensorId(index));
+        match &description.source {
+            None => {}
+            Some(TensorSource::Safetensors { file, entry }) => {
+                by_file.entry(file).or_default().push(Wanted { index, description, entry, written });
+            }
+            Some(TensorSource::Npy { file }) => {
+                tensors[index] = problems.take(npy_file::read(file, description.shape, written));
+            }
+            Some(TensorSource::Generated(_)) if generated == Generated::LeftOut => {}
+            Some(TensorSource::Generated(generator)) => {
+                let values = generator.values(&description.name, description.shape);
+                let tensor = Tensor::try_new(description.shape, &FP32, Elements::F32(values));
+                tensors[index] = Some(tensor.expect("a generator gives a value for each element"));
+            }
         }
     }
+    for (path, wanted) in by_file {
+        safetensors_file::read(path, &wanted, &mut tensors, &mut problems);
+    }
+    // Of a repeated tensor each repetition may lack its entry.
+    problems.keep_one_of_each_value();
     problems.finish()?;
     Ok(Bindings::new(tensors))
 }
 
-/// A tensor that is to be read.
-struct Wanted<'w> {
-    index: usize,
-    description: &'w TensorDescription,
-    entry: &'w str,
-    written: &'w Placed<TensorFile>,
+/// A tensor that is to be read from a file of several.
+pub(crate) struct Wanted<'w> {
+    pub(crate) index: usize,
+    pub(crate) description: &'w TensorDescription,
+    pub(crate) entry: &'w str,
+    pub(crate) written: &'w Placed<TensorFile>,
 }
 
-impl Wanted<'_> {
-    /// Where the entry is named: at `entry:`, or at `name:`, which stands in for it.
-    fn entry_field(&self) -> &Field<String> {
-        if self.written.entry.is_given() { &self.written.entry } else { &self.written.name }
-    }
+/// Where the file of a tensor is named.
+fn file_field(tensor: &Placed<TensorFile>) -> Option<&Field<PathBuf>> {
+    [&tensor.safetensors, &tensor.npy].into_iter().find(|field| field.is_given())
 }
 
-/// An open safetensors file: eight bytes of header length, the header, the data without gaps.
-struct SafetensorsFile {
-    file: File,
-    header: Metadata,
-    data_start: u64,
+fn is_built_in(field: &Field<PathBuf>) -> bool {
+    field.place().source().is_built_in()
 }
 
-fn open(path: &Path, cited: &Field<std::path::PathBuf>) -> Result<SafetensorsFile, Diagnostic> {
-    if cited.place().source().is_built_in() {
+/// Opens the tensor file that `cited` names; `kind` is what it should be, with its article.
+pub(crate) fn open(path: &Path, cited: &Field<PathBuf>, kind: &str) -> Result<File, Diagnostic> {
+    if is_built_in(cited) {
         return Err(cited
             .problem("the tensor values of a built-in workload are not part of the program")
             .note("only its shapes are")
@@ -139,127 +148,33 @@ fn open(path: &Path, cited: &Field<std::path::PathBuf>) -> Result<SafetensorsFil
                 "run without numbers: --no-numerics; or run the workload from its file in the repository (workloads/)",
             ));
     }
-    let unreadable = |cause: io::Error| cited.problem(format!("the file {} cannot be read: {cause}", path.display()));
-    let broken = |what: &str| cited.problem(format!("the file {} is not whole: {what}", path.display()));
     // Asked before it is opened, because to open a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+    if !std::fs::metadata(path).map_err(|cause| unreadable(path, cited, &cause))?.is_file() {
         return Err(cited
             .problem(format!("{} is a folder, a pipe or a device", path.display()))
-            .note("a safetensors file is expected"));
+            .note(format!("{kind} is expected")));
     }
-    let mut file = File::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    let mut prefix = [0; 8];
-    if length < prefix.len() as u64 {
-        return Err(broken("it is shorter than the length of its header"));
-    }
-    file.read_exact(&mut prefix).map_err(unreadable)?;
-    let header_bytes = u64::from_le_bytes(prefix);
-    let data_start = header_bytes.saturating_add(prefix.len() as u64);
-    if header_bytes > LONGEST_HEADER {
-        let message =
-            format!("{} is not a safetensors file: its header would have {header_bytes} bytes", path.display());
-        return Err(cited.problem(message));
-    }
-    if data_start > length {
-        return Err(broken(&format!("its header should end at byte {data_start}, but it has {length} bytes")));
-    }
-    let mut header = vec![0; usize::try_from(header_bytes).expect("at most LONGEST_HEADER")];
-    file.read_exact(&mut header).map_err(unreadable)?;
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| {
-        cited.problem(format!("{} is not a safetensors file: its header is wrong: {error}", path.display()))
-    })?;
-    let promised = data_start.saturating_add(header.data_len() as u64);
-    if promised > length {
-        return Err(broken(&format!("its header promises {promised} bytes, but it has {length}")));
-    }
-    if promised < length {
-        let message = format!("the file {} is longer than its header says", path.display());
-        return Err(cited
-            .problem(message)
-            .note(format!("the header accounts for {promised} bytes, the file has {length}"))
-            .help("something was appended to it, or its header is that of another file; write it anew"));
-    }
-    Ok(SafetensorsFile { file, header, data_start })
+    File::open(path).map_err(|cause| unreadable(path, cited, &cause))
 }
 
-impl SafetensorsFile {
-    /// The entry of a tensor, if it is there and as described.
-    fn find(&self, path: &Path, wanted: &Wanted<'_>) -> Result<TensorInfo, Diagnostic> {
-        let Some(info) = self.header.info(wanted.entry) else {
-            let names = self.header.offset_keys();
-            let names = || names.iter().map(String::as_str);
-            let message = format!("{} has no entry {}", path.display(), quoted(wanted.entry));
-            let problem = wanted.entry_field().problem(message).note(format!("it has: {}", listed(names())));
-            return Err(match nearest(wanted.entry, names()) {
-                Some(name) => problem.help(format!("did you mean \"{name}\"?")),
-                None => problem,
-            });
-        };
-        let shape = wanted.description.shape;
-        let is_equal = match info.shape.as_slice() {
-            [columns] => shape == MatrixShape::new(1, *columns as u64),
-            [rows, columns] => shape == MatrixShape::new(*rows as u64, *columns as u64),
-            _ => false,
-        };
-        if !is_equal {
-            let message =
-                format!("the entry {} of {} has the shape {:?}", quoted(wanted.entry), path.display(), info.shape);
-            return Err(wanted.written.shape.problem(message).note(format!("here it is {shape}")));
-        }
-        if format_of(info.dtype).is_none() {
-            let message = format!("the entry {} of {} holds {:?}", quoted(wanted.entry), path.display(), info.dtype);
-            return Err(wanted.entry_field().problem(message).note("F32, F16 and BF16 can be read"));
-        }
-        Ok(info.clone())
-    }
-
-    /// The values of an entry that [`SafetensorsFile::find`] has accepted.
-    fn read(&mut self, path: &Path, wanted: &Wanted<'_>, info: &TensorInfo) -> Result<Tensor, Diagnostic> {
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        self.file
-            .seek(SeekFrom::Start(self.data_start + start as u64))
-            .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(|cause| {
-                wanted.written.safetensors.problem(format!("the file {} cannot be read: {cause}", path.display()))
-            })?;
-        let format = format_of(info.dtype).expect("an entry of another type was refused");
-        let shape = wanted.description.shape;
-        let values = as_f32(shape, format, &bytes);
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            let (row, column) = (index as u64 / shape.columns, index as u64 % shape.columns);
-            let message = format!(
-                "the entry {} of {} holds {} at row {row}, column {column}",
-                quoted(wanted.entry),
-                path.display(),
-                values[index]
-            );
-            return Err(wanted.entry_field().problem(message).note("all values must be finite"));
-        }
-        Ok(Tensor::try_new(shape, &FP32, Elements::F32(values)).expect("the header agrees with the shape"))
-    }
+/// The error about a file that the system does not let us read.
+pub(crate) fn unreadable(path: &Path, cited: &Field<PathBuf>, cause: &io::Error) -> Diagnostic {
+    cited.problem(format!("the file {} cannot be read: {cause}", path.display()))
 }
 
-/// The format of entries that `fp32` holds exactly. F64 is not among them, so it is refused rather than rounded.
-fn format_of(dtype: Dtype) -> Option<&'static ElementFormat> {
-    match dtype {
-        Dtype::F32 => Some(&FP32),
-        Dtype::F16 => Some(&FP16),
-        Dtype::BF16 => Some(&BF16),
-        _ => None,
+/// The tensor of these values, which must all be finite; `what` names where they come from.
+pub(crate) fn finite(
+    shape: MatrixShape,
+    values: Vec<f32>,
+    what: &str,
+    cited: &impl Cited,
+) -> Result<Tensor, Diagnostic> {
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        let (row, column) = (index as u64 / shape.columns, index as u64 % shape.columns);
+        let message = format!("{what} holds {} at row {row}, column {column}", values[index]);
+        return Err(cited.problem(message).note("all values must be finite"));
     }
-}
-
-/// Little-endian codes as values.
-fn as_f32(shape: MatrixShape, format: &'static ElementFormat, bytes: &[u8]) -> Vec<f32> {
-    if format == &FP32 {
-        let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("a chunk of four"));
-        return bytes.chunks_exact(4).map(value).collect();
-    }
-    let code = |bytes: &[u8]| u16::from_le_bytes(bytes.try_into().expect("a chunk of two"));
-    let codes = bytes.chunks_exact(2).map(code).collect();
-    Tensor::try_new(shape, format, Elements::Code16(codes)).expect("the header agrees with the shape").to_f32()
+    Ok(Tensor::try_new(shape, &FP32, Elements::F32(values)).expect("the header agrees with the shape"))
 }
 
 #[cfg(test)]
@@ -291,7 +206,7 @@ layers:
         std::fs::write(folder.path().join("x.safetensors"), bytes).unwrap();
         let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
         let (workload, places) = workload::resolve(&document).unwrap();
-        load(&workload, &places)
+        load(&workload, &places, Generated::Wanted)
     }
 
     fn values(bytes: &[u8]) -> Vec<f32> {
@@ -345,7 +260,7 @@ layers:
         std::fs::create_dir(folder.path().join("x.safetensors")).unwrap();
         let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
         let (workload, places) = workload::resolve(&document).unwrap();
-        let error = load(&workload, &places).unwrap_err().to_string();
+        let error = load(&workload, &places, Generated::Wanted).unwrap_err().to_string();
         assert!(error.contains("x.safetensors is a folder, a pipe or a device"), "{error}");
     }
 
@@ -385,6 +300,6 @@ layers:
         let text = "name: n\nactivation_format: fp32\ntensors: [{ name: x, shape: [3] }]\nlayers: [{ name: a, activate: { input: x, function: relu } }]\n";
         let document = Document::from_bytes("w.yaml", text.as_bytes(), "").unwrap();
         let (workload, places) = workload::resolve(&document).unwrap();
-        assert!(!load(&workload, &places).unwrap().is_complete(1));
+        assert!(!load(&workload, &places, Generated::Wanted).unwrap().is_complete(1));
     }
 }

@@ -5,23 +5,29 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::config::checks::{exactly_one, place_of, plain_name, unique_names};
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, nearest, quoted};
+use crate::config::checks::plain_name;
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::layers::{self, Axes, LayerFile, matrix_of};
+use crate::config::mapping::{self, MappingFile};
 use crate::config::placed::{List, Placed};
+use crate::config::repeat::{self, Expanded, Instance};
+use crate::config::schema::{FileForm, form_of};
+use crate::config::tensor_source::{self, GenerateFile};
+use crate::config::workload_defaults::{self, DefaultsFile};
 use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
-use crate::shape::{GemmShape, MatrixShape};
+use crate::shape::GemmShape;
 use crate::workload::graph::{Workload, WorkloadError};
-use crate::workload::layer::{ActivationFunction, Layer, LayerId, LayerOperation, LogicalGemm, ValueRef};
-use crate::workload::tensor_description::{SourceTensorId, TensorDescription, TensorSource};
+use crate::workload::layer::{Layer, LayerOperation};
+use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 /// The largest extent of one axis: tokens, channels, vocabulary.
 const LONGEST_AXIS: u64 = 1 << 22;
-const MOST_LAYERS: usize = 1 << 16;
 /// The most elements that all layers together may read and write: 35 million million.
 const MOST_ELEMENTS: u128 = 1 << 45;
 /// The most multiply-accumulates of all layers together: a million million million.
@@ -31,8 +37,10 @@ const MOST_MACS: u128 = 1 << 60;
 struct WorkloadFile {
     name: Field<String>,
     activation_format: Field<String>,
+    defaults: Option<Placed<DefaultsFile>>,
     tensors: List<Placed<TensorFile>>,
     layers: List<Placed<LayerFile>>,
+    mapping: Option<Placed<MappingFile>>,
 }
 
 /// A tensor as written.
@@ -42,34 +50,24 @@ pub(crate) struct TensorFile {
     pub(crate) shape: List<Field<u64>>,
     pub(crate) safetensors: Field<PathBuf>,
     pub(crate) entry: Field<String>,
-}
-
-#[derive(Deserialize)]
-struct LayerFile {
-    name: Field<String>,
-    gemm: Option<Placed<GemmFile>>,
-    activate: Option<Placed<ActivateFile>>,
-    recorded_output: Field<String>,
-}
-
-#[derive(Deserialize)]
-struct GemmFile {
-    input: Field<String>,
-    weight: Field<String>,
-    bias: Field<String>,
-}
-
-#[derive(Deserialize)]
-struct ActivateFile {
-    input: Field<String>,
-    function: Field<String>,
+    pub(crate) npy: Field<PathBuf>,
+    pub(crate) generate: Option<Placed<GenerateFile>>,
 }
 
 /// Where each tensor of a workload was written, for errors found when its values are read.
 #[derive(Clone, Debug)]
-pub struct TensorPlaces(List<Placed<TensorFile>>);
+pub struct TensorPlaces(Vec<Arc<Placed<TensorFile>>>);
 
 impl TensorPlaces {
+    /// Those of `tensors`; repetitions share what was written.
+    fn of(tensors: &[Instance<'_, TensorFile>]) -> TensorPlaces {
+        let mut written: BTreeMap<*const Placed<TensorFile>, Arc<Placed<TensorFile>>> = BTreeMap::new();
+        let mut shared = |tensor: &Placed<TensorFile>| {
+            Arc::clone(written.entry(std::ptr::from_ref(tensor)).or_insert_with(|| Arc::new(tensor.clone())))
+        };
+        TensorPlaces(tensors.iter().map(|tensor| shared(tensor.written)).collect())
+    }
+
     /// The tensor as written.
     pub(crate) fn get(&self, id: SourceTensorId) -> &Placed<TensorFile> {
         &self.0[id.0]
@@ -82,29 +80,29 @@ impl TensorPlaces {
 /// [`ConfigError::Invalid`] with what is wrong in each tensor and layer: names that nothing has, shapes that do not
 /// agree (cites the reference), layers that wait for each other (cites the list of layers).
 pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigError> {
-    let file: WorkloadFile = document.read()?;
+    let file: WorkloadFile = workload_defaults::filled_in(document).read()?;
     let mut problems = Problems::default();
-    let layer_names = file.layers.iter().map(|layer| &layer.name);
-    problems.take(unique_names(file.tensors.iter().map(|tensor| &tensor.name).chain(layer_names)));
+    problems.take(workload_defaults::check(&file.defaults));
+    let expanded = repeat::expand(&file.tensors, &file.layers, &mut problems);
     let name = problems.take(plain_name(&file.name));
     let formats: Vec<_> = activation_formats();
     let activation_format = problems.take(file.activation_format.required().one_of(&formats));
-    let tensors: Vec<_> = file.tensors.iter().filter_map(|tensor| problems.take(resolve_tensor(tensor))).collect();
-    problems.take(file.layers.at_least_one());
-    if file.layers.len() > MOST_LAYERS {
-        let message = format!("{} layers are too many", file.layers.len());
-        problems.push(file.layers.problem(message).note(format!("allowed: up to {MOST_LAYERS}")));
-    }
-    let values = Values::of(&file);
-    let references: Vec<_> =
-        file.layers.iter().filter_map(|layer| problems.take(resolve_layer(layer, &values))).collect();
+    let (tensors, axes): (Vec<_>, Vec<_>) =
+        expanded.tensors.iter().filter_map(|tensor| problems.take(resolve_tensor(tensor))).unzip();
+    let references: Vec<_> = expanded
+        .layers
+        .iter()
+        .filter_map(|layer| problems.take(layers::resolve(layer, &expanded.scopes.values(layer.scope))))
+        .collect();
     problems.finish()?;
     let whole = "no problem was noted";
-    let layers = with_shapes(&tensors, references);
-    check_size(&file, &layers)?;
+    let layers = layers::with_shapes(&axes, references)?;
+    check_size(&expanded, &layers)?;
+    let mapping = mapping::resolve(file.mapping.as_ref(), &layers)?;
     let workload = Workload::try_new(name.expect(whole), activation_format.expect(whole), tensors, layers)
-        .map_err(|error| cite(&file, &error))?;
-    Ok((workload, TensorPlaces(file.tensors)))
+        .map_err(|error| cite(&file, &expanded, &error))?
+        .with_mapping(mapping);
+    Ok((workload, TensorPlaces::of(&expanded.tensors)))
 }
 
 /// Formats in which activations can be stored: those that hold real numbers without a scale beside them.
@@ -114,180 +112,46 @@ fn activation_formats() -> Vec<(&'static str, &'static ElementFormat)> {
     FORMATS.iter().filter(is_real).map(|format| (format.name(), *format)).collect()
 }
 
-fn resolve_tensor(tensor: &Placed<TensorFile>) -> Result<TensorDescription, Diagnostic> {
-    let name = plain_name(&tensor.name)?;
+fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<(TensorDescription, Axes), Diagnostic> {
+    let tensor = instance.written;
+    plain_name(&tensor.name)?;
+    let name = instance.name.clone();
     let axes: Vec<u64> =
         tensor.shape.iter().map(|axis| axis.required().in_range(1..=LONGEST_AXIS)).collect::<Result<_, _>>()?;
-    let shape = match axes.as_slice() {
-        [columns] => MatrixShape::new(1, *columns),
-        [rows, columns] => MatrixShape::new(*rows, *columns),
-        _ => {
-            return Err(tensor
-                .shape
-                .problem(format!("the shape has {} axes", axes.len()))
-                .note("one (a vector) or two (rows, columns) are expected"));
-        }
-    };
-    let source = match (tensor.safetensors.optional(), tensor.entry.optional()) {
-        (Some(file), entry) => Some(TensorSource::Safetensors {
-            file: file.path()?,
-            entry: entry.map_or_else(|| Ok(name.clone()), |entry| entry.text())?,
-        }),
-        (None, Some(_)) => {
-            return Err(tensor.entry.problem("an entry is given, but no file").help("add safetensors: PATH"));
-        }
-        (None, None) => None,
-    };
-    Ok(TensorDescription { name, shape, source })
-}
-
-/// A layer whose shape is not known yet.
-struct Reference {
-    name: String,
-    operation: Operation,
-    recorded_output: Option<SourceTensorId>,
-}
-
-enum Operation {
-    Gemm { input: ValueRef, weight: SourceTensorId, bias: Option<SourceTensorId> },
-    Activate { input: ValueRef, function: ActivationFunction },
-}
-
-fn resolve_layer(layer: &Placed<LayerFile>, values: &Values) -> Result<Reference, Diagnostic> {
-    exactly_one(layer, &[("gemm", place_of(&layer.gemm)), ("activate", place_of(&layer.activate))])?;
-    let operation = match (&layer.gemm, &layer.activate) {
-        (Some(gemm), _) => Operation::Gemm {
-            input: values.value(&gemm.input)?,
-            weight: values.tensor(&gemm.weight)?,
-            bias: values.optional_tensor(&gemm.bias)?,
-        },
-        (None, Some(activate)) => Operation::Activate {
-            input: values.value(&activate.input)?,
-            function: activate.function.required().one_of(&ActivationFunction::NAMES)?,
-        },
-        (None, None) => unreachable!("exactly one was given"),
-    };
-    let recorded_output = values.optional_tensor(&layer.recorded_output)?;
-    Ok(Reference { name: plain_name(&layer.name)?, operation, recorded_output })
-}
-
-/// What a name in a layer may refer to.
-struct Values {
-    by_name: BTreeMap<String, ValueRef>,
-}
-
-impl Values {
-    fn of(file: &WorkloadFile) -> Values {
-        let name = |field: &Field<String>| field.required().text().ok();
-        let tensors = file.tensors.iter().enumerate();
-        let tensors = tensors.map(|(index, tensor)| (name(&tensor.name), ValueRef::Source(SourceTensorId(index))));
-        let layers = file.layers.iter().enumerate();
-        let layers = layers.map(|(index, layer)| (name(&layer.name), ValueRef::Layer(LayerId(index))));
-        Values { by_name: tensors.chain(layers).filter_map(|(name, value)| Some((name?, value))).collect() }
+    if !(1..=4).contains(&axes.len()) {
+        return Err(tensor
+            .shape
+            .problem(format!("the shape has {} axes", axes.len()))
+            .note("one (a vector) or two (rows, columns) are expected, three or four for convolutions"));
     }
-
-    fn value(&self, field: &Field<String>) -> Result<ValueRef, Diagnostic> {
-        self.find(field, "tensor or layer", |_| true)
+    // The last axis lies along the columns, the others together along the rows.
+    let rows = axes[..axes.len() - 1].iter().try_fold(1u64, |rows, axis| rows.checked_mul(*axis));
+    if rows.is_none_or(|rows| rows > LONGEST_AXIS) {
+        let message = format!("all axes but the last have more than {LONGEST_AXIS} elements together");
+        return Err(tensor.shape.problem(message));
     }
-
-    fn tensor(&self, field: &Field<String>) -> Result<SourceTensorId, Diagnostic> {
-        match self.find(field, "tensor", |value| matches!(value, ValueRef::Source(_)))? {
-            ValueRef::Source(id) => Ok(id),
-            ValueRef::Layer(_) => {
-                Err(field.problem("this is a layer; the name of a tensor is expected here, for its values are given"))
-            }
-        }
-    }
-
-    fn optional_tensor(&self, field: &Field<String>) -> Result<Option<SourceTensorId>, Diagnostic> {
-        if field.is_given() { self.tensor(field).map(Some) } else { Ok(None) }
-    }
-
-    /// Offers those values that are `expected`, but finds all.
-    fn find(
-        &self,
-        field: &Field<String>,
-        kind: &str,
-        expected: impl Fn(&ValueRef) -> bool,
-    ) -> Result<ValueRef, Diagnostic> {
-        let name = field.required().text()?;
-        if let Some(value) = self.by_name.get(&name) {
-            return Ok(*value);
-        }
-        let names = || self.by_name.iter().filter(|(_, value)| expected(value)).map(|(name, _)| name.as_str());
-        let problem = field
-            .problem(format!("there is no {kind} called {}", quoted(&name)))
-            .note(format!("known: {}", listed(names())));
-        Err(match nearest(&name, names()) {
-            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
-            None => problem,
-        })
-    }
-}
-
-/// The layers with the shapes that follow from their inputs, in the given order.
-///
-/// A layer that waits for itself has no such shape; it gets 1x1, because [`Workload::try_new`] looks for circles before
-/// it looks at shapes.
-fn with_shapes(tensors: &[TensorDescription], references: Vec<Reference>) -> Vec<Layer> {
-    let mut outputs: Vec<Option<MatrixShape>> = vec![None; references.len()];
-    let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); references.len()];
-    let mut ready = Vec::new();
-    for (index, layer) in references.iter().enumerate() {
-        match layer.input() {
-            ValueRef::Source(_) => ready.push(index),
-            ValueRef::Layer(producer) => consumers[producer.0].push(index),
-        }
-    }
-    let shape_of = |value: ValueRef, outputs: &[Option<MatrixShape>]| match value {
-        ValueRef::Source(id) => Some(tensors[id.0].shape),
-        ValueRef::Layer(id) => outputs[id.0],
-    };
-    while let Some(index) = ready.pop() {
-        let input = shape_of(references[index].input(), &outputs).expect("its producer came before it");
-        outputs[index] = Some(match references[index].operation {
-            Operation::Gemm { weight, .. } => MatrixShape::new(input.rows, tensors[weight.0].shape.columns),
-            Operation::Activate { .. } => input,
-        });
-        ready.append(&mut consumers[index]);
-    }
-    let layer = |reference: Reference| {
-        let input = shape_of(reference.input(), &outputs).unwrap_or(MatrixShape::new(1, 1));
-        let operation = match reference.operation {
-            Operation::Gemm { input: value, weight, bias } => {
-                let shape = GemmShape::new(input.rows, input.columns, tensors[weight.0].shape.columns);
-                LayerOperation::Gemm(LogicalGemm { shape, input: value, weight, bias })
-            }
-            Operation::Activate { input: value, function } => {
-                LayerOperation::Activate { function, input: value, shape: input }
-            }
-        };
-        Layer { name: reference.name, operation, recorded_output: reference.recorded_output }
-    };
-    references.into_iter().map(layer).collect()
-}
-
-impl Reference {
-    fn input(&self) -> ValueRef {
-        match self.operation {
-            Operation::Gemm { input, .. } | Operation::Activate { input, .. } => input,
-        }
-    }
+    let shape = matrix_of(&axes);
+    let source = tensor_source::resolve(instance, shape)?;
+    Ok((TensorDescription { name, shape, source }, axes))
 }
 
 /// Refuses what could not be counted in 64 bits.
-fn check_size(file: &WorkloadFile, layers: &[Layer]) -> Result<(), Diagnostic> {
+fn check_size(expanded: &Expanded<'_>, layers: &[Layer]) -> Result<(), Diagnostic> {
     let (mut elements, mut macs) = (0u128, 0u128);
-    for (layer, written) in layers.iter().zip(file.layers.iter()) {
-        let shape = match &layer.operation {
-            LayerOperation::Gemm(gemm) => gemm.shape,
-            LayerOperation::Activate { shape, .. } => GemmShape::new(shape.rows, 1, shape.columns),
+    for (layer, instance) in layers.iter().zip(&expanded.layers) {
+        let (shape, times) = match &layer.operation {
+            LayerOperation::Gemm(gemm) => (gemm.shape, gemm.batching.count),
+            LayerOperation::Activate { shape, .. } => (GemmShape::new(shape.rows, 1, shape.columns), 1),
+            LayerOperation::Vector(vector) => {
+                (GemmShape::new(vector.shape.rows, 1, vector.shape.columns), vector.inputs.len() as u64)
+            }
         };
-        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b) * u128::from(times);
         elements += product(shape.m, shape.k) + product(shape.k, shape.n) + product(shape.m, shape.n);
         macs += product(shape.m, shape.k) * u128::from(shape.n);
         if elements > MOST_ELEMENTS || macs > MOST_MACS {
-            return Err(written
+            return Err(instance
+                .written
                 .problem("with this layer the workload is too large to be counted")
                 .note(format!("allowed: up to {MOST_ELEMENTS} elements and {MOST_MACS} multiply-accumulates")));
         }
@@ -296,27 +160,18 @@ fn check_size(file: &WorkloadFile, layers: &[Layer]) -> Result<(), Diagnostic> {
 }
 
 /// Where in `file` the parts do not fit together.
-fn cite(file: &WorkloadFile, error: &WorkloadError) -> Diagnostic {
+fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> Diagnostic {
     let message = error.to_string();
     let operand = |layer: &str, what: &str| -> Option<&Field<String>> {
-        let is_layer = |file: &&Placed<LayerFile>| file.name.required().text().is_ok_and(|name| name == layer);
-        let layer = file.layers.iter().find(is_layer)?;
-        match (what, &layer.gemm, &layer.activate) {
-            ("the input", Some(gemm), _) => Some(&gemm.input),
-            ("the input", None, Some(activate)) => Some(&activate.input),
-            ("the weight", Some(gemm), _) => Some(&gemm.weight),
-            ("the bias", Some(gemm), _) => Some(&gemm.bias),
-            ("the recorded output", ..) => Some(&layer.recorded_output),
-            _ => None,
-        }
+        let layer = expanded.layers.iter().find(|instance| instance.name == layer)?.written;
+        layer.operand(what)
     };
     match error {
         WorkloadError::ShapeMismatch { layer, what, tensor, .. } => {
             let problem = operand(layer, what).map(|field| field.problem(&message));
-            let is_tensor = |file: &&Placed<TensorFile>| file.name.required().text().is_ok_and(|name| name == *tensor);
             let problem = problem.unwrap_or_else(|| file.layers.problem(&message));
-            match file.tensors.iter().find(is_tensor) {
-                Some(tensor) => problem.help(format!("its shape is given at {}", tensor.shape.place())),
+            match expanded.tensors.iter().find(|instance| instance.name == *tensor) {
+                Some(tensor) => problem.help(format!("its shape is given at {}", tensor.written.shape.place())),
                 None => problem,
             }
         }
@@ -324,4 +179,9 @@ fn cite(file: &WorkloadFile, error: &WorkloadError) -> Diagnostic {
             file.layers.problem(message)
         }
     }
+}
+
+/// What such a file may hold.
+pub(crate) fn form() -> FileForm {
+    form_of::<WorkloadFile>()
 }

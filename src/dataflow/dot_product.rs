@@ -10,6 +10,7 @@
 //! the convolution core of NVDLA (nvdla.org, hardware architecture, "convolution core"): there `m = 1`.
 
 use crate::dataflow::overlap::{held_operands, held_sums};
+use crate::dataflow::sequenced;
 use crate::dataflow::{ArrayState, Dataflow, Granularity, OperandElements, Passes, Step, TilePhases, TileWork};
 use crate::hardware::array::{Array, BlockWeights, DotProductArray};
 use crate::units::Cycles;
@@ -28,7 +29,7 @@ struct Blocks {
 fn blocks(array: &DotProductArray, tile: &TileWork) -> Blocks {
     Blocks {
         m: tile.m.div_ceil(array.m),
-        k: tile.k.div_ceil(array.k * tile.macs_per_element_per_cycle),
+        k: tile.k_blocks(array.k * tile.macs_per_element_per_cycle),
         n: tile.n.div_ceil(array.n),
     }
 }
@@ -76,6 +77,9 @@ impl Dataflow for DotProduct {
     }
 
     fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
+        if let Some(sequencing) = &dot_product(array).sequencing {
+            return sequenced::issue(dot_product(array), sequencing, tile, ready, state);
+        }
         let folds = self.folds(array, tile);
         let array = dot_product(array);
         let FoldCycles { load, stream, drain, period } = fold_cycles(array, tile);
@@ -84,24 +88,40 @@ impl Dataflow for DotProduct {
                 let streams = held_sums((stream, drain, period), folds, ready, state);
                 // The first step of the way out is the last one of the pipeline.
                 let complete = streams.end + array.pipeline + Cycles(drain - 1);
-                TilePhases { start: streams.start, next_issue: streams.end, operands_released: streams.end, complete }
+                TilePhases {
+                    start: streams.start,
+                    next_issue: streams.end,
+                    operands_released: streams.end,
+                    complete,
+                    sequenced: None,
+                }
             }
             BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => {
                 let streams = held_operands((load, stream, period), folds, ready, state);
                 let next_load =
                     if array.weights == BlockWeights::HeldDoubleBuffered { streams.last_stream } else { streams.end };
-                *state = ArrayState { load_free: next_load, stream_free: streams.end, ..*state };
+                (state.load_free, state.stream_free) = (next_load, streams.end);
                 TilePhases {
                     start: streams.start,
                     next_issue: next_load,
                     operands_released: streams.end,
                     complete: streams.end + array.pipeline,
+                    sequenced: None,
                 }
             }
         }
     }
 
+    fn begin_product(&self, array: &Array, state: &mut ArrayState) {
+        if let Some(sequencing) = &dot_product(array).sequencing {
+            sequenced::begin_product(sequencing, state);
+        }
+    }
+
     fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64 {
+        if let Some(sequencing) = &dot_product(array).sequencing {
+            return sequenced::steady_cycles(dot_product(array), sequencing, tile);
+        }
         self.folds(array, tile) * fold_cycles(dot_product(array), tile).period
     }
 
@@ -133,7 +153,8 @@ impl Dataflow for DotProduct {
         match array.weights {
             BlockWeights::Streamed => Passes { activation_reads: blocks.n, weight_reads: blocks.m, sum_writes: 1 },
             BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => {
-                Passes { activation_reads: blocks.n, weight_reads: 1, sum_writes: blocks.k }
+                let stripes = array.sequencing.as_ref().map(|sequencing| sequenced::stripes(array, sequencing, tile));
+                Passes { activation_reads: blocks.n, weight_reads: stripes.unwrap_or(1), sum_writes: blocks.k }
             }
         }
     }
@@ -167,7 +188,7 @@ mod tests {
     use crate::units::Rate;
 
     fn array(weights: BlockWeights) -> Array {
-        Array::DotProduct(DotProductArray { m: 4, n: 8, k: 16, pipeline: Cycles(5), weights })
+        Array::DotProduct(DotProductArray { m: 4, n: 8, k: 16, pipeline: Cycles(5), weights, sequencing: None })
     }
 
     /// Completion, one after the other, each issued when the one before lets it.

@@ -10,10 +10,12 @@ pub mod input_stationary;
 pub mod output_stationary;
 mod overlap;
 pub mod pace;
+mod sequenced;
 mod serial;
 pub mod weight_stationary;
 
 use crate::dataflow::pace::Paces;
+use crate::dataflow::sequenced::ResultQueue;
 use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
 
@@ -34,6 +36,10 @@ pub trait Dataflow: Sync + std::fmt::Debug {
 
     /// Runs `tile` from cycle `ready` on, after whatever `state` says is still under way, and updates `state`.
     fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases;
+
+    /// Says that the next tile is of another product than those before. Nothing follows from that unless a sequencer has a
+    /// rule for it.
+    fn begin_product(&self, _array: &Array, _state: &mut ArrayState) {}
 
     /// Cycles by which a tile delays its successor in the steady state.
     fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64;
@@ -81,6 +87,9 @@ pub struct TileWork {
     pub k: u64,
     /// Columns of W.
     pub n: u64,
+    /// Runs along K that blocks of weights do not cross, all equally long: the positions of a convolution's kernel, each
+    /// with its channels.
+    pub k_runs: u64,
     /// Multiply-accumulates that one processing element does a cycle, along K.
     pub macs_per_element_per_cycle: u64,
     /// What the ports allow.
@@ -90,7 +99,12 @@ pub struct TileWork {
 impl TileWork {
     /// A tile whose operands and sums are not held up by any port.
     pub const fn unhindered(m: u64, k: u64, n: u64, macs_per_element_per_cycle: u64) -> TileWork {
-        TileWork { m, k, n, macs_per_element_per_cycle, paces: Paces::UNHINDERED }
+        TileWork { m, k, n, k_runs: 1, macs_per_element_per_cycle, paces: Paces::UNHINDERED }
+    }
+
+    /// Blocks of `depth` along K.
+    const fn k_blocks(&self, depth: u64) -> u64 {
+        self.k_runs * self.k.div_ceil(self.k_runs).div_ceil(depth)
     }
 
     /// Steps along K when an element takes all its lanes at once.
@@ -142,7 +156,7 @@ pub struct Passes {
 }
 
 /// What earlier tiles have left under way in an array.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArrayState {
     /// When the registers of stationary operands accept the next fold.
     load_free: Cycles,
@@ -150,6 +164,19 @@ pub struct ArrayState {
     stream_free: Cycles,
     /// When the registers of finished results accept the next fold's.
     results_free: Cycles,
+    /// Under a sequencer: sums on their way out.
+    results: ResultQueue,
+    /// Under a sequencer: when the array was free at the start of a product, and how long that start takes.
+    product_start: Option<(Cycles, Cycles)>,
+}
+
+impl ArrayState {
+    /// Lets everything that is under way take longer by `cycles`.
+    pub fn hold_up(&mut self, cycles: Cycles) {
+        self.load_free += cycles;
+        self.stream_free += cycles;
+        self.results_free += cycles;
+    }
 }
 
 /// When the phases of a tile end.
@@ -161,8 +188,45 @@ pub struct TilePhases {
     pub next_issue: Cycles,
     /// The last operand element has been read; buffers may be refilled.
     pub operands_released: Cycles,
-    /// The last result is in the accumulators.
+    /// The last result is in the accumulators, or has left the array where results leave at once.
     pub complete: Cycles,
+    /// What else is known where a sequencer decides the order of work.
+    pub sequenced: Option<SequencedPhases>,
+}
+
+impl TilePhases {
+    /// The phases of two parts of a tile that two arrays work on beside each other: it is over when both are.
+    pub fn beside(self, other: TilePhases) -> TilePhases {
+        let sequenced = match (self.sequenced, other.sequenced) {
+            (Some(a), Some(b)) => Some(SequencedPhases {
+                first_step: a.first_step.min(b.first_step),
+                last_step: a.last_step.max(b.last_step),
+                steps: a.steps + b.steps,
+                first_result: a.first_result.min(b.first_result),
+            }),
+            (one, None) | (None, one) => one,
+        };
+        TilePhases {
+            start: self.start.min(other.start),
+            next_issue: self.next_issue.max(other.next_issue),
+            operands_released: self.operands_released.max(other.operands_released),
+            complete: self.complete.max(other.complete),
+            sequenced,
+        }
+    }
+}
+
+/// When a sequenced array steps through a tile. Its results leave while it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequencedPhases {
+    /// The first row of activations enters.
+    pub first_step: Cycles,
+    /// The last one enters.
+    pub last_step: Cycles,
+    /// Rows of activations that enter; in the other cycles in between the array stands still.
+    pub steps: u64,
+    /// The first result starts on its way out.
+    pub first_result: Cycles,
 }
 
 /// A tile on the rows and columns of a systolic array.

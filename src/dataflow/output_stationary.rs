@@ -61,6 +61,7 @@ impl Dataflow for OutputStationary {
             next_issue: state.stream_free,
             operands_released: streams.end,
             complete: Cycles(narrow.max(full)),
+            sequenced: None,
         }
     }
 

@@ -18,6 +18,14 @@ impl Pace {
         Pace { bytes_per_step, bytes_per_cycle: Some(bytes_per_cycle) }
     }
 
+    /// Whether a step may take longer than a cycle.
+    const fn is_slow(self) -> bool {
+        match self.bytes_per_cycle {
+            None => false,
+            Some(rate) => self.bytes_per_step * rate.denominator() > rate.numerator(),
+        }
+    }
+
     /// Cycles of `steps` steps in a row. What does not fill a cycle at the end of a step serves the next one, so the
     /// rounding is that of the whole phase.
     pub fn cycles(self, steps: u64) -> u64 {
@@ -47,6 +55,11 @@ impl Paces {
         sums_out: Pace::EVERY_CYCLE,
         sums_in: Pace::EVERY_CYCLE,
     };
+
+    /// Whether a port may hold the array up.
+    pub const fn hinder(&self) -> bool {
+        self.stream.is_slow() || self.load.is_slow() || self.sums_out.is_slow() || self.sums_in.is_slow()
+    }
 
     /// Cycles of `steps` steps that each bring results.
     pub(super) fn sums(&self, steps: u64) -> u64 {

@@ -34,8 +34,8 @@ pub(super) fn issue(
     let [load, stream, ..] = shares(folds, parts);
     let last_fold = cycles(array, folds, &last, parts);
     let released = Cycles(complete.get() - last_fold + load + stream);
-    *state = ArrayState { load_free: complete, stream_free: complete, results_free: complete };
-    TilePhases { start, next_issue: complete, operands_released: released, complete }
+    (state.load_free, state.stream_free, state.results_free) = (complete, complete, complete);
+    TilePhases { start, next_issue: complete, operands_released: released, complete, sequenced: None }
 }
 
 /// Cycles of all folds of a tile.

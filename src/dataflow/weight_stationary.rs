@@ -94,17 +94,18 @@ pub(super) fn issue_held(
     } else {
         0
     };
-    *state = if array.double_buffered {
-        ArrayState { load_free: streams.last_stream, stream_free: streams.end, ..*state }
+    (state.load_free, state.stream_free) = if array.double_buffered {
+        (streams.last_stream, streams.end)
     } else {
         // Without a second register set the whole array drains before anything else enters.
-        ArrayState { load_free: streams.end + Cycles(skew), stream_free: streams.end + Cycles(skew), ..*state }
+        (streams.end + Cycles(skew), streams.end + Cycles(skew))
     };
     TilePhases {
         start: streams.start,
         next_issue: state.load_free,
         operands_released: streams.end,
         complete: Cycles(narrow.max(full)),
+        sequenced: None,
     }
 }
 

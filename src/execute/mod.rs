@@ -4,6 +4,7 @@
 //! tile that is not computed. Integer arithmetic is exact; float arithmetic follows the stated order of the accumulation
 //! plan. Kernels vectorise across outputs, so bits do not depend on the machine. It decides nothing and knows no time.
 
+mod batches;
 mod channels;
 mod matrix;
 mod values;
@@ -15,7 +16,7 @@ use crate::numerics::tensor::Tensor;
 use crate::program::Program;
 use crate::program::tensor::TensorId;
 use crate::schedule::Schedule;
-use crate::schedule::commands::{CommandStream, Queue, Work};
+use crate::schedule::commands::{CommandStream, Queue, VectorStream, Work};
 use crate::schedule::counter::NestId;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
@@ -90,18 +91,18 @@ pub fn run(
     for op in &program.preparation {
         let walked = op.kind.walked_input().expect("nothing is multiplied before the run");
         let shape = program.tensor(walked).shape;
-        let whole = Tile { m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
+        let whole = Tile { batch: 0, m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
         preparation.run(&mut values, &op.kind, &whole, true, true);
     }
     for (index, nest) in schedule.nests.iter().enumerate() {
         let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
         if let Some(work) = &nest.matrix {
             let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
-            let mut executor = MatrixExecutor::new(program, work.op, plan, &values);
+            let mut executor = MatrixExecutor::new(program, work.op, plan);
             let mut prologue = nest.prologue.map(|prologue| {
                 let plan = schedule.accumulation_plan(prologue.op).expect("every product has an accumulation plan");
                 let depth = prologue.operands[0].storage.shape.columns;
-                (prologue.op, Span::new(0, depth), MatrixExecutor::new(program, prologue.op, plan, &values))
+                (prologue.op, Span::new(0, depth), MatrixExecutor::new(program, prologue.op, plan))
             });
             // The product before it does the same outputs over its own depth, before the first block of k.
             let mut run_prologue = |values: &mut Values, tile: &Tile| {
@@ -113,18 +114,19 @@ pub fn run(
                 }
             };
             let tiles = || {
-                commands(Queue::Matrix(work.unit)).filter_map(|command| match command.work {
+                commands(Queue::Matrix(work.team)).filter_map(|command| match command.work {
                     Work::Matrix(tile) => Some(tile),
                     Work::Transfer(_) | Work::Vector(_) => None,
                 })
             };
-            let whole = (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_box(tiles()));
+            let whole =
+                (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_boxes(tiles()));
             let mut run = |values: &mut Values, tile: &Tile| {
                 run_prologue(values, tile);
                 executor.run(values, tile)
             };
             let executed: u64 = match whole.flatten() {
-                Some(tile) => run(&mut values, &tile),
+                Some(tiles) => tiles.iter().map(|tile| run(&mut values, tile)).sum(),
                 None => tiles().map(|tile| run(&mut values, &tile)).sum(),
             };
             macs[work.op.0] += executed;
@@ -132,11 +134,12 @@ pub fn run(
         }
         if let Some(work) = &nest.vector {
             let mut executor = VectorExecutor::default();
-            for command in commands(Queue::Vector(work.unit)) {
+            for command in commands(Queue::Vector(VectorStream { unit: work.unit, lane: nest.lane })) {
                 if let Work::Vector(vector) = command.work {
                     for step in &work.steps {
                         let kind = &program.op(step.op).kind;
-                        executor.run(&mut values, kind, &vector.tile, vector.is_last_n, vector.is_last);
+                        let tile = nest.output_tile(&vector.tile);
+                        executor.run(&mut values, kind, &tile, vector.is_last_n, vector.is_last);
                     }
                 }
             }
@@ -146,19 +149,15 @@ pub fn run(
     Ok(Execution { tensors, computed, macs, overflowed_sums })
 }
 
-/// The box that tiles fill without a gap, if they do: the hull whose volume is the sum of theirs.
-fn filled_box(tiles: impl Iterator<Item = Tile>) -> Option<Tile> {
+/// The boxes that the tiles of each batch fill without a gap, if they all do: the hulls whose volume is the sum of theirs.
+fn filled_boxes(tiles: impl Iterator<Item = Tile>) -> Option<Vec<Tile>> {
     let hull = |a: Span, b: Span| Span::new(a.start.min(b.start), a.end.max(b.end));
     let volume = |tile: &Tile| tile.m.len() * tile.k.len() * tile.n.len();
-    let mut whole: Option<Tile> = None;
-    let mut sum = 0;
+    let mut boxes: BTreeMap<u64, (Tile, u64)> = BTreeMap::new();
     for tile in tiles {
-        sum += volume(&tile);
-        whole = Some(whole.map_or(tile, |whole| Tile {
-            m: hull(whole.m, tile.m),
-            k: hull(whole.k, tile.k),
-            n: hull(whole.n, tile.n),
-        }));
+        let (whole, sum) = boxes.entry(tile.batch).or_insert((tile, 0));
+        *sum += volume(&tile);
+        *whole = Tile { m: hull(whole.m, tile.m), k: hull(whole.k, tile.k), n: hull(whole.n, tile.n), ..*whole };
     }
-    whole.filter(|whole| volume(whole) == sum)
+    boxes.into_values().map(|(whole, sum)| (volume(&whole) == sum).then_some(whole)).collect()
 }

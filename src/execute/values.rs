@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::execute::MissingValues;
+use crate::execute::batches::append;
 use crate::numerics::block::BlockQuantizer;
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
-use crate::numerics::gemm::{BlockScales, Operand};
 use crate::numerics::quantize::ScaledQuantizer;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
-use crate::program::op::{GemmOperand, RightLayout};
 use crate::program::tensor::{Origin, TensorId};
 use crate::shape::{MatrixShape, Span};
 use crate::workload::bindings::Bindings;
@@ -59,7 +58,7 @@ impl Values {
             let given =
                 |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
-                (Origin::Source(id), _) => given(id)?,
+                (Origin::Source(id), _) => recode(given(id)?, tensor.format),
                 (Origin::Constant(id), _) => {
                     let (values, format) = (&program.constants[id.0], tensor.format);
                     let made =
@@ -86,7 +85,7 @@ impl Values {
         self.tensors[id.0].format
     }
 
-    /// All codes of a tensor.
+    /// The codes of a tensor.
     pub(super) fn elements(&self, id: TensorId) -> &Elements {
         &self.tensors[id.0].elements
     }
@@ -119,28 +118,30 @@ impl Values {
         }
     }
 
-    /// An operand of a float product, decoded; its codes are `[rows, k]`, or `[k, rows]` as the layout says.
-    pub(super) fn operand(&self, operand: GemmOperand, layout: RightLayout) -> Operand {
-        let codes = match layout {
-            RightLayout::NByK => self.tensor(operand.codes),
-            RightLayout::KByN => self.tensor(operand.codes).transposed(),
-        };
-        let unit_exponent = operand.blocks.map_or(0, |blocks| blocks.format.implicit_exponent());
-        let scales = operand.blocks.map(|blocks| BlockScales {
-            format: blocks.format.scale(),
-            codes: match self.elements(blocks.scales) {
-                Elements::Code8(codes) => codes,
-                other => unreachable!("block scales are held in bytes, not {other:?}"),
-            },
-            block: index(blocks.format.block()),
-        });
-        Operand::try_new(codes.view(), unit_exponent, scales).expect("operands are verified and of up to 16 bits")
+    /// The given rows and columns of a tensor, copied.
+    pub(super) fn part(&self, id: TensorId, rows: Span, columns: Span) -> Tensor {
+        let shape = MatrixShape::new(rows.len(), columns.len());
+        let format = self.tensors[id.0].format;
+        let mut elements = Tensor::zeros(MatrixShape::new(0, 0), format).into_elements();
+        for row in rows.start..rows.end {
+            self.append(id, Some(row), columns, &mut elements);
+        }
+        Tensor::try_new(shape, format, elements).expect("each row adds its columns")
     }
 
-    /// All of a tensor, copied.
-    pub(super) fn tensor(&self, id: TensorId) -> Tensor {
+    /// Appends the codes of `columns` of one row to `elements`, or zeros for no row.
+    pub(super) fn append(&self, id: TensorId, row: Option<u64>, columns: Span, elements: &mut Elements) {
         let stored = &self.tensors[id.0];
-        Tensor::try_new(stored.shape, stored.format, stored.elements.clone()).expect("storage is made for its format")
+        append(&stored.elements, stored.range(row.unwrap_or(0), columns), row.is_none(), elements);
+    }
+
+    /// Appends the values `span` of a vector, upright or lying, to `out`.
+    pub(super) fn read_vector(&self, id: TensorId, span: Span, out: &mut Vec<f32>) {
+        if self.tensors[id.0].shape.columns == 1 {
+            (span.start..span.end).for_each(|row| self.read_row(id, row, Span::new(0, 1), out));
+        } else {
+            self.read_row(id, 0, span, out);
+        }
     }
 
     /// One value.
@@ -215,6 +216,25 @@ impl Values {
             Elements::Code8(codes) => quantizer.quantize_code8(values, scales, &mut codes[range]),
             Elements::Code16(codes) => quantizer.quantize_code16(values, scales, &mut codes[range]),
             other => unreachable!("operands of products have at most 16 bits, unlike {other:?}"),
+        }
+    }
+
+    /// Saturates integers of one row to the 8 bits of another tensor.
+    pub(super) fn saturate_row(&mut self, from: TensorId, to: TensorId, row: u64, columns: Span) {
+        let range = self.tensors[from.0].range(row, columns);
+        let sums: Vec<i32> = match &self.tensors[from.0].elements {
+            Elements::I32(sums) => sums[range].to_vec(),
+            Elements::I16(codes) => codes[range].iter().map(|code| i32::from(*code)).collect(),
+            Elements::I8(codes) => codes[range].iter().map(|code| i32::from(*code)).collect(),
+            other => unreachable!("integers are held as such, unlike {other:?}"),
+        };
+        let stored = &mut self.tensors[to.0];
+        let range = stored.range(row, columns);
+        let Elements::I8(codes) = &mut stored.elements else {
+            unreachable!("integers are saturated to INT8, not to {}", stored.format);
+        };
+        for (code, sum) in codes[range].iter_mut().zip(sums) {
+            *code = sum.clamp(i32::from(i8::MIN), i32::from(i8::MAX)) as i8;
         }
     }
 

@@ -10,8 +10,10 @@ use crate::numerics::functions;
 use crate::numerics::quantize::{ScaledQuantizer, abs_max, widen_column_abs_maxima};
 use crate::program::op::{BlockAxis, OpKind, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
+use crate::program::vector_rows;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
+use crate::workload::batching::Batching;
 use crate::workload::layer::ActivationFunction;
 
 /// Runs vector operations; holds the maxima of reductions that several tiles contribute to.
@@ -51,8 +53,24 @@ impl VectorExecutor {
                 let quantizer = quantizer.with_tensor_scale(tensor_scale);
                 self.quantize_blocks(values, *input, &quantizer, *along, (*codes, *scales), tile);
             }
-            OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
-                self.dequantize(values, *input, (left_scale.as_ref(), right_scale.as_ref()), *bias, *output, tile);
+            OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
+                let scales = (left_scale.as_ref(), right_scale.as_ref());
+                self.dequantize(values, (*input, batching), scales, *bias, *output, tile);
+            }
+            OpKind::Vector(vector) => {
+                let constants = vector_rows::constants(&vector.constants, |id, out| {
+                    values.read_row(id, 0, Span::new(0, values.shape(id).columns), out);
+                });
+                for row in tile.m.start..tile.m.end {
+                    self.input.clear();
+                    values.read_row(vector.inputs[0], row, tile.n, &mut self.input);
+                    self.output.clear();
+                    if let Some(second) = vector.inputs.get(1) {
+                        values.read_row(*second, row, tile.n, &mut self.output);
+                    }
+                    vector_rows::apply(vector.function, row, &mut self.input, &self.output, &constants);
+                    values.write_row(vector.output, row, tile.n.start, &self.input);
+                }
             }
             OpKind::ExtractChannels(extract) => channels::extract(values, extract, tile),
             OpKind::ExtractTop(top) => channels::extract_top(values, top, tile),
@@ -106,6 +124,10 @@ impl VectorExecutor {
     }
 
     fn quantize(&mut self, values: &mut Values, input: TensorId, scale: Option<&Scale>, output: TensorId, tile: &Tile) {
+        if scale.is_none() && values.format(input).is_integer() {
+            (tile.m.start..tile.m.end).for_each(|row| values.saturate_row(input, output, row, tile.n));
+            return;
+        }
         let quantizer = ScaledQuantizer::new(values.format(output));
         for row in tile.m.start..tile.m.end {
             self.input.clear();
@@ -156,30 +178,40 @@ impl VectorExecutor {
         }
     }
 
+    /// `tile` lies within one batch.
     fn dequantize(
         &mut self,
         values: &mut Values,
-        input: TensorId,
+        (input, batching): (TensorId, &Batching),
         (left, right): (Option<&Scale>, Option<&Scale>),
         bias: Option<TensorId>,
         output: TensorId,
         tile: &Tile,
     ) {
+        let one = batching.one_output(values.shape(input));
+        let (rows, columns) = batching.output.spans(one, tile.batch);
+        // Where there is one scale for each row or column of all batches, those of this one start here.
+        let own = |scale: &Scale, extent: u64, index: u64| {
+            if values.shape(scale.tensor).elements() > extent { index * extent } else { 0 }
+        };
         self.right_scales.clear();
         match right {
             None => self.right_scales.push(1.0),
-            Some(right) => {
-                let columns = if right.scope == Scope::Column { tile.n } else { Span::new(0, 1) };
-                values.read_row(right.tensor, 0, columns, &mut self.right_scales);
+            Some(right) if right.scope == Scope::Column => {
+                let first = own(right, one.columns, batching.right_of(tile.batch)) + tile.n.start - columns.start;
+                let span = Span::new(first, first + tile.n.len());
+                values.read_vector(right.tensor, span, &mut self.right_scales);
             }
+            Some(right) => self.right_scales.push(values.value(right.tensor, 0, 0)),
         }
+        let first_left = left.map_or(0, |left| own(left, one.rows, tile.batch));
         self.bias.clear();
         if let Some(bias) = bias {
             values.read_row(bias, 0, tile.n, &mut self.bias);
         }
         for row in tile.m.start..tile.m.end {
             let left = left.map_or(1.0, |left| {
-                let row_of_scale = if left.scope == Scope::Row { row } else { 0 };
+                let row_of_scale = if left.scope == Scope::Row { first_left + row - rows.start } else { 0 };
                 values.value(left.tensor, row_of_scale, 0)
             });
             let scales = RowScales { left, right: &self.right_scales, bias: bias.map(|_| self.bias.as_slice()) };

@@ -2,6 +2,7 @@
 //!
 //! What an array does with a tile, and when, is known to `dataflow`; here stand the parameters only.
 
+use crate::hardware::sequencing::Sequencing;
 use crate::units::Cycles;
 
 /// The multipliers of a matrix unit.
@@ -28,6 +29,14 @@ impl Array {
         match self {
             Array::Systolic(array) => array.rows * array.columns,
             Array::DotProduct(array) => array.m * array.n * array.k,
+        }
+    }
+
+    /// Whether results leave the array, and go on to their consumers, while it works on a tile.
+    pub const fn streams_results(&self) -> bool {
+        match self {
+            Array::Systolic(_) => false,
+            Array::DotProduct(array) => array.sequencing.is_some(),
         }
     }
 
@@ -115,6 +124,8 @@ pub struct DotProductArray {
     pub pipeline: Cycles,
     /// Where the weights of a step come from.
     pub weights: BlockWeights,
+    /// Where given, a sequencer decides the order of work; weights are held then.
+    pub sequencing: Option<Sequencing>,
 }
 
 impl DotProductArray {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::hardware::actions::{ActionCounts, Component};
+use crate::hardware::actions::{Action, ActionCounts, Component};
 
 /// Energy of one action and where the figure comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,11 @@ impl EnergyTable {
     /// Records in order of their key.
     pub fn records(&self) -> impl Iterator<Item = (&str, &EnergyRecord)> {
         self.records.iter().map(|(key, record)| (key.as_str(), record))
+    }
+
+    /// Energy of one `action` in pJ, if the table has a figure for it.
+    pub fn energy_pj(&self, action: &Action) -> Option<f64> {
+        self.records.get(&action.to_string()).map(|record| record.energy_pj)
     }
 
     /// Energy of the counted actions in pJ, by component.
@@ -82,7 +87,6 @@ impl EnergyBreakdown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hardware::actions::Action;
 
     #[test]
     fn an_action_without_a_figure_is_named_instead_of_costing_nothing() {

@@ -9,4 +9,6 @@ pub mod energy_table;
 pub mod matrix_unit;
 pub mod memory;
 pub mod npu;
+pub mod requests;
+pub mod sequencing;
 pub mod vector_unit;

@@ -20,8 +20,10 @@ pub struct NpuParts {
     pub vector_units: Vec<VectorUnit>,
     /// Memories.
     pub memories: Vec<Memory>,
-    /// The DMA engine.
+    /// The DMA engine between off-chip memory and the operand memory.
     pub dma: DmaEngine,
+    /// The engine between a shared on-chip memory and the operand memory, if there is one.
+    pub shared_dma: Option<DmaEngine>,
     /// Energy of each action.
     pub energy: EnergyTable,
 }
@@ -76,6 +78,18 @@ pub enum HardwareError {
         /// The memory that the engine fills.
         filled: String,
     },
+    /// A shared memory is the accumulators of a matrix unit as well.
+    #[error(
+        "`{part}` moves data from and to `{memory}`, which holds the partial sums of `{unit}`; give it a memory of its own"
+    )]
+    SharedAccumulators {
+        /// The engine.
+        part: String,
+        /// The memory.
+        memory: String,
+        /// The matrix unit.
+        unit: String,
+    },
     /// The partitions of a memory exceed it.
     #[error("the partitions of `{memory}` take {partitions} bytes, but it holds {capacity}")]
     PartitionsTooLarge {
@@ -99,6 +113,8 @@ pub enum MemoryRole {
     VectorOperands,
     /// Off-chip side of the DMA engine.
     DmaSource,
+    /// Far side of the engine of a shared memory.
+    SharedSource,
     /// On-chip side of the DMA engine.
     DmaTarget,
 }
@@ -110,7 +126,7 @@ impl fmt::Display for MemoryRole {
             MemoryRole::MatrixOperands => "operand_memory",
             MemoryRole::Accumulators => "accumulator_memory",
             MemoryRole::VectorOperands => "memory",
-            MemoryRole::DmaSource => "from",
+            MemoryRole::DmaSource | MemoryRole::SharedSource => "from",
             MemoryRole::DmaTarget => "to",
         })
     }
@@ -162,6 +178,22 @@ impl Npu {
         for unit in &parts.vector_units {
             expect_filled(&unit.name, MemoryRole::VectorOperands, unit.memory)?;
         }
+        if let Some(shared) = &parts.shared_dma {
+            let name = |id: MemoryId| parts.memories[id.0].name.clone();
+            expect(&shared.name, MemoryRole::SharedSource, shared.from)?;
+            if shared.to != dma.to {
+                return Err(HardwareError::NotFilled {
+                    part: shared.name.clone(),
+                    role: MemoryRole::DmaTarget,
+                    memory: name(shared.to),
+                    filled: name(dma.to),
+                });
+            }
+            if let Some(unit) = parts.matrix_units.iter().find(|unit| unit.accumulator_memory == shared.from) {
+                let (part, memory) = (shared.name.clone(), name(shared.from));
+                return Err(HardwareError::SharedAccumulators { part, memory, unit: unit.name.clone() });
+            }
+        }
         let dram = parts.dma.from;
         Ok(Npu { parts, dram })
     }
@@ -206,9 +238,22 @@ impl Npu {
         &self.parts.memories[id.0]
     }
 
-    /// The DMA engine.
+    /// The DMA engine between off-chip memory and the operand memory.
     pub fn dma(&self) -> &DmaEngine {
         &self.parts.dma
+    }
+
+    /// The shared on-chip memory and the engine that moves data from and to it, if there is one.
+    pub fn shared(&self) -> Option<(MemoryId, &DmaEngine)> {
+        self.parts.shared_dma.as_ref().map(|engine| (engine.from, engine))
+    }
+
+    /// The engine that moves data between `memory` and the operand memory.
+    pub fn engine_of(&self, memory: MemoryId) -> &DmaEngine {
+        match &self.parts.shared_dma {
+            Some(engine) if engine.from == memory => engine,
+            Some(_) | None => &self.parts.dma,
+        }
     }
 
     /// Which memory is off the chip.
@@ -248,7 +293,7 @@ fn check_role(part: &str, role: MemoryRole, memory: &Memory) -> Result<(), Hardw
     let needed = match role {
         MemoryRole::DmaSource => DRAM,
         MemoryRole::MatrixOperands | MemoryRole::VectorOperands | MemoryRole::DmaTarget => PARTITIONED,
-        MemoryRole::Accumulators => PLAIN,
+        MemoryRole::Accumulators | MemoryRole::SharedSource => PLAIN,
     };
     let given = match &memory.kind {
         MemoryKind::Dram(_) => DRAM,

@@ -21,6 +21,14 @@ pub enum VectorFunction {
     Add,
     /// A non-linear function of one element.
     Activate,
+    /// Multiply two matrices element by element.
+    Multiply,
+    /// Softmax of a row: maximum, exponential, sum and division.
+    Softmax,
+    /// LayerNorm or RMSNorm of a row: its moments and their application.
+    Normalize,
+    /// Rotary positions: each element from a pair, a sine and a cosine.
+    Rotary,
     /// Move one element to or from a place that an index names.
     Gather,
     /// Shift, subtract and add two paths together.
@@ -29,12 +37,16 @@ pub enum VectorFunction {
 
 impl VectorFunction {
     /// Every function, in the order of the hardware files.
-    pub const ALL: [VectorFunction; 7] = [
+    pub const ALL: [VectorFunction; 11] = [
         VectorFunction::Reduce,
         VectorFunction::Quantize,
         VectorFunction::Dequantize,
         VectorFunction::Add,
         VectorFunction::Activate,
+        VectorFunction::Multiply,
+        VectorFunction::Softmax,
+        VectorFunction::Normalize,
+        VectorFunction::Rotary,
         VectorFunction::Gather,
         VectorFunction::Merge,
     ];
@@ -47,6 +59,10 @@ impl VectorFunction {
             VectorFunction::Dequantize => "dequantize",
             VectorFunction::Add => "add",
             VectorFunction::Activate => "activate",
+            VectorFunction::Multiply => "multiply",
+            VectorFunction::Softmax => "softmax",
+            VectorFunction::Normalize => "normalize",
+            VectorFunction::Rotary => "rotary",
             VectorFunction::Gather => "gather",
             VectorFunction::Merge => "merge",
         }
@@ -66,15 +82,23 @@ pub struct VectorUnit {
     pub name: String,
     /// Memory that it reads and writes.
     pub memory: MemoryId,
-    /// Elements a cycle for each function, in the order of [`VectorFunction::ALL`].
-    pub rates: [Rate; VectorFunction::ALL.len()],
+    /// Elements a cycle for each function, in the order of [`VectorFunction::ALL`]; `None` for what it cannot do.
+    pub rates: [Option<Rate>; VectorFunction::ALL.len()],
     /// Cycles from the start of a command to its first result.
     pub latency: Cycles,
 }
 
 impl VectorUnit {
+    /// Whether it can do `function`.
+    pub const fn supports(&self, function: VectorFunction) -> bool {
+        self.rates[function.index()].is_some()
+    }
+
     /// Elements a cycle for `function`.
+    ///
+    /// # Panics
+    /// The unit cannot do it: schedules use only what it supports.
     pub const fn rate(&self, function: VectorFunction) -> Rate {
-        self.rates[function.index()]
+        self.rates[function.index()].expect("schedules use only functions that the unit supports")
     }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
-use crate::hardware::memory::Dram;
-use crate::memory::{MemoryModel, MemorySystem, Ticket, Transfer};
-use crate::units::{Cycles, Rate};
+use crate::hardware::memory::{Dram, Requester};
+use crate::memory::channel::{Channel, Channels};
+use crate::memory::{MemoryModel, MemorySystem, Ticket};
+use crate::units::{Bytes, Cycles, Rate};
 
 /// The model.
 #[derive(Clone, Copy, Debug)]
@@ -23,75 +24,67 @@ impl MemoryModel for Ideal {
     }
 
     fn build(&self, dram: &Dram) -> Box<dyn MemorySystem> {
-        Box::new(IdealSystem {
-            bytes_per_cycle: dram.bytes_per_cycle,
-            latency: dram.latency,
-            busy_until: 0,
-            submitted: 0,
-            under_way: VecDeque::new(),
-        })
+        Box::new(Channels::<Pipe>::new(dram))
     }
 }
 
 #[derive(Debug)]
-struct IdealSystem {
+struct Pipe {
     bytes_per_cycle: Rate,
     latency: Cycles,
     /// When the pipe is free, in units of one cycle / rate numerator: a fraction of a cycle left over by one transfer
     /// belongs to the next one, so back-to-back transfers reach exactly the stated bandwidth.
     busy_until: u128,
-    submitted: u64,
     under_way: VecDeque<(Cycles, Ticket)>,
 }
 
-impl MemorySystem for IdealSystem {
-    fn submit(&mut self, transfer: Transfer, now: Cycles) -> Ticket {
+impl Channel for Pipe {
+    fn new(_dram: &Dram, bytes_per_cycle: Rate, latency: Cycles) -> Pipe {
+        Pipe { bytes_per_cycle, latency, busy_until: 0, under_way: VecDeque::new() }
+    }
+
+    fn accept(&mut self, bytes: Bytes, _requester: Requester, now: Cycles, ticket: Ticket) {
         let cycle = u128::from(self.bytes_per_cycle.numerator());
-        let service = u128::from(transfer.bytes().get()) * u128::from(self.bytes_per_cycle.denominator());
+        let service = u128::from(bytes.get()) * u128::from(self.bytes_per_cycle.denominator());
         self.busy_until = self.busy_until.max(u128::from(now.get()) * cycle) + service;
         // Wide division is slow, and almost never needed.
         let served = match u64::try_from(self.busy_until) {
             Ok(busy_until) => busy_until.div_ceil(self.bytes_per_cycle.numerator()),
             Err(_) => u64::try_from(self.busy_until.div_ceil(cycle)).expect("cycles fit 64 bits"),
         };
-        let ticket = Ticket(self.submitted);
-        self.submitted += 1;
         self.under_way.push_back((Cycles(served) + self.latency, ticket));
-        ticket
     }
 
     fn next_event(&self) -> Option<Cycles> {
         self.under_way.front().map(|(cycle, _)| *cycle)
     }
 
-    fn advance(&mut self, now: Cycles, completed: &mut Vec<Ticket>) {
-        while let Some(&(cycle, ticket)) = self.under_way.front()
-            && cycle <= now
-        {
-            self.under_way.pop_front();
-            completed.push(ticket);
-        }
+    fn advance(&mut self, _now: Cycles) {}
+
+    fn arrivals(&mut self) -> &mut VecDeque<(Cycles, Ticket)> {
+        &mut self.under_way
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Direction;
+    use crate::hardware::memory::{MemoryId, WriteChannel};
+    use crate::memory::{Direction, Transfer};
 
     fn system(numerator: u64, denominator: u64, latency: u64) -> Box<dyn MemorySystem> {
         let bytes_per_cycle = Rate::try_new(numerator, denominator).unwrap();
-        Ideal.build(&Dram { model: "ideal", latency: Cycles(latency), bytes_per_cycle })
+        Ideal.build(&Dram::with_one_channel("ideal", Cycles(latency), bytes_per_cycle))
     }
 
     fn read(bytes: u64) -> Transfer {
-        Transfer { base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
+        Transfer { memory: MemoryId(0), base: 0, rows: 1, row_bytes: bytes, pitch: bytes, direction: Direction::Read }
     }
 
     #[test]
     fn a_transfer_completes_on_time_and_not_one_cycle_early() {
         let mut memory = system(16, 1, 100);
-        memory.submit(read(160), Cycles(5));
+        memory.submit(read(160), Requester(0), Cycles(5));
         // 10 cycles of service from cycle 5, then the latency.
         assert_eq!(memory.next_event(), Some(Cycles(115)));
         let mut completed = Vec::new();
@@ -107,12 +100,35 @@ mod tests {
         // 12.8 B/cycle: ten transfers of 64 bytes take exactly 50 cycles together.
         let mut memory = system(64, 5, 7);
         for _ in 0..10 {
-            memory.submit(read(64), Cycles(0));
+            memory.submit(read(64), Requester(0), Cycles(0));
         }
         let mut completed = Vec::new();
         memory.advance(Cycles(56), &mut completed);
         assert_eq!(completed.len(), 9);
         memory.advance(Cycles(57), &mut completed);
         assert_eq!(completed.len(), 10);
+    }
+    #[test]
+    fn writes_on_a_channel_of_their_own_hold_up_no_read_and_have_their_own_latency() {
+        let write_channel =
+            Some(WriteChannel { bytes_per_cycle: Rate::whole(4).unwrap(), response_latency: Cycles(3) });
+        let one = Dram::with_one_channel("ideal", Cycles(10), Rate::whole(16).unwrap());
+        let mut memory = Ideal.build(&Dram { write_channel, ..one });
+        let write = |bytes| Transfer { direction: Direction::Write, ..read(bytes) };
+        memory.submit(write(64), Requester(2), Cycles(0));
+        memory.submit(read(64), Requester(0), Cycles(0));
+        memory.submit(write(4), Requester(2), Cycles(0));
+        memory.submit(read(96), Requester(1), Cycles(0));
+        // Writes end after 64 / 4 + 3 = 19 and 68 / 4 + 3 = 20 cycles, reads after 64 / 16 + 10 = 14 and 160 / 16 + 10 = 20.
+        assert_eq!(memory.next_event(), Some(Cycles(14)));
+        let mut completed = Vec::new();
+        memory.advance(Cycles(13), &mut completed);
+        assert_eq!(completed, []);
+        memory.advance(Cycles(19), &mut completed);
+        assert_eq!(completed, [Ticket(1), Ticket(0)]);
+        assert_eq!(memory.next_event(), Some(Cycles(20)));
+        memory.advance(Cycles(20), &mut completed);
+        // At the same cycle the ticket decides.
+        assert_eq!(completed, [Ticket(1), Ticket(0), Ticket(2), Ticket(3)]);
     }
 }

@@ -6,8 +6,13 @@ use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
 use crate::program::channels::{DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover};
 use crate::program::tensor::TensorId;
-use crate::shape::GemmShape;
+use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::batching::Batching;
+use crate::workload::convolution::ConvolutionWindow;
 use crate::workload::layer::{ActivationFunction, LayerId};
+use crate::workload::vector::VectorArithmetic;
+
+pub use crate::workload::layer::RightLayout;
 
 /// Index of an operation in [`Program::ops`](crate::program::Program::ops).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +25,8 @@ pub struct Op {
     pub layer: LayerId,
     /// Which part of that layer's work it is.
     pub path: Path,
+    /// Matrix unit that is asked for by its name; without one the schedule chooses. Only products have one.
+    pub unit: Option<String>,
     /// What it does.
     pub kind: OpKind,
 }
@@ -123,7 +130,8 @@ pub enum OpKind {
         /// What the largest magnitude shall reach.
         target: ScaleTarget,
     },
-    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers).
+    /// `round(input / scale)`, clipped to the range of the output's format (the symmetric one for integers). Integer sums
+    /// without a scale are saturated to the whole range, exactly.
     Quantize {
         /// `[m, n]`, real-valued.
         input: TensorId,
@@ -151,15 +159,20 @@ pub enum OpKind {
     Dequantize {
         /// `[m, n]` partial sums.
         input: TensorId,
-        /// Scale of the left operand: scope tensor or row.
+        /// Scale of the left operand: scope tensor or row. One scale for each row of one batch, or of all.
         left_scale: Option<Scale>,
-        /// Scale of the right operand: scope tensor or column.
+        /// Scale of the right operand: scope tensor or column, as a row or a column of scales. One for each column of one
+        /// batch, or of all right operands.
         right_scale: Option<Scale>,
         /// `[1, n]`.
         bias: Option<TensorId>,
+        /// The batches of the product that made the partial sums.
+        batching: Batching,
         /// `[m, n]`, real-valued.
         output: TensorId,
     },
+    /// Vector arithmetic over one or two matrices, or over whole rows.
+    Vector(VectorOp),
     /// A function of each element.
     Activate {
         /// The function.
@@ -179,6 +192,19 @@ pub enum OpKind {
     Merge(Merge),
     /// Divides channels of an activation by factors, or multiplies those of a weight.
     DivideChannels(DivideChannels),
+}
+
+/// Vector arithmetic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorOp {
+    /// What it computes.
+    pub function: VectorArithmetic,
+    /// `[m, n]` each, one or two.
+    pub inputs: Vec<TensorId>,
+    /// Weight and bias of a normalization, `[1, width]` each.
+    pub constants: Vec<TensorId>,
+    /// `[m, n]`.
+    pub output: TensorId,
 }
 
 /// What a scale brings the largest magnitude of its scope to.
@@ -201,21 +227,50 @@ pub enum BlockAxis {
     Rows,
 }
 
-/// A matrix product.
+/// A matrix product, or a batch of equal ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gemm {
-    /// m, k, n.
+    /// m, k, n of one batch.
     pub shape: GemmShape,
-    /// `[m, k]` codes.
+    /// `[m, k]` codes of each batch, or the pixels that the window moves over.
     pub left: GemmOperand,
-    /// `[k, n]` codes, or `[n, k]` as the layout says.
+    /// `[k, n]` codes of each batch, or `[n, k]` as the layout says.
     pub right: GemmOperand,
     /// How the right operand is stored.
     pub right_layout: RightLayout,
+    /// How many products there are, and where their operands lie.
+    pub batching: Batching,
+    /// The window of a convolution.
+    pub window: Option<ConvolutionWindow>,
     /// Sums of an earlier product that stay in the accumulators and that this one adds to; without them it starts at zero.
     pub initial: Option<InitialSums>,
-    /// `[m, n]` partial sums.
+    /// `[m, n]` partial sums of each batch.
     pub output: TensorId,
+}
+
+impl Gemm {
+    /// Multiply-accumulates of all batches.
+    pub const fn macs(&self) -> u64 {
+        self.shape.macs() * self.batching.count
+    }
+
+    /// Shape of the matrix that holds the left operand's codes.
+    pub const fn left_shape(&self) -> MatrixShape {
+        match &self.window {
+            Some(window) => window.input_shape(self.batching.count),
+            None => self.batching.left.stacked(self.shape.left(), self.batching.count),
+        }
+    }
+
+    /// Shape of the matrix that holds the right operand's codes.
+    pub const fn right_shape(&self) -> MatrixShape {
+        self.batching.right.stacked(self.right_layout.shape(self.shape), self.batching.right_count())
+    }
+
+    /// Shape of the matrix that holds the partial sums.
+    pub const fn output_shape(&self) -> MatrixShape {
+        self.batching.output.stacked(self.shape.output(), self.batching.count)
+    }
 }
 
 /// An operand of a product.
@@ -243,15 +298,6 @@ pub struct OperandBlocks {
     pub format: &'static BlockFormat,
 }
 
-/// How the right operand of a product is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RightLayout {
-    /// `[k, n]`.
-    KByN,
-    /// `[n, k]`: each output column's elements are contiguous.
-    NByK,
-}
-
 impl OpKind {
     /// Every tensor that it reads.
     pub fn reads(&self) -> Vec<TensorId> {
@@ -263,6 +309,7 @@ impl OpKind {
                 operands.iter().map(|operand| operand.codes).chain(scales).chain(initial).collect()
             }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
+            OpKind::Vector(vector) => vector.inputs.iter().chain(&vector.constants).copied().collect(),
             OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
                 std::iter::once(*input).chain(scale.map(|scale| scale.tensor)).collect()
             }
@@ -288,6 +335,7 @@ impl OpKind {
             | OpKind::Quantize { output, .. }
             | OpKind::Dequantize { output, .. }
             | OpKind::Activate { output, .. } => vec![*output],
+            OpKind::Vector(vector) => vec![vector.output],
             OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
             OpKind::ExtractChannels(extract) => extract.body.into_iter().chain(extract.dense).collect(),
             OpKind::ExtractTop(top) => vec![top.body, top.kept],
@@ -297,10 +345,29 @@ impl OpKind {
         }
     }
 
-    /// The matrix whose elements a vector operation walks; `None` for a product.
+    /// Every matrix whose elements it walks beside one another; none for a product.
+    pub fn walked_inputs(&self) -> Vec<TensorId> {
+        match self {
+            OpKind::Vector(vector) => vector.inputs.clone(),
+            OpKind::Merge(merge) => merge.base.into_iter().chain([merge.addend]).collect(),
+            OpKind::Gemm(_)
+            | OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::ExtractChannels(_)
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::DivideChannels(_)
+            | OpKind::Activate { .. } => self.walked_input().into_iter().collect(),
+        }
+    }
+
+    /// The first matrix whose elements an element-wise operation walks; `None` for a product.
     pub fn walked_input(&self) -> Option<TensorId> {
         match self {
             OpKind::Gemm(_) => None,
+            OpKind::Vector(vector) => vector.inputs.first().copied(),
             OpKind::Reduce { input, .. }
             | OpKind::Quantize { input, .. }
             | OpKind::QuantizeBlocks { input, .. }
@@ -325,6 +392,7 @@ impl OpKind {
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
             | OpKind::Activate { .. }
+            | OpKind::Vector(_)
             | OpKind::ExtractTop(_)
             | OpKind::GatherRows(_)
             | OpKind::Merge(_)
@@ -341,6 +409,13 @@ impl OpKind {
             OpKind::QuantizeBlocks { .. } => &[VectorFunction::Reduce, VectorFunction::Quantize],
             OpKind::Dequantize { .. } => &[VectorFunction::Dequantize],
             OpKind::Activate { .. } => &[VectorFunction::Activate],
+            OpKind::Vector(vector) => match vector.function {
+                VectorArithmetic::Add => &[VectorFunction::Add],
+                VectorArithmetic::Multiply => &[VectorFunction::Multiply],
+                VectorArithmetic::Softmax { .. } => &[VectorFunction::Softmax],
+                VectorArithmetic::LayerNorm { .. } | VectorArithmetic::RmsNorm { .. } => &[VectorFunction::Normalize],
+                VectorArithmetic::Rotary { .. } => &[VectorFunction::Rotary],
+            },
             OpKind::ExtractChannels(extract) => match extract.mover {
                 Mover::VectorUnit => &[VectorFunction::Gather],
                 Mover::Inline => &[],

@@ -84,6 +84,12 @@ impl fmt::Display for OpText<'_> {
             OpKind::Gemm(gemm) => {
                 let [left, right] = [gemm.left, gemm.right].map(|operand| self.operand(operand));
                 write!(formatter, "gemm {left} {right} ({})", gemm.shape)?;
+                if gemm.batching.count > 1 {
+                    write!(formatter, " x {}", gemm.batching.count)?;
+                }
+                if let Some(window) = &gemm.window {
+                    write!(formatter, " window {}x{}", window.y.kernel(), window.x.kernel())?;
+                }
                 if let Some(initial) = gemm.initial {
                     write!(formatter, " onto {}{}", factor_text(initial.factor), self.name(initial.sums))?;
                 }
@@ -112,6 +118,12 @@ impl fmt::Display for OpText<'_> {
                 write!(formatter, "dequantize {}{left}{right}", self.name(*input))?;
                 if let Some(bias) = bias {
                     write!(formatter, " plus {}", self.name(*bias))?;
+                }
+            }
+            OpKind::Vector(vector) => {
+                formatter.write_str(vector.function.name())?;
+                for read in vector.inputs.iter().chain(&vector.constants) {
+                    write!(formatter, " {}", self.name(*read))?;
                 }
             }
             OpKind::Activate { function, input, .. } => {

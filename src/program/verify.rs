@@ -3,7 +3,7 @@
 use crate::numerics::block::BlockFormat;
 use crate::program::Program;
 use crate::program::channels::{ChannelSide, Selection};
-use crate::program::op::{BlockAxis, Gemm, Op, OpKind, RightLayout, Scale, Scope};
+use crate::program::op::{BlockAxis, Gemm, Op, OpKind, Scale, Scope};
 use crate::program::tensor::{Origin, TensorId};
 use crate::shape::MatrixShape;
 
@@ -136,20 +136,16 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
     };
     match &op.kind {
         OpKind::Gemm(gemm) => {
-            let right = match gemm.right_layout {
-                RightLayout::KByN => gemm.shape.right(),
-                RightLayout::NByK => MatrixShape::new(gemm.shape.n, gemm.shape.k),
-            };
-            for (operand, expected) in [(gemm.left, gemm.shape.left()), (gemm.right, right)] {
+            for (operand, expected) in [(gemm.left, gemm.left_shape()), (gemm.right, gemm.right_shape())] {
                 expect(operand.codes, expected)?;
                 if let Some(blocks) = operand.blocks {
                     expect(blocks.scales, block_scales_shape(blocks.format, expected))?;
                 }
             }
             if let Some(initial) = gemm.initial {
-                expect(initial.sums, gemm.shape.output())?;
+                expect(initial.sums, gemm.output_shape())?;
             }
-            expect(gemm.output, gemm.shape.output())
+            expect(gemm.output, gemm.output_shape())
         }
         OpKind::Reduce { input, output, scope, .. } => expect(*output, scope_shape(*scope, shape(*input))),
         OpKind::Quantize { input, scale, output } => {
@@ -169,7 +165,7 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             expect(*codes, stored)?;
             expect(*scales, block_scales_shape(format, stored))
         }
-        OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
+        OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
             for (scale, wrong) in [(left_scale, Scope::Column), (right_scale, Scope::Row)] {
                 let Some(scale) = scale else { continue };
                 if scale.scope == wrong {
@@ -177,7 +173,18 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
                     let scope = crate::program::text::scope_name(wrong);
                     return Err(ProgramError::ScaleScope { layer, scope });
                 }
-                expect_scale(scale, shape(*input))?;
+                let one = batching.one_output(shape(*input));
+                // A vector of scales may stand upright or lie, and serve each batch or all of them.
+                let (extent, batches) = match scale.scope {
+                    Scope::Tensor => (1, 1),
+                    Scope::Row => (one.rows, batching.count),
+                    Scope::Column => (one.columns, batching.right_count()),
+                };
+                let given = shape(scale.tensor);
+                let is_vector = given.rows == 1 || given.columns == 1;
+                if !is_vector || ![extent, extent * batches].contains(&given.elements()) {
+                    expect(scale.tensor, scope_shape(scale.scope, one))?;
+                }
             }
             if let Some(bias) = bias {
                 expect(*bias, MatrixShape::new(1, shape(*input).columns))?;
@@ -185,6 +192,11 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             expect(*output, shape(*input))
         }
         OpKind::Activate { input, output, .. } => expect(*output, shape(*input)),
+        OpKind::Vector(vector) => {
+            vector.inputs.iter().try_for_each(|input| expect(*input, shape(vector.output)))?;
+            let constant = vector.function.constant_shape(shape(vector.output));
+            vector.constants.iter().try_for_each(|id| expect(*id, constant))
+        }
         OpKind::ExtractChannels(extract) => {
             let input = shape(extract.input);
             expect_selection(&extract.selection, input.columns)?;

@@ -5,5 +5,7 @@
 //! measured against it. Neither shares code with `execute` above the level of one row's arithmetic.
 
 mod channels;
+mod gather;
 pub mod real;
+mod real_vector;
 pub mod untiled;

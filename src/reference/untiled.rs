@@ -9,10 +9,13 @@ use crate::numerics::gemm::{BlockScales, Matrix, MatrixMut, Operand, int8};
 use crate::numerics::quantize::{Granularity, abs_maxima};
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
-use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, RightLayout, Scale, ScaleTarget, Scope};
+use crate::program::op::{BlockAxis, Gemm, GemmOperand, OpKind, OperandBlocks, Scale, ScaleTarget, Scope, VectorOp};
 use crate::program::tensor::{Origin, TensorId};
+use crate::program::vector_rows;
+use crate::reference::gather;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::shape::MatrixShape;
+use crate::shape::{MatrixShape, Span};
+use crate::workload::batching::{BatchAxis, Batching};
 use crate::workload::bindings::Bindings;
 use crate::workload::layer::ActivationFunction;
 
@@ -58,9 +61,11 @@ impl Evaluator<'_> {
                 let (codes, scales) = parts.unzip();
                 vec![codes, scales]
             }
-            OpKind::Dequantize { input, left_scale, right_scale, bias, output } => {
-                vec![self.dequantize(*input, [left_scale.as_ref(), right_scale.as_ref()], *bias, *output)]
+            OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
+                let scales = [left_scale.as_ref(), right_scale.as_ref()];
+                vec![self.dequantize((*input, batching), scales, *bias, *output)]
             }
+            OpKind::Vector(vector) => vec![self.vector(vector)],
             OpKind::ExtractChannels(extract) => self.extract(extract),
             OpKind::ExtractTop(top) => {
                 self.extract_top(top).map_or_else(|| vec![None; 2], |tensors| tensors.map(Some).to_vec())
@@ -101,67 +106,111 @@ impl Evaluator<'_> {
         Tensor::from_f32(described.shape, described.format, values, Rounding::NearestEven, Overflow::Saturate).ok()
     }
 
+    fn vector(&self, vector: &VectorOp) -> Option<Tensor> {
+        let whole = |id: &TensorId| self.get(*id).map(Tensor::to_f32);
+        let constants: Vec<Vec<f32>> = vector.constants.iter().map(whole).collect::<Option<_>>()?;
+        let inputs: Vec<Vec<f32>> = vector.inputs.iter().map(whole).collect::<Option<_>>()?;
+        let columns = usize::try_from(self.program.tensor(vector.output).shape.columns).ok()?;
+        let mut values = inputs.first()?.clone();
+        for (index, row) in values.chunks_exact_mut(columns).enumerate() {
+            let second = inputs.get(1).map_or(&[][..], |second| &second[index * columns..][..columns]);
+            vector_rows::apply(vector.function, index as u64, row, second, &constants);
+        }
+        self.real(vector.output, &values)
+    }
+
+    /// Batch after batch, each element's products in ascending k.
     fn product(&self, gemm: &Gemm, plan: &AccumulationPlan) -> Option<Tensor> {
         let size = |extent: u64| usize::try_from(extent).ok();
         let (m, k, n) = (size(gemm.shape.m)?, size(gemm.shape.k)?, size(gemm.shape.n)?);
+        let described = self.program.tensor(gemm.output);
+        let parts = plan.parts();
+        let (mut integers, mut reals) = (Vec::new(), Vec::new());
         match plan.accumulator {
-            Accumulator::Integer(accumulator) if accumulator != IntegerAccumulator::INT32 => {
-                let left = self.get(gemm.left.codes)?.as_i8()?;
-                let right = self.get(gemm.right.codes)?.transposed();
-                let products = accumulator.products_per_operation();
-                let held = self.initial_sums(gemm)?;
-                let mut sums = Vec::with_capacity(m * n);
-                for row in left.chunks_exact(k) {
-                    for column in right.as_i8()?.chunks_exact(k) {
-                        let mut sum = held.as_ref().map_or(0, |held| accumulator.add(0, i64::from(held[sums.len()])));
-                        for (row, column) in row.chunks(products).zip(column.chunks(products)) {
-                            let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
-                            sum = accumulator.add(sum, terms.sum());
-                        }
-                        sums.push(i32::try_from(accumulator.read(sum)).ok()?);
+            Accumulator::Integer(_) => integers = vec![0i32; size(described.shape.elements())?],
+            Accumulator::Float { .. } => reals = vec![0f32; size(described.shape.elements())?],
+        }
+        let held = self.initial_sums(gemm)?;
+        for batch in 0..gemm.batching.count {
+            let left = gather::left(self.get(gemm.left.codes)?, gemm, batch, 1)?;
+            let right = gather::right_by_columns(self.get(gemm.right.codes)?, gemm, batch, 1)?;
+            let positions = (0..gemm.shape.m)
+                .flat_map(|row| (0..gemm.shape.n).map(move |column| gather::output_position(gemm, batch, row, column)));
+            let held: Option<Vec<f64>> = match &held {
+                None => None,
+                Some(held) => Some(positions.clone().map(|at| size(at).map(|at| held[at])).collect::<Option<_>>()?),
+            };
+            match plan.accumulator {
+                Accumulator::Integer(accumulator) => {
+                    // What the accumulators hold before the first term.
+                    let start = held.map(|held| held.into_iter().map(|sum| sum as i32).collect::<Vec<_>>());
+                    let mut sums = start.clone().unwrap_or_else(|| vec![0; m * n]);
+                    if accumulator == IntegerAccumulator::INT32 {
+                        let right = right.transposed();
+                        let left = Matrix::dense(left.as_i8()?, m, k).ok()?;
+                        let right = Matrix::dense(right.as_i8()?, k, n).ok()?;
+                        int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
+                    } else {
+                        let start = start.as_deref();
+                        narrow_sums(accumulator, left.as_i8()?, right.as_i8()?, (k, &parts), start, &mut sums)?;
+                    }
+                    for (position, sum) in positions.zip(sums) {
+                        integers[size(position)?] = sum;
                     }
                 }
-                let described = self.program.tensor(gemm.output);
-                Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
-            }
-            Accumulator::Integer(_) => {
-                let left = Matrix::dense(self.get(gemm.left.codes)?.as_i8()?, m, k).ok()?;
-                let right = Matrix::dense(self.get(gemm.right.codes)?.as_i8()?, k, n).ok()?;
-                let mut sums = self.initial_sums(gemm)?.unwrap_or_else(|| vec![0; m * n]);
-                int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
-                let described = self.program.tensor(gemm.output);
-                Tensor::try_new(described.shape, described.format, Elements::I32(sums)).ok()
-            }
-            Accumulator::Float { order, destination, depth } => {
-                let left = self.operand(gemm.left, RightLayout::NByK)?;
-                let right = self.operand(gemm.right, gemm.right_layout)?;
-                let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
-                if let Some(initial) = gemm.initial {
-                    let held = self.get(initial.sums)?.to_f32();
-                    tile.start_from(&held.into_iter().map(|sum| initial.factor.of_f32(sum)).collect::<Vec<_>>());
+                Accumulator::Float { order, destination, depth } => {
+                    let left_scales = self.block_scales(gemm.left, gemm, batch, gather::left)?;
+                    let right_scales = self.block_scales(gemm.right, gemm, batch, gather::right_by_columns)?;
+                    let (left, right) = (operand(&left, &left_scales)?, operand(&right, &right_scales)?);
+                    let mut joined: Option<Vec<f32>> = None;
+                    for spans in &parts {
+                        let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                        if let (Some(held), None) = (&held, &joined) {
+                            tile.start_from(&held.iter().map(|sum| *sum as f32).collect::<Vec<_>>());
+                        }
+                        for Span { start, end } in spans {
+                            let depth = size(*start)?..size(*end)?;
+                            let (left, right) = (left.part(0..m, depth.clone()).ok()?, right.part(0..n, depth).ok()?);
+                            float::reference(&left, &right, &mut tile).ok()?;
+                        }
+                        joined = Some(match joined {
+                            None => tile.values(),
+                            Some(before) => added(&before, &tile.values()),
+                        });
+                    }
+                    for (position, sum) in positions.zip(joined?) {
+                        reals[size(position)?] = sum;
+                    }
                 }
-                float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
-                self.real(gemm.output, &tile.values())
             }
+        }
+        match plan.accumulator {
+            Accumulator::Integer(_) => Tensor::try_new(described.shape, described.format, Elements::I32(integers)).ok(),
+            Accumulator::Float { .. } => self.real(gemm.output, &reals),
         }
     }
 
-    /// The integers that the accumulators hold before a product; the outer `None` where they are not known.
-    fn initial_sums(&self, gemm: &Gemm) -> Option<Option<Vec<i32>>> {
+    /// What the accumulators hold before a product, each an integer of 32 bits or a float of as many; the outer `None`
+    /// where it is not known.
+    fn initial_sums(&self, gemm: &Gemm) -> Option<Option<Vec<f64>>> {
         let Some(initial) = gemm.initial else { return Some(None) };
-        let held = self.get(initial.sums)?.as_i32()?;
-        Some(Some(held.iter().map(|sum| initial.factor.of_i32(*sum)).collect()))
+        let held = self.get(initial.sums)?;
+        Some(Some(match held.as_i32() {
+            Some(sums) => sums.iter().map(|sum| f64::from(initial.factor.of_i32(*sum))).collect(),
+            None => held.to_f32().into_iter().map(|sum| f64::from(initial.factor.of_f32(sum))).collect(),
+        }))
     }
 
-    fn operand(&self, operand: GemmOperand, layout: RightLayout) -> Option<Operand> {
-        let codes = self.get(operand.codes)?;
-        let codes = if layout == RightLayout::KByN { codes.transposed() } else { codes.clone() };
-        let Some(OperandBlocks { scales, format }) = operand.blocks else {
-            return Operand::try_new(codes.view(), 0, None).ok();
-        };
-        let block = usize::try_from(format.block()).ok()?;
-        let scales = BlockScales { format: format.scale(), codes: self.get(scales)?.as_code8()?, block };
-        Operand::try_new(codes.view(), format.implicit_exponent(), Some(scales)).ok()
+    /// The block scales of an operand's batch, if it has any.
+    fn block_scales(
+        &self,
+        operand: GemmOperand,
+        gemm: &Gemm,
+        batch: u64,
+        part: fn(&Tensor, &Gemm, u64, u64) -> Option<Tensor>,
+    ) -> Option<Option<(&'static BlockFormat, Tensor)>> {
+        let Some(OperandBlocks { scales, format }) = operand.blocks else { return Some(None) };
+        Some(Some((format, part(self.get(scales)?, gemm, batch, format.block())?)))
     }
 
     fn scales(&self, input: TensorId, output: TensorId, scope: Scope, target: ScaleTarget) -> Option<Tensor> {
@@ -199,7 +248,8 @@ impl Evaluator<'_> {
         let divided: Vec<f32> = divided.collect();
         // An integer's symmetric range leaves out the lowest code.
         let format = self.program.tensor(output).format;
-        let lowest = if format.is_integer() { -format.max_finite() as f32 } else { f32::NEG_INFINITY };
+        let saturates = scale.is_none() && self.program.tensor(input).format.is_integer();
+        let lowest = if format.is_integer() && !saturates { -format.max_finite() as f32 } else { f32::NEG_INFINITY };
         let clipped: Vec<f32> = divided.into_iter().map(|value| if value < lowest { lowest } else { value }).collect();
         self.real(output, &clipped)
     }
@@ -227,13 +277,14 @@ impl Evaluator<'_> {
 
     fn dequantize(
         &self,
-        input: TensorId,
+        (input, batching): (TensorId, &Batching),
         scales: [Option<&Scale>; 2],
         bias: Option<TensorId>,
         output: TensorId,
     ) -> Option<Tensor> {
         let sums = self.get(input)?;
         let MatrixShape { columns, .. } = sums.shape();
+        let one = batching.one_output(sums.shape());
         let bias = match bias {
             Some(bias) => Some(self.get(bias)?.to_f32()),
             None => None,
@@ -241,9 +292,20 @@ impl Evaluator<'_> {
         let mut values = sums.to_f32();
         for (index, value) in values.iter_mut().enumerate() {
             let (row, column) = (index as u64 / columns, index as u64 % columns);
-            let [left, right] = scales.map(|scale| match scale {
-                None => Some(1.0),
-                Some(scale) => Some(scale_at(self.get(scale.tensor)?, scale.scope, row, column)),
+            let (batch, row, of_batch) = match batching.output {
+                BatchAxis::Rows => (row / one.rows, row % one.rows, column),
+                BatchAxis::Columns => (column / one.columns, row, column % one.columns),
+            };
+            let [left, right] = scales.map(|scale| {
+                let Some(scale) = scale else { return Some(1.0) };
+                let scales = self.get(scale.tensor)?.to_f32();
+                let (position, further) = match scale.scope {
+                    Scope::Tensor => (0, 0),
+                    Scope::Row => (row, batch * one.rows),
+                    Scope::Column => (of_batch, batch / batching.right_sharing * one.columns),
+                };
+                // One scale for each row or column of a batch, or of all of them.
+                scales.get(usize::try_from(position + further).ok()?).or(scales.get(position as usize)).copied()
             });
             *value *= left? * right?;
             if let Some(bias) = &bias {
@@ -252,6 +314,52 @@ impl Evaluator<'_> {
         }
         self.real(output, &values)
     }
+}
+
+/// Sums in an accumulator of another width than 32 bits, of `[m, k]` by `[n, k]` codes.
+fn narrow_sums(
+    accumulator: IntegerAccumulator,
+    left: &[i8],
+    right_by_columns: &[i8],
+    (k, parts): (usize, &[Vec<Span>]),
+    held: Option<&[i32]>,
+    sums: &mut [i32],
+) -> Option<()> {
+    let products = accumulator.products_per_operation();
+    let pairs = left.chunks_exact(k).flat_map(|row| right_by_columns.chunks_exact(k).map(move |column| (row, column)));
+    for (index, ((row, column), out)) in pairs.zip(sums).enumerate() {
+        // The first part starts from what the accumulators hold.
+        let mut start = held.map_or(0, |held| accumulator.add(0, i64::from(held[index])));
+        let mut sum_of = |spans: &Vec<Span>| {
+            let mut sum = std::mem::take(&mut start);
+            for span in spans {
+                let span = span.start as usize..span.end as usize;
+                for (row, column) in row[span.clone()].chunks(products).zip(column[span].chunks(products)) {
+                    let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
+                    sum = accumulator.add(sum, terms.sum());
+                }
+            }
+            accumulator.read(sum)
+        };
+        let joined = parts.iter().map(&mut sum_of).reduce(|sum, part| accumulator.read(accumulator.add(sum, part)));
+        *out = i32::try_from(joined?).ok()?;
+    }
+    Some(())
+}
+
+/// Sums of two units, added; there is one NaN, whatever its origin.
+fn added(before: &[f32], sums: &[f32]) -> Vec<f32> {
+    let pairs = before.iter().zip(sums);
+    pairs.map(|(a, b)| if (a + b).is_nan() { f32::NAN } else { a + b }).collect()
+}
+
+fn operand(codes: &Tensor, scales: &Option<(&'static BlockFormat, Tensor)>) -> Option<Operand> {
+    let Some((format, scales)) = scales else {
+        return Operand::try_new(codes.view(), 0, None).ok();
+    };
+    let block = usize::try_from(format.block()).ok()?;
+    let scales = BlockScales { format: format.scale(), codes: scales.as_code8()?, block };
+    Operand::try_new(codes.view(), format.implicit_exponent(), Some(scales)).ok()
 }
 
 fn scale_of(format: &'static ElementFormat, abs_max: f32) -> f32 {

@@ -10,10 +10,12 @@ use crate::program::op::{OpId, OpKind, Path};
 use crate::report::bounds::bounds;
 use crate::report::data::{
     Configuration, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report, SCHEMA_VERSION,
-    TakenDefault, Totals,
+    TakenDefault, TilingReport, Totals,
 };
-use crate::schedule::commands::Queue;
+use crate::schedule::Schedule;
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::nest::DmaQueue;
+use crate::schedule::team::LaneId;
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls, Traffic};
 use crate::units::Cycles;
 use crate::workload::layer::LayerId;
@@ -23,6 +25,8 @@ use crate::workload::layer::LayerId;
 pub struct Inputs<'a> {
     /// The program that ran.
     pub program: &'a Program,
+    /// Its schedule.
+    pub schedule: &'a Schedule,
     /// The hardware.
     pub npu: &'a Npu,
     /// The counters.
@@ -39,10 +43,10 @@ pub struct Inputs<'a> {
 
 /// Builds the report of a run.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { program, npu, statistics, energy, numerics, configuration, defaults } = inputs;
+    let Inputs { program, schedule, npu, statistics, energy, numerics, configuration, defaults } = inputs;
     let bounds = bounds(program, npu, statistics);
     let attributed = attributed_cycles(statistics);
-    let context = Context { program, npu, statistics, energy, attributed: &attributed };
+    let context = Context { program, schedule, npu, statistics, energy, attributed: &attributed };
     let layers = (0..program.layers.len())
         .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
         .collect();
@@ -51,9 +55,10 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         npusim_version: env!("CARGO_PKG_VERSION"),
         configuration,
         defaults,
+        tilings_chosen_for: schedule.objective.name(),
         totals: context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles)),
         bounds,
-        queues: statistics.queues.iter().map(|queue| queue_report(npu, queue)).collect(),
+        queues: statistics.queues.iter().map(|queue| queue_report(npu, statistics, queue)).collect(),
         layers,
     }
 }
@@ -75,6 +80,7 @@ pub fn attributed_cycles(statistics: &RunStatistics) -> Vec<Cycles> {
 
 struct Context<'a> {
     program: &'a Program,
+    schedule: &'a Schedule,
     npu: &'a Npu,
     statistics: &'a RunStatistics,
     energy: &'a RunEnergy,
@@ -122,16 +128,15 @@ impl Context<'_> {
     /// Cycles that the useful work takes at each pair's full rate, over the makespan.
     fn utilization(&self, makespan: u64) -> BTreeMap<String, f64> {
         let mut utilization = BTreeMap::new();
-        // All products run on the first matrix unit as long as schedules use no other.
         for (position, unit) in self.npu.matrix_units().iter().enumerate() {
             let mut full_rate_cycles = 0.0;
             for (index, op) in self.statistics.ops.iter().enumerate() {
                 if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind
-                    && position == 0
+                    && let Some(macs) = op.unit_macs.get(position)
                     && let Some(support) = unit.support(self.program.product_formats(gemm))
                 {
                     let rate = unit.array.processing_elements() * support.macs_per_element_per_cycle;
-                    full_rate_cycles += op.macs as f64 / rate as f64;
+                    full_rate_cycles += *macs as f64 / rate as f64;
                 }
             }
             let share = if makespan == 0 { 0.0 } else { full_rate_cycles / makespan as f64 };
@@ -169,9 +174,27 @@ impl Context<'_> {
             dram_write_bytes: sum(|path| path.dram_write_bytes),
             constant_bytes: self.constant_bytes(&ops),
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
+            tilings: self.tilings(id),
             paths,
             numerics,
         }
+    }
+
+    /// Tilings of the products of a layer, in program order.
+    fn tilings(&self, id: LayerId) -> Vec<TilingReport> {
+        let nests = self.schedule.nests.iter().zip(&self.schedule.chosen_by);
+        let products = nests.filter_map(|(nest, chosen_by)| Some((nest.matrix.as_ref()?, nest.grid, *chosen_by)));
+        let of_layer = products.filter(|(matrix, ..)| self.program.op(matrix.op).layer == id);
+        of_layer
+            .map(|(matrix, grid, chosen_by)| TilingReport {
+                path: self.program.op(matrix.op).path.name(),
+                m: grid.m.block(),
+                k: grid.k.block(),
+                n: grid.n.block(),
+                order: grid.order.name(),
+                chosen_by,
+            })
+            .collect()
     }
 
     fn path(&self, path: Path, ops: &[usize]) -> PathReport {
@@ -210,6 +233,7 @@ impl Context<'_> {
                 OpKind::Gemm(gemm) => {
                     std::iter::once(gemm.right.codes).chain(gemm.right.blocks.map(|blocks| blocks.scales)).collect()
                 }
+                OpKind::Vector(vector) => vector.constants.clone(),
                 OpKind::GatherRows(_) => kind.reads(),
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
@@ -247,22 +271,31 @@ fn stall_map<'a>(stalls: impl Iterator<Item = &'a Stalls>) -> BTreeMap<String, u
     map
 }
 
-fn queue_report(npu: &Npu, statistics: &QueueStatistics) -> QueueReport {
+fn queue_report(npu: &Npu, run: &RunStatistics, statistics: &QueueStatistics) -> QueueReport {
+    let lanes = run.queues.iter().filter_map(|queue| match queue.queue {
+        Queue::Dma(stream) => Some(stream.lane.0 + 1),
+        Queue::Matrix(_) | Queue::Vector(_) => None,
+    });
+    let has_lanes = lanes.max().is_some_and(|lanes| lanes > 1);
+    let in_lane = |name: &str, lane: LaneId| if has_lanes { format!("{name}[{}]", lane.0) } else { name.to_owned() };
     let (unit, queue) = match statistics.queue {
-        Queue::Dma(queue) => {
+        Queue::Dma(DmaStream { queue, lane }) => {
             let name = match queue {
                 DmaQueue::Activations => "activations",
                 DmaQueue::Weights => "weights",
                 DmaQueue::Stores => "stores",
             };
-            (npu.dma().name.clone(), name)
+            (npu.dma().name.clone(), in_lane(name, lane))
         }
-        Queue::Matrix(unit) => (npu.matrix_unit(unit).name.clone(), "compute"),
-        Queue::Vector(unit) => (npu.vector_unit(unit).name.clone(), "compute"),
+        Queue::Matrix(team) => {
+            let names = run.teams[team.0].iter().map(|unit| npu.matrix_unit(*unit).name.as_str());
+            (names.collect::<Vec<_>>().join("+"), "compute".to_owned())
+        }
+        Queue::Vector(VectorStream { unit, lane }) => (npu.vector_unit(unit).name.clone(), in_lane("compute", lane)),
     };
     QueueReport {
         unit,
-        queue: queue.to_owned(),
+        queue,
         commands: statistics.commands,
         busy_cycles: statistics.busy.get(),
         stall_cycles: stall_map(std::iter::once(&statistics.stalls)),

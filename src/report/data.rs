@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::numerics::error_metrics::ErrorMetrics;
+use crate::schedule::tiling::ChosenBy;
 
 /// Version of the report's fields.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -20,6 +21,8 @@ pub struct Report {
     pub configuration: Configuration,
     /// Defaults that were taken where a file was silent.
     pub defaults: Vec<TakenDefault>,
+    /// What tilings were chosen for: `cycles`, `dram_bytes` or `energy`.
+    pub tilings_chosen_for: &'static str,
     /// Sums over the run.
     pub totals: Totals,
     /// Cycles below which no schedule of this program could go.
@@ -130,9 +133,9 @@ pub struct Bounds {
 /// How a queue spent the run: `busy + stalls + idle` is the makespan.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueReport {
-    /// Unit.
+    /// Unit; several that work together are joined by `+`.
     pub unit: String,
-    /// Queue of the unit.
+    /// Queue of the unit, with the position of its lane where units work beside each other.
     pub queue: String,
     /// Commands issued.
     pub commands: u64,
@@ -173,11 +176,30 @@ pub struct LayerReport {
     pub constant_bytes: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
+    /// Tilings of its matrix products.
+    pub tilings: Vec<TilingReport>,
     /// The same by part of the layer's work.
     pub paths: Vec<PathReport>,
     /// Error against the workload in f64, where values were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numerics: Option<LayerNumerics>,
+}
+
+/// The tiling of a matrix product. A workload file takes it as an item of `mapping.tilings`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TilingReport {
+    /// Part of the layer's work that the product is.
+    pub path: &'static str,
+    /// Rows of a block.
+    pub m: u64,
+    /// Block of the reduction axis.
+    pub k: u64,
+    /// Columns of a block.
+    pub n: u64,
+    /// Loop order, outermost first.
+    pub order: &'static str,
+    /// Whether it was searched or given.
+    pub chosen_by: ChosenBy,
 }
 
 /// One part of a layer's work.

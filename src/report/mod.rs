@@ -5,6 +5,8 @@
 
 pub mod bounds;
 pub mod build;
+pub mod compare;
+pub mod compare_text;
 pub mod csv;
 pub mod data;
 pub mod json;

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::report::data::{LayerReport, Report};
+use crate::report::data::{LayerReport, Report, TilingReport};
+use crate::schedule::tiling::ChosenBy;
+
+const IN_MEMORY: &str = "writing to a string does not fail";
 
 /// Headings of the layer table, with units.
 pub const HEADINGS: [&str; 9] = [
@@ -110,6 +113,18 @@ pub fn to_markdown(report: &Report) -> String {
     text.push('\n');
     for fact in facts(report) {
         writeln!(text, "- {fact}").expect("writing to a string does not fail");
+    }
+    write!(text, "\nTilings, m x k x n and loop order, chosen for {}:\n\n", report.tilings_chosen_for)
+        .expect(IN_MEMORY);
+    for layer in &report.layers {
+        for TilingReport { path, m, k, n, order, chosen_by } in &layer.tilings {
+            let by = match chosen_by {
+                ChosenBy::Search => "",
+                ChosenBy::Given => " (given)",
+                ChosenBy::SearchedInstead => " (searched, as the given one cannot be used)",
+            };
+            writeln!(text, "- `{}` {path}: {m} x {k} x {n} {order}{by}", layer.name).expect(IN_MEMORY);
+        }
     }
     if !report.defaults.is_empty() {
         text.push_str("\nDefaults taken where the files were silent:\n\n");

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
@@ -13,19 +12,39 @@ use crate::schedule::Schedule;
 use crate::schedule::counter::{Moment, NestId, Signal, Signals, Wait, Waits};
 use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, Nest, Output, Read, Reader, Storage, TileMap,
+    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
 };
+use crate::schedule::team::{LaneId, TeamId};
 use crate::shape::Span;
+use crate::units::Bytes;
 
 /// An in-order queue of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
     /// A queue of the DMA engine.
-    Dma(DmaQueue),
-    /// The compute queue of a matrix unit.
-    Matrix(MatrixUnitId),
-    /// The compute queue of a vector unit.
-    Vector(VectorUnitId),
+    Dma(DmaStream),
+    /// The compute queue of a team of matrix units.
+    Matrix(TeamId),
+    /// A compute queue of a vector unit.
+    Vector(VectorStream),
+}
+
+/// A queue of the DMA engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DmaStream {
+    /// What it moves.
+    pub queue: DmaQueue,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
+}
+
+/// A compute queue of a vector unit. Several lanes may share a unit: of those that can start, the lowest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VectorStream {
+    /// The unit.
+    pub unit: VectorUnitId,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
 }
 
 /// One command.
@@ -104,6 +123,8 @@ struct LoadWalk<'a> {
     load: &'a Load,
     walk: GridWalk,
     next: Option<GridStep>,
+    /// Bytes of the next tile that have been asked for.
+    asked: u64,
 }
 
 impl<'a> CommandStream<'a> {
@@ -155,7 +176,7 @@ impl Command {
     /// A command that does nothing, to be overwritten.
     pub fn blank() -> Command {
         let nothing = Span::new(0, 0);
-        let work = Work::Matrix(Tile { m: nothing, k: nothing, n: nothing });
+        let work = Work::Matrix(Tile { batch: 0, m: nothing, k: nothing, n: nothing });
         Command { nest: NestId(0), op: OpId(0), work, waits: Waits::new(), signals: Signals::new() }
     }
 }
@@ -163,11 +184,12 @@ impl Command {
 impl<'a> Segment<'a> {
     fn new(nest: &'a Nest, id: NestId, queue: Queue) -> Option<Segment<'a>> {
         let walks = match queue {
-            Queue::Dma(DmaQueue::Stores) => {
+            Queue::Dma(stream) if stream.lane != nest.lane => return None,
+            Queue::Dma(DmaStream { queue: DmaQueue::Stores, .. }) => {
                 let leaves = nest.outputs.iter().any(|output| matches!(output.destination, Destination::Partition(_)));
                 leaves.then(|| Walks::Stores { walk: nest.grid.walk(AxisSet::MN), pending: None })?
             }
-            Queue::Dma(dma) => {
+            Queue::Dma(DmaStream { queue: dma, .. }) => {
                 let loads: Vec<_> = nest
                     .loads
                     .iter()
@@ -175,17 +197,17 @@ impl<'a> Segment<'a> {
                     .map(|load| {
                         let mut walk = nest.grid.walk(load.map.axes());
                         let next = walk.next();
-                        LoadWalk { load, walk, next }
+                        LoadWalk { load, walk, next, asked: 0 }
                     })
                     .collect();
                 (!loads.is_empty()).then_some(Walks::Loads(loads))?
             }
-            Queue::Matrix(unit) => {
-                nest.matrix.filter(|matrix| matrix.unit == unit)?;
+            Queue::Matrix(team) => {
+                nest.matrix.filter(|matrix| matrix.team == team)?;
                 Walks::Matrix(nest.grid.walk(AxisSet::MKN))
             }
-            Queue::Vector(unit) => {
-                nest.vector.as_ref().filter(|vector| vector.unit == unit)?;
+            Queue::Vector(VectorStream { unit, lane }) => {
+                nest.vector.as_ref().filter(|vector| vector.unit == unit && nest.lane == lane)?;
                 Walks::Vector(nest.grid.walk(AxisSet::MN))
             }
         };
@@ -205,8 +227,11 @@ impl<'a> Segment<'a> {
                 let Some(first) = needed.min_by_key(|walk| walk.next.map(|step| step.first_step)) else {
                     return false;
                 };
-                let Some(step) = std::mem::replace(&mut first.next, first.walk.next()) else { return false };
-                load_command(of, first.load, &step, claimed, command);
+                let Some(step) = first.next else { return false };
+                first.asked = load_command(of, first.load, &step, first.asked, claimed, command);
+                if first.asked == 0 {
+                    first.next = first.walk.next();
+                }
                 true
             }
             Walks::Matrix(walk) => {
@@ -237,28 +262,76 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// The next request of a load's tile, of which `asked` bytes have been asked for; returns how many have been with it, or
+/// 0 when that is all.
 #[inline]
-fn load_command(of: &NestRef<'_>, load: &Load, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+fn load_command(
+    of: &NestRef<'_>,
+    load: &Load,
+    step: &GridStep,
+    asked: u64,
+    claimed: &mut u64,
+    command: &mut Command,
+) -> u64 {
     let (rows, columns) = load.map.spans(&step.tile, load.storage.shape);
-    let transfer = transfer(&load.storage, load.map, &step.tile, Direction::Read);
+    let whole = transfer(&load.storage, load.map, &step.tile, Direction::Read);
+    let bytes = whole.bytes().get();
+    let (is_first, next) = (asked == 0, asked + load.longest_request.map_or(bytes, Bytes::get));
+    let is_last = next >= bytes;
+    let mut request = match is_first && is_last {
+        true => whole,
+        // Pieces are counted off row by row; where they lie within rows is of no consequence to a pipe.
+        false => piece(&whole, asked, next.min(bytes)),
+    };
     let Command { waits, signals, .. } = command;
     if let Some(counter) = load.produced {
         waits.push(Wait { counter, at_least: rows.end });
     }
+    if is_first && step.index == 0 {
+        waits.extend(of.nest.load_waits.iter().copied());
+    }
     match load.destination {
         Destination::Partition(pool) => {
-            waits.extend(claim(pool, transfer.bytes().get(), claimed));
-            signals.push(Signal { counter: load.arrived, amount: 1, moment: Moment::Completed });
+            let claims = match load.queue {
+                DmaQueue::Weights => request.bytes().get(),
+                DmaQueue::Activations | DmaQueue::Stores if is_first => bytes,
+                DmaQueue::Activations | DmaQueue::Stores => 0,
+            };
+            if claims > 0 {
+                waits.extend(claim(pool, claims, claimed));
+            }
+            if is_last {
+                signals.push(Signal { counter: load.arrived, amount: 1, moment: Moment::Completed });
+            }
         }
         Destination::Resident => {
-            if step.index == 0 {
+            if is_first && step.index == 0 {
                 waits.extend(of.nest.fill_waits.iter().copied());
             }
             debug_assert_eq!(columns.len(), load.storage.shape.columns, "a resident tensor is filled by whole rows");
-            signals.push(Signal { counter: load.arrived, amount: rows.len(), moment: Moment::Completed });
+            if is_last {
+                signals.push(Signal { counter: load.arrived, amount: rows.len(), moment: Moment::Completed });
+            }
         }
     }
-    (command.op, command.work) = (load.op, Work::Transfer(transfer));
+    if is_last && step.is_last && load.padding > Bytes::ZERO {
+        request = piece(&whole, asked, bytes + load.padding.get());
+    }
+    (command.op, command.work) = (load.op, Work::Transfer(request));
+    if is_last { 0 } else { next }
+}
+
+/// The bytes from `start` to `end` of a transfer, as one run from where the first of them lies.
+fn piece(whole: &Transfer, start: u64, end: u64) -> Transfer {
+    let base = whole.base + start / whole.row_bytes * whole.pitch + start % whole.row_bytes;
+    Transfer {
+        memory: whole.memory,
+        base,
+        rows: 1,
+        row_bytes: end - start,
+        pitch: end - start,
+        direction: whole.direction,
+    }
 }
 
 #[inline]
@@ -278,12 +351,15 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
             use_operand(of, read, Reader::Matrix, steps.clone(), &step.tile, waits, signals);
         }
     }
-    if step.is_first_k {
-        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+    if step.index == 0 {
+        waits.extend(matrix.unit_waits.iter().flatten().copied());
+    }
+    if step.is_first_k && !matrix.streams_results {
+        let bytes = matrix.claimed_sum_bytes(&step.tile);
         waits.extend(claim(matrix.accumulators, bytes, claimed));
     }
     if step.is_last_k {
-        signals.push(Signal { counter: nest.tiles_computed, amount: 1, moment: Moment::Completed });
+        signals.push(Signal { counter: nest.tiles_computed, amount: 1, moment: results(matrix) });
     }
     if step.is_last && nest.vector.is_none() {
         signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
@@ -302,10 +378,13 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     }
     if let Some(matrix) = &nest.matrix {
         waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
-        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
-        let counter = matrix.accumulators.returned;
-        signals.push(Signal { counter, amount: bytes, moment: Moment::Completed });
+        if !matrix.streams_results {
+            let bytes = matrix.claimed_sum_bytes(&step.tile);
+            let counter = matrix.accumulators.returned;
+            signals.push(Signal { counter, amount: bytes, moment: Moment::Completed });
+        }
     }
+    let moment = nest.matrix.as_ref().map_or(Moment::Completed, results);
     let mut leaving = 0;
     for output in &nest.outputs {
         if !nest.completes(output, step.is_last_n, step.is_last) {
@@ -316,13 +395,13 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
             Destination::Resident => signals.extend(rows_final(output, step)),
         }
     }
-    if leaving > 0 {
+    if leaving > 0 && moment == Moment::Completed {
         waits.extend(claim(vector.outputs, leaving, claimed));
     }
     if step.index == 0 {
         waits.extend(nest.fill_waits.iter().copied());
     }
-    signals.push(Signal { counter: nest.tiles_finished, amount: 1, moment: Moment::Completed });
+    signals.push(Signal { counter: nest.tiles_finished, amount: 1, moment });
     if step.is_last {
         signals.push(Signal { counter: nest.done, amount: 1, moment: Moment::Completed });
     }
@@ -341,11 +420,25 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
     let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
     let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
-    let bytes = transfer.bytes().get();
-    signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
+    if step.index == 0 && nest.vector.is_none() {
+        waits.extend(nest.fill_waits.iter().copied());
+    }
+    let bytes = match (&nest.vector, &nest.matrix) {
+        (None, Some(matrix)) => matrix.claimed_sum_bytes(&step.tile),
+        (Some(_), _) | (None, None) => transfer.bytes().get(),
+    };
+    if nest.matrix.as_ref().is_none_or(|matrix| !matrix.streams_results) {
+        signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
+    }
     signals.extend(rows_final(output, step));
     (command.op, command.work) = (output.op, Work::Transfer(transfer));
     true
+}
+
+/// When a tile of a product tells its consumers: at its end, or with its first result where results stream.
+#[inline]
+fn results(matrix: &MatrixWork) -> Moment {
+    if matrix.streams_results { Moment::Begun } else { Moment::Completed }
 }
 
 /// Rows of `output` that become final with this step: those of the tile, at the last block along n.
@@ -405,6 +498,7 @@ fn transfer(storage: &Storage, map: TileMap, tile: &Tile, direction: Direction) 
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
     Transfer {
+        memory: storage.home,
         base: storage.base + rows.start * pitch + first_byte,
         rows: rows.len(),
         row_bytes: storage.row_bytes(columns.len()),

@@ -1,14 +1,19 @@
 //! The one closed-form cost of a nest on a grid: what the tiling search minimises.
 //!
-//! It knows the bounds that overlap (compute, vector, off-chip bytes) and the two ends that do not (first tiles in, last
-//! tile out). Timing measures; this only ranks.
+//! Each resource is a chain: what must have happened before its first work, its work, and what is left to do after its
+//! last. The slowest chain decides. A buffer is a resource too: a tile holds its place from the start of its load until it
+//! has been used, and a buffer of `s` places can hand out `s` of them in that time (Little's law). Timing measures; this
+//! only ranks.
 
-use crate::dataflow;
+use crate::dataflow::{self, ArrayState};
+use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::schedule::grid::{Axis, Grid, Tile};
-use crate::schedule::nest::{Destination, DmaQueue, Load, Nest, Storage, TileMap};
+use crate::hardware::vector_unit::VectorFunction;
+use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
+use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap, VectorStep};
+use crate::schedule::room::{Buffer, leaving, needed};
+use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
-use crate::shape::Blocking;
 use crate::units::{Bytes, Cycles};
 
 /// Estimated cost of a nest.
@@ -22,95 +27,256 @@ pub struct Estimate {
 
 /// Estimates `nest` on `grid`.
 pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
-    let loads: u64 = nest.loads.iter().map(|load| load_bytes(load, grid)).sum();
-    let leaving = nest.outputs.iter().filter(|output| output.destination != Destination::Resident);
-    let stores: u64 = leaving.clone().map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum();
-    let first = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
-    let first_in: u64 = nest.loads.iter().map(|load| load.storage.tile_bytes(load.map, &first).get()).sum();
-    let last_out: u64 = leaving.map(|output| output.storage.tile_bytes(output.map, &first).get()).sum();
-
-    let dram = npu.dram();
-    let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes);
-    let matrix = matrix_cycles(npu, nest, grid);
-    let vector = vector_cycles(npu, nest, grid);
-    let queues =
-        [DmaQueue::Activations, DmaQueue::Weights].into_iter().map(|queue| load_queue_cycles(npu, nest, grid, queue));
-    let overlapped = queues.fold(transfer(loads + stores).max(matrix).max(vector), Cycles::max);
-    let tiles = grid.output_tiles();
-    let last_vector = Cycles(vector.get() / tiles);
-    let ends = transfer(first_in) + transfer(last_out) + last_vector;
-    Estimate { cycles: overlapped + ends + dram.latency * 2, dram_bytes: Bytes(loads + stores) }
+    let parts = Parts::of(npu, nest, grid);
+    let cycles = parts.chains(npu, nest, grid).into_iter().max().unwrap_or(0);
+    Estimate { cycles: Cycles(cycles), dram_bytes: Bytes(parts.loaded + parts.stored) }
 }
 
-/// Cycles that a load queue needs at least: it sets up one transfer after the other, and only so many are under way.
-fn load_queue_cycles(npu: &Npu, nest: &Nest, grid: &Grid, queue: DmaQueue) -> Cycles {
-    let (dram, dma) = (npu.dram(), npu.dma());
-    let loads = nest.loads.iter().filter(|load| load.queue == queue);
-    let (transfers, bytes) = loads.fold((0, 0), |(transfers, bytes), load| {
-        (transfers + grid.fetches(load.map.axes()), bytes + load_bytes(load, grid))
-    });
-    let round_trip = dma.setup + dram.latency;
-    let under_way =
-        Cycles((round_trip * transfers + dram.bytes_per_cycle.cycles_for(bytes)).get() / u64::from(dma.outstanding));
-    under_way.max(dma.setup * transfers)
+/// What the chains are made of, in cycles and bytes.
+struct Parts {
+    /// Bytes of all loads from off-chip memory.
+    loaded: u64,
+    /// Bytes of all stores to it.
+    stored: u64,
+    /// Until the operands of the first step have arrived.
+    first_in: u64,
+    /// All tiles of the product, from operands to accumulators.
+    matrix: Work,
+    /// All tiles of the vector chain.
+    vector: Work,
+    /// From the last result in the output partition to its arrival off the chip.
+    last_out: u64,
+}
+
+/// The work of a compute unit.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    /// Cycles by which all tiles together occupy it.
+    total: u64,
+    /// The same for the last tile alone.
+    last: u64,
+    /// From when it could take the next tile to the last result of this one.
+    drain: u64,
+}
+
+impl Parts {
+    fn of(npu: &Npu, nest: &Nest, grid: &Grid) -> Parts {
+        let (dram, dma) = (npu.dram(), npu.dma());
+        let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
+        let first = grid.first_tile();
+        let of_queue = |queue: DmaQueue| nest.loads.iter().filter(move |load| load.queue == queue).count() as u64;
+        let set_ups = of_queue(DmaQueue::Activations).max(of_queue(DmaQueue::Weights));
+        let needed_first = if nest.matrix.is_some() { operands(nest) } else { &nest.loads[..] };
+        let first_bytes: u64 = needed_first.iter().map(|load| load.storage.tile_bytes(load.map, &first).get()).sum();
+        let first_in = if nest.loads.is_empty() {
+            0
+        } else {
+            dma.setup.get() * set_ups + transfer(first_bytes) + dram.latency.get()
+        };
+        let last = last_tile(grid);
+        let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(output.map, &last).get()).sum();
+        let last_out = if out == 0 { 0 } else { dma.setup.get() + transfer(out) + dram.latency.get() };
+        Parts {
+            loaded: loaded_from(npu.dram_id(), nest, grid),
+            stored: stored_to(npu.dram_id(), nest, grid),
+            first_in,
+            matrix: matrix_work(npu, nest, grid),
+            vector: vector_work(npu, nest, grid),
+            last_out,
+        }
+    }
+
+    fn chains(&self, npu: &Npu, nest: &Nest, grid: &Grid) -> Vec<u64> {
+        let Parts { first_in, matrix, vector, last_out, .. } = *self;
+        let (dram, dma) = (npu.dram(), npu.dma());
+        let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
+        let round_trip = dma.setup.get() + dram.latency.get();
+        let output_tiles = grid.output_tiles();
+        // What follows the last operand: the last step, its drain, the vector chain on it, and the way out.
+        let behind_matrix = matrix.drain + vector.last + vector.drain + last_out;
+        let behind_loads = matrix.last + behind_matrix;
+        let mut chains = vec![
+            first_in + matrix.total + behind_matrix,
+            first_in + matrix.total / output_tiles + matrix.drain + vector.total + vector.drain + last_out,
+            round_trip + transfer(self.loaded) + behind_loads,
+            round_trip + dram.busy_cycles(Bytes(self.loaded), Bytes(self.stored)).get(),
+        ];
+        chains.extend(npu.shared().map(|(memory, _)| {
+            let (loaded, stored) = (loaded_from(memory, nest, grid), stored_to(memory, nest, grid));
+            Dram::of_shared(npu.sram(memory)).busy_cycles(Bytes(loaded), Bytes(stored)).get()
+        }));
+        for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
+            let loads = || nest.loads.iter().filter(move |load| load.queue == queue);
+            let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), load| {
+                (transfers + grid.fetches(load.map.axes()), bytes + load_bytes(load, grid))
+            });
+            if transfers == 0 {
+                continue;
+            }
+            let outstanding = u64::from(dma.outstanding);
+            let under_way = (round_trip * transfers + transfer(bytes)) / outstanding;
+            let runs: u64 = loads().map(|load| grid.fetches(load.map.axes()) * runs_of_a_tile(load, grid)).sum();
+            let set_up = dma.setup * transfers + dma.cycles_per_run * (runs - transfers);
+            chains.push(under_way.max(set_up.get()) + behind_loads);
+            let Some((tile_bytes, capacity)) = needed(nest, grid, buffer) else { continue };
+            let partial = loads().filter(|load| load.destination != Destination::Resident);
+            let fetches = partial.map(|load| grid.fetches(load.map.axes())).max().unwrap_or(1);
+            let places = capacity.get() / tile_bytes.max(1);
+            if places < fetches {
+                let compute = if nest.matrix.is_some() { matrix.total } else { vector.total };
+                // Filled `fetches` times, of which the first `places` wait for nobody; each holds its place for
+                // the way in and for its use.
+                let held = (round_trip * fetches + transfer(bytes) + compute) / places.max(1);
+                chains.push(held + behind_matrix);
+            }
+        }
+        if let Some((tile_bytes, capacity)) = needed(nest, grid, Buffer::Accumulators) {
+            let places = (capacity.get() / tile_bytes.max(1)).max(1);
+            if places < output_tiles {
+                let leaving = if nest.vector.is_some() {
+                    vector.total + vector.drain * output_tiles
+                } else {
+                    transfer(self.stored) + round_trip * output_tiles
+                };
+                chains.push(first_in + (matrix.total + matrix.drain * output_tiles + leaving) / places + last_out);
+            }
+        }
+        if let Some((tile_bytes, capacity)) = needed(nest, grid, Buffer::Outputs) {
+            let places = (capacity.get() / tile_bytes.max(1)).max(1);
+            if places < output_tiles {
+                let held = vector.total + transfer(self.stored) + (vector.drain + round_trip) * output_tiles;
+                chains.push(first_in + (matrix.total / output_tiles) + held / places);
+            }
+        }
+        chains
+    }
+}
+
+/// The loads of a product's own operands; those of the chain behind it are needed later.
+fn operands(nest: &Nest) -> &[Load] {
+    let of_matrix = nest.loads.iter().take_while(|load| nest.matrix.is_some_and(|matrix| matrix.op == load.op)).count();
+    &nest.loads[..of_matrix]
+}
+
+fn last_tile(grid: &Grid) -> Tile {
+    let last = |axis: Axis| grid.blocking(axis).span(grid.blocking(axis).count() - 1);
+    Tile { batch: 0, m: last(Axis::M), k: last(Axis::K), n: last(Axis::N) }
+}
+
+/// Bytes that a nest loads from `memory`, refetches included.
+pub fn loaded_from(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
+    nest.loads.iter().filter(|load| load.storage.home == memory).map(|load| load_bytes(load, grid)).sum()
+}
+
+/// Bytes that a nest stores to `memory`.
+pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
+    let outputs = leaving(nest).filter(|output| output.storage.home == memory);
+    outputs.map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum()
+}
+
+/// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
+fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
+    let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
+    if columns.len() == load.storage.shape.columns { 1 } else { rows.len() }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
     let axes = load.map.axes();
-    let distinct: u64 = [Axis::M, Axis::K, Axis::N]
-        .into_iter()
-        .filter(|axis| axes.contains(*axis))
-        .map(|axis| grid.blocking(axis).count())
-        .product();
-    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / distinct)
+    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
 }
 
-/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes.
+/// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap;
+/// all are taken to be as large as the largest.
 pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
-    let rows = map.rows.map_or(storage.shape.rows, |axis| grid.blocking(axis).extent());
-    let row_bytes = match map.columns {
-        None => storage.row_bytes(storage.shape.columns),
-        Some(axis) => {
-            let blocking = grid.blocking(axis);
-            sum_over_blocks(blocking, |length| storage.row_bytes(length.div_ceil(map.column_block)))
-        }
+    let rows = match (map.window, map.rows) {
+        (None, Some(axis)) => grid.blocking(axis).extent(),
+        (None, None) => map.most_rows(grid, storage.shape),
+        (Some(_), _) => map.most_rows(grid, storage.shape) * grid.m.count(),
     };
-    rows * row_bytes
+    let row_bytes: u64 = match map.columns {
+        None => storage.row_bytes(map.spans(&grid.first_tile(), storage.shape).1.len()),
+        Some(axis) => lengths(grid.blocking(axis))
+            .map(|(times, length)| times * storage.row_bytes(length.div_ceil(map.column_block)))
+            .sum(),
+    };
+    let batches = grid.distinct(AxisSet::NONE.with_batch(map.axes().batch()));
+    batches * rows * row_bytes
 }
 
-/// Cycles of the matrix unit: tiles in the steady state, the ends of the pipeline aside.
-pub fn matrix_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
-    let Some(matrix) = &nest.matrix else { return Cycles::ZERO };
-    let array = &npu.matrix_unit(matrix.unit).array;
-    let dataflow = dataflow::of(array);
-    let tile = |m, k, n| dataflow.steady_cycles(array, &tile_work(npu, matrix, [m, k, n]));
-    let over_n = |m, k| sum_over_blocks(grid.n, |n| tile(m, k, n));
-    let over_k = |m| sum_over_blocks(grid.k, |k| over_n(m, k));
-    let product = sum_over_blocks(grid.m, over_k);
-    let prologue = nest.prologue.as_ref().map_or(0, |prologue| {
+/// The matrix unit: tiles in the steady state, what issuing each costs, and the ends of the pipeline.
+fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
+    let Some(matrix) = &nest.matrix else { return Work::default() };
+    let unit = npu.matrix_unit(matrix.unit);
+    let dataflow = dataflow::of(&unit.array);
+    // The first member's part is the largest, and the team waits for it.
+    let extents = |tile: &Tile| {
+        let part = matrix.split.part(tile, 0).expect("the first member always has a part");
+        [part.m.len(), part.k.len(), part.n.len()]
+    };
+    let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, extents(tile)));
+    let mut all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
+    if let Some(prologue) = &nest.prologue {
         let depth = prologue.operands[0].storage.shape.columns;
-        let tile = |m, n| dataflow.steady_cycles(array, &tile_work(npu, prologue, [m, depth, n]));
-        sum_over_blocks(grid.m, |m| sum_over_blocks(grid.n, |n| tile(m, n)))
-    });
-    Cycles(product + prologue)
+        let work = |tile: &Tile| tile_work(npu, prologue, [tile.m.len(), depth, tile.n.len()]);
+        let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &work(tile));
+        all += output_tiles(grid).map(|(times, tile)| times * steady(&tile)).sum::<u64>();
+    }
+    // Full tiles one after the other show what starting a tile adds to its steady cycles.
+    let work = tile_work(npu, matrix, extents(&grid.first_tile()));
+    let mut state = ArrayState::default();
+    let first = dataflow.issue(&unit.array, &work, unit.launch, &mut state);
+    let second = dataflow.issue(&unit.array, &work, first.next_issue + unit.launch, &mut state);
+    let full = steady(&grid.first_tile());
+    let start = (second.complete - first.complete).get().saturating_sub(full);
+    let last = steady(&last_tile(grid)) + start;
+    let drain = first.complete.get().saturating_sub(full);
+    Work { total: all + start * (grid.steps() - 1), last, drain }
 }
 
-/// Cycles of the vector unit, ports aside.
-pub fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid) -> Cycles {
-    let Some(vector) = &nest.vector else { return Cycles::ZERO };
+/// The vector unit: the slower of its lanes and its ports at each tile.
+fn vector_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
+    let Some(vector) = &nest.vector else { return Work::default() };
+    let total = output_tiles(grid).map(|(times, tile)| times * vector_cycles(npu, nest, grid, &tile)).sum();
+    let last = vector_cycles(npu, nest, grid, &last_tile(grid));
+    Work { total, last, drain: npu.vector_unit(vector.unit).latency.get() }
+}
+
+/// Cycles of the vector unit for one tile.
+fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
+    let Some(vector) = &nest.vector else { return 0 };
     let unit = npu.vector_unit(vector.unit);
-    let functions = vector.steps.iter().flat_map(|step| step.functions.iter().map(move |function| (step, function)));
-    let busy: Cycles = functions
-        .map(|(step, function)| {
-            let elements = grid.m.extent() * step.columns.unwrap_or(grid.n.extent());
-            unit.rate(*function).cycles_for(elements)
-        })
-        .sum();
-    busy + unit.latency * grid.output_tiles()
-}
-
-fn sum_over_blocks(blocking: Blocking, of: impl Fn(u64) -> u64) -> u64 {
-    let count = blocking.count();
-    (count - 1) * of(blocking.block()) + of(blocking.span(count - 1).len())
+    let memory = npu.sram(vector.memory);
+    // Whether the tile is the last of its rows is not known here; what belongs to whole rows is spread over their tiles.
+    let elements = tile.m.len() * tile.n.len();
+    let worked_on = |step: &VectorStep| match step.columns {
+        None => elements,
+        Some(columns) => (elements * columns).div_ceil(nest.grid.n.extent()),
+    };
+    let lanes_of = |step: &VectorStep| -> u64 {
+        step.functions.iter().map(|function| unit.rate(*function).cycles_for(worked_on(step)).get()).sum()
+    };
+    let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
+    let adding = if joins > 0 { unit.rate(VectorFunction::Add).cycles_for(joins * elements).get() } else { 0 };
+    let lanes: u64 = vector.steps.iter().map(lanes_of).sum();
+    let lanes = lanes + adding;
+    let (mut read, mut sums) = (0, 0);
+    for input in &vector.reads {
+        match input.access {
+            Access::Internal => {}
+            Access::Accumulators => {
+                let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
+                sums += matrix.most_sum_bytes(input, tile, joins + 1);
+            }
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, tile).get(),
+        }
+    }
+    let written: u64 =
+        nest.outputs.iter().map(|output: &Output| output.storage.tile_bytes(output.map, tile).get()).sum();
+    let mut ports = memory.read_bytes_per_cycle.cycles_for(read).max(memory.write_bytes_per_cycle.cycles_for(written));
+    if let Some(matrix) = &nest.matrix {
+        let accumulators = npu.sram(npu.matrix_unit(matrix.unit).accumulator_memory);
+        ports = ports.max(accumulators.read_bytes_per_cycle.cycles_for(sums));
+    }
+    lanes.max(ports.get()).max(1)
 }

@@ -4,6 +4,8 @@
 //! step uses a tile for the last time, when a row block is final. Nothing is listed step by step.
 
 use crate::shape::{Blocking, Span};
+use crate::workload::batching::{BatchAxis, Batching};
+use crate::workload::mapping::LoopOrder;
 
 /// An axis of a tile grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -17,29 +19,66 @@ pub enum Axis {
     N,
 }
 
+impl Axis {
+    /// Name in files, reports and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Axis::M => "m",
+            Axis::K => "k",
+            Axis::N => "n",
+        }
+    }
+}
+
 /// Which axes the index of an operand's tile depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AxisSet {
+    batch: BatchDependence,
     m: bool,
     k: bool,
     n: bool,
 }
 
+/// Whether an operand's tile depends on the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BatchDependence {
+    /// All batches use the same.
+    None,
+    /// Batches that share a right operand use the same.
+    Group,
+    /// Each batch has its own.
+    Each,
+}
+
 impl AxisSet {
     /// Depends on no axis: one tile for the whole nest.
-    pub const NONE: AxisSet = AxisSet { m: false, k: false, n: false };
+    pub const NONE: AxisSet = AxisSet::new(false, false, false);
     /// Rows only.
-    pub const M: AxisSet = AxisSet { m: true, k: false, n: false };
+    pub const M: AxisSet = AxisSet::new(true, false, false);
     /// Columns only.
-    pub const N: AxisSet = AxisSet { m: false, k: false, n: true };
+    pub const N: AxisSet = AxisSet::new(false, false, true);
     /// The left operand.
-    pub const MK: AxisSet = AxisSet { m: true, k: true, n: false };
+    pub const MK: AxisSet = AxisSet::new(true, true, false);
     /// The right operand.
-    pub const KN: AxisSet = AxisSet { m: false, k: true, n: true };
+    pub const KN: AxisSet = AxisSet::new(false, true, true);
     /// The output.
-    pub const MN: AxisSet = AxisSet { m: true, k: false, n: true };
+    pub const MN: AxisSet = AxisSet::new(true, false, true).with_batch(BatchDependence::Each);
     /// Every step.
-    pub const MKN: AxisSet = AxisSet { m: true, k: true, n: true };
+    pub const MKN: AxisSet = AxisSet::new(true, true, true).with_batch(BatchDependence::Each);
+
+    const fn new(m: bool, k: bool, n: bool) -> AxisSet {
+        AxisSet { batch: BatchDependence::None, m, k, n }
+    }
+
+    /// How it depends on the batch.
+    pub const fn batch(self) -> BatchDependence {
+        self.batch
+    }
+
+    /// The same axes, and the batch.
+    pub const fn with_batch(self, batch: BatchDependence) -> AxisSet {
+        AxisSet { batch, ..self }
+    }
 
     /// Whether `axis` is in the set.
     pub const fn contains(self, axis: Axis) -> bool {
@@ -49,16 +88,6 @@ impl AxisSet {
             Axis::N => self.n,
         }
     }
-}
-
-/// Order of the loops over m and n; k is innermost, so partial sums stay in the accumulators until they are final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoopOrder {
-    /// Rows outermost: a row block is final early, weights are read again for each row block.
-    MNK,
-    /// Columns outermost: weights are read once, activations are read again for each column block.
-    NMK,
 }
 
 impl LoopOrder {
@@ -71,9 +100,38 @@ impl LoopOrder {
     }
 }
 
+/// The batches of a nest: its outermost loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Batches {
+    /// Groups of batches that share a right operand.
+    pub groups: u64,
+    /// Batches of a group.
+    pub members: u64,
+    /// Where the outputs lie: with batches side by side a row is final only in the last of them.
+    pub output: BatchAxis,
+}
+
+impl Batches {
+    /// A single batch.
+    pub const SINGLE: Batches = Batches { groups: 1, members: 1, output: BatchAxis::Rows };
+
+    /// The batches of a product.
+    pub const fn of(batching: &Batching) -> Batches {
+        let (groups, members) = (batching.right_count(), batching.right_sharing);
+        Batches { groups, members, output: batching.output }
+    }
+
+    /// Number of batches.
+    pub const fn count(self) -> u64 {
+        self.groups * self.members
+    }
+}
+
 /// A tile grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Grid {
+    /// Batches, outermost.
+    pub batches: Batches,
     /// Rows of the output.
     pub m: Blocking,
     /// Reduction axis; one block of one index for vector nests.
@@ -84,9 +142,11 @@ pub struct Grid {
     pub order: LoopOrder,
 }
 
-/// The indices that one tile covers.
+/// The indices that one tile covers, within its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
+    /// Which batch.
+    pub batch: u64,
     /// Rows of the output.
     pub m: Span,
     /// Reduction axis.
@@ -107,25 +167,53 @@ impl Grid {
 
     /// Number of steps, k blocks included.
     pub const fn steps(&self) -> u64 {
-        self.m.count() * self.k.count() * self.n.count()
+        self.output_tiles() * self.k.count()
     }
 
     /// Number of output tiles.
     pub const fn output_tiles(&self) -> u64 {
-        self.m.count() * self.n.count()
+        self.batches.count() * self.m.count() * self.n.count()
     }
 
     /// Consecutive steps that use the same tile of an operand that depends on `axes`.
     pub fn period(&self, axes: AxisSet) -> u64 {
         let mut period = 1;
-        for axis in self.order.axes().into_iter().rev() {
-            let count = self.blocking(axis).count();
-            if axes.contains(axis) && count > 1 {
+        let depends = self.dependence(axes);
+        for (count, depends) in self.loop_counts().into_iter().zip(depends).rev() {
+            if depends && count > 1 {
                 return period;
             }
             period *= count;
         }
         period
+    }
+
+    /// How many distinct tiles an operand that depends on `axes` has.
+    pub fn distinct(&self, axes: AxisSet) -> u64 {
+        let counts = self.loop_counts().into_iter().zip(self.dependence(axes));
+        counts.filter(|(_, depends)| *depends).map(|(count, _)| count).product()
+    }
+
+    /// How often each loop runs, outermost first: groups of batches, their members, then the axes in order.
+    fn loop_counts(&self) -> [u64; 5] {
+        let [outer, middle, inner] = self.order.axes().map(|axis| self.blocking(axis).count());
+        [self.batches.groups, self.batches.members, outer, middle, inner]
+    }
+
+    /// Which loops `axes` depend on.
+    fn dependence(&self, axes: AxisSet) -> [bool; 5] {
+        let [outer, middle, inner] = self.order.axes().map(|axis| axes.contains(axis));
+        let (groups, members) = match axes.batch {
+            BatchDependence::None => (false, false),
+            BatchDependence::Group => (true, false),
+            BatchDependence::Each => (true, true),
+        };
+        [groups, members, outer, middle, inner]
+    }
+
+    /// The first tile: no other is larger along any axis.
+    pub fn first_tile(&self) -> Tile {
+        Tile { batch: 0, m: self.m.span(0), k: self.k.span(0), n: self.n.span(0) }
     }
 
     /// How often an operand that depends on `axes` has to be fetched when only its current tile is kept.
@@ -136,7 +224,8 @@ impl Grid {
     /// The fetches of an operand that depends on `axes`, in order: the tile of the first step that uses each.
     pub fn walk(&self, axes: AxisSet) -> GridWalk {
         let fetches = self.fetches(axes);
-        GridWalk { grid: *self, period: self.period(axes), index: 0, fetches, position: [0; 3] }
+        let counts = self.loop_counts();
+        GridWalk { grid: *self, period: self.period(axes), index: 0, fetches, counts, position: [0; 5] }
     }
 }
 
@@ -147,8 +236,10 @@ pub struct GridWalk {
     period: u64,
     index: u64,
     fetches: u64,
-    /// Block index in each loop, outermost first.
-    position: [u64; 3],
+    /// How often each loop runs, outermost first.
+    counts: [u64; 5],
+    /// Position in each loop.
+    position: [u64; 5],
 }
 
 /// One stride of a walk.
@@ -164,7 +255,8 @@ pub struct GridStep {
     pub is_first_k: bool,
     /// Whether this is the last block along k.
     pub is_last_k: bool,
-    /// Whether this is the last block along n: rows of this tile become final with it.
+    /// Whether rows of this tile become final with it: it is the last block along n, and of the last batch where batches lie
+    /// side by side.
     pub is_last_n: bool,
     /// Whether this is the last stride of the walk.
     pub is_last: bool,
@@ -178,18 +270,23 @@ impl Iterator for GridWalk {
         if self.index == self.fetches {
             return None;
         }
-        let [outer, middle, k] = self.position;
+        let [group, member, outer, middle, k] = self.position;
         let (m, n) = match self.grid.order {
             LoopOrder::MNK => (outer, middle),
             LoopOrder::NMK => (middle, outer),
         };
+        let batch = group * self.counts[1] + member;
+        let ends_rows = match self.grid.batches.output {
+            BatchAxis::Rows => true,
+            BatchAxis::Columns => batch + 1 == self.grid.batches.count(),
+        };
         let step = GridStep {
             index: self.index,
             first_step: self.index * self.period,
-            tile: Tile { m: self.grid.m.span(m), k: self.grid.k.span(k), n: self.grid.n.span(n) },
+            tile: Tile { batch, m: self.grid.m.span(m), k: self.grid.k.span(k), n: self.grid.n.span(n) },
             is_first_k: k == 0,
             is_last_k: self.grid.k.is_last(k),
-            is_last_n: self.grid.n.is_last(n),
+            is_last_n: ends_rows && self.grid.n.is_last(n),
             is_last: self.index + 1 == self.fetches,
         };
         self.index += 1;
@@ -204,8 +301,8 @@ impl GridWalk {
     #[inline]
     fn advance(&mut self) {
         let mut inside = self.period;
-        for (place, axis) in self.grid.order.axes().into_iter().enumerate().rev() {
-            let count = self.grid.blocking(axis).count();
+        for place in (0..self.counts.len()).rev() {
+            let count = self.counts[place];
             if inside > 1 && inside >= count {
                 // This loop runs whole inside one stride.
                 inside /= count;
@@ -224,43 +321,76 @@ impl GridWalk {
 mod tests {
     use super::*;
 
-    fn grid(order: LoopOrder) -> Grid {
-        Grid { m: Blocking::new(10, 4), k: Blocking::new(6, 3), n: Blocking::new(7, 2), order }
+    fn grid(order: LoopOrder, batches: Batches) -> Grid {
+        Grid { batches, m: Blocking::new(10, 4), k: Blocking::new(6, 3), n: Blocking::new(7, 2), order }
     }
 
     #[test]
-    fn a_walk_visits_each_fetch_where_a_plain_triple_loop_sees_the_tile_change() {
-        for order in [LoopOrder::MNK, LoopOrder::NMK] {
-            for axes in [AxisSet::NONE, AxisSet::M, AxisSet::N, AxisSet::MK, AxisSet::KN, AxisSet::MN, AxisSet::MKN] {
-                let grid = grid(order);
-                let mut expected = Vec::new();
-                let mut last = None;
-                let mut step = 0;
-                let [outer, middle, _] = order.axes();
-                for a in 0..grid.blocking(outer).count() {
-                    for b in 0..grid.blocking(middle).count() {
-                        for k in 0..grid.k.count() {
-                            let (m, n) = if outer == Axis::M { (a, b) } else { (b, a) };
-                            let key = (axes.m.then_some(m), axes.k.then_some(k), axes.n.then_some(n));
-                            if last != Some(key) {
-                                let tile = Tile { m: grid.m.span(m), k: grid.k.span(k), n: grid.n.span(n) };
-                                expected.push((step, tile));
-                                last = Some(key);
-                            }
-                            step += 1;
-                        }
-                    }
+    fn a_walk_visits_each_fetch_where_plain_loops_see_the_tile_change() {
+        let sets = [AxisSet::NONE, AxisSet::M, AxisSet::N, AxisSet::MK, AxisSet::KN, AxisSet::MN, AxisSet::MKN];
+        let dependences = [BatchDependence::None, BatchDependence::Group, BatchDependence::Each];
+        for (groups, members) in [(1, 1), (3, 1), (1, 2), (2, 3)] {
+            let batches = Batches { groups, members, output: BatchAxis::Rows };
+            for order in [LoopOrder::MNK, LoopOrder::NMK] {
+                for axes in sets.into_iter().flat_map(|set| dependences.map(|batch| set.with_batch(batch))) {
+                    let grid = grid(order, batches);
+                    let expected = tile_changes(&grid, axes);
+                    let walked: Vec<_> = grid.walk(axes).map(|step| (step.first_step, step.tile)).collect();
+                    assert_eq!(walked, expected, "{order:?} {axes:?} {batches:?}");
                 }
-                let walked: Vec<_> = grid.walk(axes).map(|step| (step.first_step, step.tile)).collect();
-                assert_eq!(walked, expected, "{order:?} {axes:?}");
             }
         }
     }
 
+    fn tile_changes(grid: &Grid, axes: AxisSet) -> Vec<(u64, Tile)> {
+        let mut expected = Vec::new();
+        let mut last = None;
+        let mut step = 0;
+        let [outer, middle, _] = grid.order.axes();
+        for batch in 0..grid.batches.count() {
+            for a in 0..grid.blocking(outer).count() {
+                for b in 0..grid.blocking(middle).count() {
+                    for k in 0..grid.k.count() {
+                        let (m, n) = if outer == Axis::M { (a, b) } else { (b, a) };
+                        let batch_key = match axes.batch {
+                            BatchDependence::None => 0,
+                            BatchDependence::Group => batch / grid.batches.members,
+                            BatchDependence::Each => batch,
+                        };
+                        let key = (batch_key, axes.m.then_some(m), axes.k.then_some(k), axes.n.then_some(n));
+                        if last != Some(key) {
+                            let tile = Tile { batch, m: grid.m.span(m), k: grid.k.span(k), n: grid.n.span(n) };
+                            expected.push((step, tile));
+                            last = Some(key);
+                        }
+                        step += 1;
+                    }
+                }
+            }
+        }
+        expected
+    }
+
+    #[test]
+    fn rows_of_batches_side_by_side_are_final_only_in_the_last_batch() {
+        let finals = |output| {
+            let batches = Batches { groups: 3, members: 1, output };
+            let walk = grid(LoopOrder::MNK, batches).walk(AxisSet::MN);
+            walk.filter(|step| step.is_last_n).map(|step| step.tile.batch).collect::<Vec<_>>()
+        };
+        assert_eq!(finals(BatchAxis::Rows), [0, 0, 0, 1, 1, 1, 2, 2, 2], "three row blocks each");
+        assert_eq!(finals(BatchAxis::Columns), [2, 2, 2]);
+    }
+
     #[test]
     fn an_axis_of_one_block_never_forces_a_fetch() {
-        let whole_k =
-            Grid { m: Blocking::new(8, 4), k: Blocking::new(6, 6), n: Blocking::new(4, 2), order: LoopOrder::NMK };
+        let whole_k = Grid {
+            batches: Batches::SINGLE,
+            m: Blocking::new(8, 4),
+            k: Blocking::new(6, 6),
+            n: Blocking::new(4, 2),
+            order: LoopOrder::NMK,
+        };
         assert_eq!(whole_k.fetches(AxisSet::KN), 2);
         assert_eq!(whole_k.fetches(AxisSet::MK), 4);
         assert_eq!(whole_k.fetches(AxisSet::NONE), 1);

@@ -11,6 +11,11 @@ use crate::program::op::{OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
 use crate::shape::MatrixShape;
 
+/// The most operations of a chain.
+const LONGEST_CHAIN: usize = 8;
+/// The most tensors that a chain reads from outside of its nest.
+const MOST_READS: usize = 6;
+
 /// Operations of one nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
@@ -56,12 +61,13 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     let written: BTreeSet<TensorId> = group.ops().flat_map(|op| program.op(op).kind.writes()).collect();
     let touched = |tensor: TensorId| {
         written.contains(&tensor)
-            || (group.matrix.is_none() && group.ops().any(|op| program.op(op).kind.walked_input() == Some(tensor)))
+            || (group.matrix.is_none() && group.ops().any(|op| program.op(op).kind.walked_inputs().contains(&tensor)))
     };
     // A product's output tiles may split a row: then even a scale per row is complete only after the walk, and blocks
     // along the row would be cut.
     let needs_whole_rows = match kind {
         OpKind::QuantizeBlocks { .. } | OpKind::ExtractTop(_) => group.matrix.is_some(),
+        OpKind::Vector(vector) => vector.function.needs_whole_rows() && group.matrix.is_some(),
         // Dense columns are gathered from a whole row; a mask applies to any part of it.
         OpKind::ExtractChannels(extract) => group.matrix.is_some() && extract.dense.is_some(),
         OpKind::Gemm(_)
@@ -85,6 +91,7 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
+            | OpKind::Vector(_)
             | OpKind::Activate { .. }
             | OpKind::ExtractTop(_)
             | OpKind::GatherRows(_)
@@ -92,13 +99,15 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
             | OpKind::DivideChannels(_) => false,
         })
     });
-    let walked = match kind {
-        OpKind::Merge(merge) => merge.base.into_iter().chain([merge.addend]).find(|tensor| touched(*tensor)),
-        _ => kind.walked_input().filter(|tensor| touched(*tensor)),
-    };
+    // Each tensor from outside is a condition of the chain's commands, which hold a bounded number of them.
+    let reads = group.ops().flat_map(|op| program.op(op).kind.reads()).chain(kind.reads());
+    let outside: BTreeSet<TensorId> = reads.filter(|read| !written.contains(read)).collect();
+    let of_matrix = group.matrix.map_or(0, |op| program.op(op).kind.reads().len());
+    let has_room = group.chain.len() < LONGEST_CHAIN && outside.len() - of_matrix.min(outside.len()) <= MOST_READS;
     // Dense columns beside the walked matrix are a matrix of their own.
     let is_of_the_grid = |tensor: TensorId| program.tensor(tensor).shape == grid_shape(program, group);
-    walked.is_some_and(is_of_the_grid) && !needs_whole_rows && !waits_for_the_walk
+    let walked = kind.walked_inputs().into_iter().find(|tensor| touched(*tensor));
+    walked.is_some_and(is_of_the_grid) && !needs_whole_rows && !waits_for_the_walk && has_room
 }
 
 /// Rows and columns of the matrix over whose tiles a group walks.

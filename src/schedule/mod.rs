@@ -5,14 +5,21 @@
 //! time, so its size depends on the number of layers and never on the number of tiles.
 
 pub mod accumulation;
+pub mod binding;
 pub mod commands;
 pub mod counter;
+pub mod energy_estimate;
 pub mod estimate;
+pub mod fixed_tiling;
 pub mod grid;
 pub mod grouping;
+pub mod lattice;
 pub mod nest;
 pub mod plan;
 pub mod residency;
+pub mod room;
+pub mod team;
+pub mod tile_kinds;
 pub mod tile_work;
 pub mod tiling;
 pub mod token_run;
@@ -23,23 +30,36 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::AccumulationPlan;
 use crate::schedule::commands::Queue;
 use crate::schedule::counter::Counter;
+use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
+use crate::schedule::team::Team;
+use crate::schedule::tiling::ChosenBy;
+use crate::workload::mapping::{Objective, Split};
 
-pub use plan::schedule;
+pub use fixed_tiling::mapping_of;
+pub use plan::{schedule, schedule_rehearsed};
 
 /// A schedule of one program on one accelerator.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// Nests in program order.
     pub nests: Vec<Nest>,
-    /// Every queue that has work, in a fixed order.
+    /// Every queue of the units in a fixed order, with those of units without work.
     pub queues: Vec<Queue>,
+    /// Teams of matrix units.
+    pub teams: Vec<Team>,
     /// What each counter counts.
     pub counters: Vec<Counter>,
     /// Where each tensor is kept between nests; `None` for tensors that never leave a nest.
     pub placements: Vec<Option<Placement>>,
     /// How each matrix product accumulates; `None` for other operations.
     pub accumulation: Vec<Option<AccumulationPlan>>,
+    /// What tilings were chosen for.
+    pub objective: Objective,
+    /// What the choice of splits was.
+    pub split: Split,
+    /// How the tiling of each nest came about.
+    pub chosen_by: Vec<ChosenBy>,
 }
 
 /// Where a tensor is kept between nests.
@@ -50,6 +70,8 @@ pub enum Placement {
         /// Address of its first byte.
         base: u64,
     },
+    /// In the shared on-chip memory, from its first to its last use.
+    Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
 }
@@ -81,6 +103,57 @@ pub enum ScheduleError {
         /// Pairs that the units have.
         supported: String,
     },
+    /// An operation asks for a matrix unit that there is not.
+    #[error(
+        "layer `{layer}` asks for the matrix unit `{unit}`, which the accelerator does not have; there are: {known}"
+    )]
+    UnknownUnit {
+        /// The layer.
+        layer: String,
+        /// The unit.
+        unit: String,
+        /// Units that there are.
+        known: String,
+    },
+    /// An operation asks for a matrix unit that does not multiply its formats.
+    #[error(
+        "layer `{layer}` asks for the matrix unit `{unit}` to multiply {activation} by {weight}, which it does not do; \
+         it does: {supported}"
+    )]
+    UnitLacksFormats {
+        /// The layer.
+        layer: String,
+        /// The unit.
+        unit: String,
+        /// Format of the left operand.
+        activation: String,
+        /// Format of the right operand.
+        weight: String,
+        /// Pairs that the unit has.
+        supported: String,
+    },
+    /// The partial sums of a split along k would have to be added where no vector operation follows.
+    #[error(
+        "layer `{layer}`: a product whose sums no vector operation reads cannot be split along k; choose split: auto, \
+         none, m or n"
+    )]
+    NothingAddsSums {
+        /// The layer.
+        layer: String,
+    },
+    /// The vector unit has no rate for a function.
+    #[error(
+        "layer `{layer}` needs the vector function `{function}`, for which vector unit `{unit}` has no rate; add \
+         `{function}: RATE` to its elements_per_cycle"
+    )]
+    MissingVectorFunction {
+        /// The layer.
+        layer: String,
+        /// Name of the function.
+        function: &'static str,
+        /// The vector unit.
+        unit: String,
+    },
     /// Even the smallest tile does not fit a buffer.
     #[error(
         "layer `{layer}`: the smallest tile needs {needed} bytes of the {partition} of memory `{memory}`, which has \
@@ -97,5 +170,27 @@ pub enum ScheduleError {
         needed: u64,
         /// Bytes that there are.
         available: u64,
+    },
+    /// A given tiling cannot be used.
+    #[error("layer `{layer}`, path `{path}`: the given tiling cannot be used: {reason}{}", .memory.as_ref().map(|memory| format!(" (memory `{memory}`)")).unwrap_or_default())]
+    UnusableTiling {
+        /// The layer.
+        layer: String,
+        /// The path of the product.
+        path: &'static str,
+        /// What is wrong with it.
+        reason: UnusableTiling,
+        /// The memory that it does not fit.
+        memory: Option<String>,
+    },
+    /// A tiling is given for a product that the program does not have.
+    #[error("a tiling is given for path `{path}` of layer `{layer}`, which has no such product; there are: {known}")]
+    NoSuchProduct {
+        /// The layer.
+        layer: String,
+        /// The path.
+        path: String,
+        /// Products of the program.
+        known: String,
     },
 }

@@ -4,21 +4,28 @@
 //! chain of vector operations alone. It is a few hundred bytes whatever the number of its tiles.
 
 use crate::hardware::matrix_unit::MatrixUnitId;
-use crate::hardware::memory::MemoryId;
+use crate::hardware::memory::{MemoryId, Requester};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
-use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
+use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
 use crate::units::Bytes;
+use crate::workload::batching::BatchAxis;
+use crate::workload::convolution::ConvolutionWindow;
 
 /// A nest.
 #[derive(Clone, Debug)]
 pub struct Nest {
+    /// Lane whose queues it goes through.
+    pub lane: LaneId,
     /// Tile grid.
     pub grid: Grid,
+    /// Where the batches of its outputs lie.
+    pub output_batches: BatchStride,
     /// A product over the same outputs that runs before the first block of k of each output tile, on the same unit; its
     /// sums stay in the accumulators, where the matrix product adds to them.
     pub prologue: Option<MatrixWork>,
@@ -26,12 +33,14 @@ pub struct Nest {
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
     pub vector: Option<VectorWork>,
-    /// Operands that come from off-chip memory.
+    /// Operands that come from off-chip or shared memory.
     pub loads: Vec<Load>,
     /// Tensors that leave the nest.
     pub outputs: Vec<Output>,
     /// Conditions before anything is written into space that earlier tensors occupied.
     pub fill_waits: Vec<Wait>,
+    /// Conditions before the first tile of each load is asked for.
+    pub load_waits: Vec<Wait>,
     /// Counts output tiles with final partial sums.
     pub tiles_computed: CounterId,
     /// Counts output tiles that the vector chain has written.
@@ -49,6 +58,43 @@ pub struct TileMap {
     pub columns: Option<Axis>,
     /// Indices of that axis to one column: more than 1 for the scales of blocks.
     pub column_block: u64,
+    /// Where the part of a batch lies.
+    pub batch: BatchStride,
+    /// The window of a convolution, where the rows are the pixels that it moves over.
+    pub window: Option<ConvolutionWindow>,
+}
+
+/// How far the part of a tensor that a batch uses lies from that of the one before. With a stride along an axis that
+/// follows none of the grid, a batch covers one stride of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchStride {
+    /// In rows.
+    pub rows: u64,
+    /// In columns, or in indices where several make a column.
+    pub columns: u64,
+    /// How many neighbouring batches use the same part.
+    pub sharing: u64,
+}
+
+impl BatchStride {
+    /// All batches use the same part.
+    pub const NONE: BatchStride = BatchStride { rows: 0, columns: 0, sharing: 1 };
+
+    /// Batches of shape `one` that lie along `axis`, each used by `sharing` neighbours.
+    pub const fn new(axis: BatchAxis, one: MatrixShape, sharing: u64) -> BatchStride {
+        match axis {
+            BatchAxis::Rows => BatchStride { rows: one.rows, columns: 0, sharing },
+            BatchAxis::Columns => BatchStride { rows: 0, columns: one.columns, sharing },
+        }
+    }
+
+    const fn dependence(self) -> BatchDependence {
+        match (self.rows + self.columns, self.sharing) {
+            (0, _) => BatchDependence::None,
+            (_, 1) => BatchDependence::Each,
+            (_, _) => BatchDependence::Group,
+        }
+    }
 }
 
 impl TileMap {
@@ -64,50 +110,89 @@ impl TileMap {
     pub const PER_ROW: TileMap = TileMap::new(Some(Axis::M), None);
     /// One value per column of the output.
     pub const PER_COLUMN: TileMap = TileMap::new(None, Some(Axis::N));
-    /// One whole row per column of the output.
-    pub const PER_COLUMN_BY_ROWS: TileMap = TileMap::new(Some(Axis::N), None);
+    /// One value per column of the output, one below the other.
+    pub const PER_COLUMN_UPRIGHT: TileMap = TileMap::new(Some(Axis::N), None);
     /// The same whole tensor at each tile.
     pub const WHOLE: TileMap = TileMap::new(None, None);
 
     const fn new(rows: Option<Axis>, columns: Option<Axis>) -> TileMap {
-        TileMap { rows, columns, column_block: 1 }
+        TileMap { rows, columns, column_block: 1, batch: BatchStride::NONE, window: None }
+    }
+
+    /// The map of the pixels that a window moves over: their rows follow m through it, and their channels are whole.
+    pub const fn of_window(window: ConvolutionWindow) -> TileMap {
+        TileMap { window: Some(window), ..TileMap::new(Some(Axis::M), None) }
+    }
+
+    /// The same map of batches.
+    pub const fn with_batches(self, batch: BatchStride) -> TileMap {
+        TileMap { batch, ..self }
+    }
+
+    /// The same map for batches of the output: what follows its rows or columns follows their strides as well.
+    pub fn in_output(self, output: BatchStride) -> TileMap {
+        let rows = if self.rows == Some(Axis::M) { output.rows } else { 0 };
+        let columns = if self.columns == Some(Axis::N) { output.columns } else { 0 };
+        self.with_batches(BatchStride { rows, columns, sharing: output.sharing })
     }
 
     /// The map of the scales of an operand's blocks.
     pub const fn of_block_scales(self, block: u64) -> TileMap {
-        TileMap { rows: self.rows, columns: self.columns, column_block: block }
+        TileMap { column_block: block, ..self }
+    }
+
+    /// The same map where each tile takes the reduction axis whole.
+    pub fn of_whole_depth(self) -> TileMap {
+        let but_depth = |axis: Option<Axis>| axis.filter(|axis| *axis != Axis::K);
+        TileMap { rows: but_depth(self.rows), columns: but_depth(self.columns), ..self }
     }
 
     /// Axes that the tensor's tile depends on.
     pub fn axes(self) -> AxisSet {
-        match (self.rows, self.columns) {
+        let axes = match (self.rows, self.columns) {
             (None, None) => AxisSet::NONE,
             (Some(Axis::M), None) => AxisSet::M,
-            (Some(Axis::N), None) => AxisSet::N,
-            (None, Some(Axis::N)) => AxisSet::N,
+            (None, Some(Axis::N)) | (Some(Axis::N), None) => AxisSet::N,
             (Some(Axis::M), Some(Axis::N)) => AxisSet::MN,
             (Some(Axis::M), Some(Axis::K)) => AxisSet::MK,
             (Some(Axis::K), Some(Axis::N)) | (Some(Axis::N), Some(Axis::K)) => AxisSet::KN,
             (rows, columns) => unreachable!("no operand follows {rows:?} and {columns:?}"),
-        }
+        };
+        axes.with_batch(self.batch.dependence())
     }
 
     /// Rows and columns of a tensor of `shape` that `tile` covers.
     #[inline]
     pub fn spans(self, tile: &Tile, shape: MatrixShape) -> (Span, Span) {
-        let along = |axis: Option<Axis>, extent: u64| match axis {
+        let along = |axis: Option<Axis>, extent: u64, stride: u64| match axis {
+            None if stride > 0 => Span::new(0, stride),
             None => Span::new(0, extent),
             Some(Axis::M) => tile.m,
             Some(Axis::K) => tile.k,
             Some(Axis::N) => tile.n,
         };
-        let columns = along(self.columns, shape.columns);
-        let blocks = if self.columns.is_none() || self.column_block == 1 {
+        let BatchStride { rows: row_stride, columns: column_stride, sharing } = self.batch;
+        let index = if row_stride + column_stride == 0 { 0 } else { tile.batch / sharing };
+        let rows = match &self.window {
+            Some(window) => window.inputs_of(tile.m),
+            None => along(self.rows, shape.rows, row_stride),
+        };
+        let columns = along(self.columns, shape.columns, column_stride).shifted(index * column_stride);
+        let is_whole = self.columns.is_none() && column_stride == 0;
+        let blocks = if is_whole || self.column_block == 1 {
             columns
         } else {
             Span::new(columns.start / self.column_block, columns.end.div_ceil(self.column_block))
         };
-        (along(self.rows, shape.rows), blocks)
+        (rows.shifted(index * row_stride), blocks)
+    }
+
+    /// The most rows that a tile of `grid` covers of a tensor of `shape`.
+    pub fn most_rows(self, grid: &Grid, shape: MatrixShape) -> u64 {
+        match &self.window {
+            Some(window) => window.most_inputs(grid.m.block()),
+            None => self.spans(&grid.first_tile(), shape).0.len(),
+        }
     }
 }
 
@@ -118,15 +203,19 @@ pub struct Storage {
     pub shape: MatrixShape,
     /// Bits of an element.
     pub element_bits: u64,
-    /// Address of its first byte off the chip.
+    /// Where the tensor is kept while it is in no buffer.
+    pub home: MemoryId,
+    /// Address of its first byte there.
     pub base: u64,
+    /// Each row of a tile is whole atoms of so many bytes.
+    pub atom: u64,
 }
 
 impl Storage {
     /// Bytes of `columns` neighbouring elements, rounded up.
     #[inline]
     pub const fn row_bytes(&self, columns: u64) -> u64 {
-        (columns * self.element_bits).div_ceil(8)
+        (columns * self.element_bits).div_ceil(8).next_multiple_of(self.atom)
     }
 
     /// Bytes from one row to the next off the chip.
@@ -141,6 +230,12 @@ impl Storage {
         let (rows, columns) = map.spans(tile, self.shape);
         Bytes(rows.len() * self.row_bytes(columns.len()))
     }
+
+    /// Bytes of the largest tile that `map` takes of the tensor on `grid`.
+    pub fn most_tile_bytes(&self, map: TileMap, grid: &Grid) -> u64 {
+        let (_, columns) = map.spans(&grid.first_tile(), self.shape);
+        map.most_rows(grid, self.shape) * self.row_bytes(columns.len())
+    }
 }
 
 /// A tensor that a unit reads.
@@ -154,6 +249,17 @@ pub struct Read {
     pub map: TileMap,
     /// Where it is read.
     pub access: Access,
+}
+
+impl Read {
+    /// Bytes that an array reads once over `tile`. No line buffer stands before it: of a tensor under a window it reads the
+    /// elements of each window.
+    pub fn array_bytes(&self, tile: &Tile) -> Bytes {
+        match self.map.window {
+            None => self.storage.tile_bytes(self.map, tile),
+            Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(tile.k.len().div_ceil(self.map.column_block))),
+        }
+    }
 }
 
 /// Where a tensor is read.
@@ -190,6 +296,10 @@ pub struct Load {
     pub arrived: CounterId,
     /// Rows of the tensor that must be final before they are read, where the run produces it.
     pub produced: Option<CounterId>,
+    /// The longest request, where a tile is asked for piece by piece.
+    pub longest_request: Option<Bytes>,
+    /// Bytes that are fetched with the last tile beyond the tensor's end.
+    pub padding: Bytes,
 }
 
 /// Who reads a loaded tensor and returns its space.
@@ -213,6 +323,17 @@ pub enum DmaQueue {
     Stores,
 }
 
+impl DmaQueue {
+    /// This queue, as a memory sees it that arbitrates between queues.
+    pub const fn requester(self) -> Requester {
+        Requester(match self {
+            DmaQueue::Activations => 0,
+            DmaQueue::Weights => 1,
+            DmaQueue::Stores => 2,
+        })
+    }
+}
+
 /// Where a tensor goes on the chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -234,10 +355,20 @@ pub struct CreditPool {
 /// A matrix product in a nest.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixWork {
-    /// Unit that does it.
+    /// Team that does it.
+    pub team: TeamId,
+    /// First unit of the team: the others are equal to it.
     pub unit: MatrixUnitId,
+    /// How the team shares each tile.
+    pub split: TeamSplit,
+    /// Members whose partial sums are in the same memory and share its ports.
+    pub sharing_sums: u64,
+    /// Conditions before the first tile: another team with some of the same units is done and its sums are read.
+    pub unit_waits: [Option<Wait>; 2],
     /// The operation.
     pub op: OpId,
+    /// The window of a convolution: kernel, strides and channels, for dataflows that work in its terms.
+    pub window: Option<ConvolutionWindow>,
     /// Left and right operand.
     pub operands: [Read; 2],
     /// Block scales of the left and the right operand.
@@ -252,8 +383,36 @@ pub struct MatrixWork {
     pub accumulators: CreditPool,
     /// Multiply-accumulates of one processing element a cycle.
     pub macs_per_element_per_cycle: u64,
+    /// Whether results leave the array while it works on a tile: then no sums wait in the accumulators or in the output
+    /// partition for its end.
+    pub streams_results: bool,
     /// Single-bit shifts of the sums that an earlier product left, before this one adds to them.
     pub initial_shifts: u32,
+}
+
+impl MatrixWork {
+    /// Bytes of the accumulators that an output tile takes, over all members of the team. Each reserves as much as the one
+    /// with the largest part; along k every member holds sums of the whole tile.
+    #[inline]
+    pub fn claimed_sum_bytes(&self, tile: &Tile) -> u64 {
+        let largest = match self.split.axis {
+            None | Some(Axis::K) => *tile,
+            Some(Axis::M | Axis::N) => self.split.part(tile, 0).expect("the first member always has a part"),
+        };
+        self.split.members * self.sums.tile_bytes(TileMap::OUTPUT, &largest).get()
+    }
+
+    /// Bytes of an output tile's partial sums that pass the port of the memory that has most of them to give, when `read`
+    /// takes them up and `holders` members hold some along k.
+    pub fn most_sum_bytes(&self, read: &Read, tile: &Tile, holders: u64) -> u64 {
+        let bytes = |tile: &Tile| read.storage.tile_bytes(read.map, tile).get();
+        match self.split.axis {
+            None => bytes(tile),
+            Some(Axis::K) => self.sharing_sums.min(holders) * bytes(tile),
+            Some(Axis::M | Axis::N) if self.sharing_sums > 1 => bytes(tile),
+            Some(Axis::M | Axis::N) => bytes(&self.split.part(tile, 0).expect("the first member always has a part")),
+        }
+    }
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.
@@ -319,6 +478,14 @@ impl Nest {
             (Some(_), None) => is_last_n,
             (None, _) => is_last,
         }
+    }
+
+    /// The rows and columns of the outputs that `tile` covers, batches included, in place of those within its batch.
+    #[inline]
+    pub fn output_tile(&self, tile: &Tile) -> Tile {
+        let BatchStride { rows, columns, .. } = self.output_batches;
+        let (m, n) = (tile.m.shifted(tile.batch * rows), tile.n.shifted(tile.batch * columns));
+        Tile { m, n, ..*tile }
     }
 
     /// The operation whose work dominates the nest, for messages.

@@ -2,42 +2,69 @@
 
 use std::collections::BTreeMap;
 
+use crate::dataflow;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
-use crate::hardware::vector_unit::VectorUnitId;
+use crate::hardware::requests::ProductOrder;
+use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::Program;
-use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
+use crate::program::op::{Gemm, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::schedule::commands::Queue;
+use crate::schedule::binding::{Binding, bind};
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::{Grid, LoopOrder};
+use crate::schedule::grid::{Axis, Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
-    VectorStep, VectorWork,
+    Access, BatchStride, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage,
+    TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::residency::Residents;
-use crate::schedule::tiling::{self, Buffers};
-use crate::schedule::{Placement, Schedule, ScheduleError};
-use crate::shape::{Blocking, least_common_multiple};
+use crate::schedule::room::{Buffer, TooSmall};
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
+use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
+use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
+use crate::shape::{Blocking, MatrixShape, least_common_multiple};
 use crate::units::Bytes;
+use crate::workload::batching::Batching;
+use crate::workload::mapping::{LoopOrder, Mapping, Split};
 
-/// Schedules `program` on `npu`.
+/// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
 ///
 /// # Errors
-/// [`ScheduleError`] where no unit multiplies a pair of formats or the smallest tile does not fit a buffer.
-pub fn schedule(program: &Program, npu: &Npu) -> Result<Schedule, ScheduleError> {
+/// [`ScheduleError`] where no unit multiplies a pair of formats, an operation asks for a unit that cannot do it, the
+/// smallest tile does not fit a buffer, or a given tiling cannot be used.
+pub fn schedule(program: &Program, npu: &Npu, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
+    schedule_rehearsed(program, npu, mapping, &Unrehearsed)
+}
+
+/// The same, with the best tilings by estimate put to `rehearsal`.
+///
+/// # Errors
+/// As [`schedule`].
+pub fn schedule_rehearsed(
+    program: &Program,
+    npu: &Npu,
+    mapping: &Mapping,
+    rehearsal: &dyn Rehearsal,
+) -> Result<Schedule, ScheduleError> {
+    fixed_tiling::check_products(program, mapping)?;
     let groups = group(program);
-    let planner = Planner::new(program, npu, &groups);
-    planner.run(&groups)
+    let binding = bind(program, npu, &groups, mapping.split)?;
+    let mut tiler = Tiler::new(npu, mapping, rehearsal, binding.teams.clone());
+    let planner = Planner::new(program, npu, &groups, binding);
+    planner.run(&groups, &mut tiler, mapping)
 }
 
 struct Planner<'a> {
     program: &'a Program,
     npu: &'a Npu,
+    binding: Binding,
     residents: Residents,
+    /// What the shared memory holds.
+    shared: Residents,
     placements: Vec<Option<Placement>>,
     counters: Vec<Counter>,
     rows: BTreeMap<TensorId, CounterId>,
@@ -47,37 +74,76 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group]) -> Planner<'a> {
+    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
         let residents = Residents::choose(program, groups, resident_capacity);
-        let placements = place(program, groups, &residents);
+        let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
+        let shared = Residents::choose_spilled(program, groups, &residents, shared_capacity);
+        let placements = place(program, groups, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, residents, placements, counters, rows, credits, is_pinned }
+        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, is_pinned }
     }
 
-    fn run(mut self, groups: &[Group]) -> Result<Schedule, ScheduleError> {
+    fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
+        let mut chosen_by = Vec::with_capacity(groups.len());
         let mut nests: Vec<Nest> = Vec::with_capacity(groups.len());
         let mut accumulation = vec![None; self.program.ops.len()];
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
-            nest.grid = self.grid(&nest)?;
-            if let Some(prologue) = &nest.prologue {
+            nest.load_waits = self.load_waits(&nests);
+            self.share_units(&mut nest, &nests);
+            chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
+            if let Some(prologue) = &mut nest.prologue {
+                prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
                 let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
-                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator: prologue.accumulator, segments });
+                let (accumulator, split) = (prologue.accumulator, prologue.split);
+                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator, segments, split });
             }
             if let Some(matrix) = &nest.matrix {
-                let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
+                let (accumulator, split) = (matrix.accumulator, matrix.split);
+                let plan = AccumulationPlan { accumulator, segments: nest.grid.k, split };
                 accumulation[matrix.op.0] = Some(plan);
             }
             nests.push(nest);
         }
-        let mut queues =
-            vec![Queue::Dma(DmaQueue::Activations), Queue::Dma(DmaQueue::Weights), Queue::Dma(DmaQueue::Stores)];
-        queues.extend((0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit))));
-        queues.extend((0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit))));
-        Ok(Schedule { nests, queues, counters: self.counters, placements: self.placements, accumulation })
+        let queues = self.queues();
+        let Planner { binding, counters, placements, .. } = self;
+        let (teams, objective, split) = (binding.teams, mapping.objective, mapping.split);
+        Ok(Schedule { nests, queues, teams, counters, placements, accumulation, objective, split, chosen_by })
+    }
+
+    /// The queues of each lane's transfers, of each team, and of each lane's vector work; units without work come last.
+    fn queues(&self) -> Vec<Queue> {
+        let lanes = || (0..self.binding.lanes).map(LaneId);
+        let dma = |lane| {
+            let all = [DmaQueue::Activations, DmaQueue::Weights, DmaQueue::Stores];
+            all.map(|queue| Queue::Dma(DmaStream { queue, lane }))
+        };
+        let mut queues: Vec<Queue> = lanes().flat_map(dma).collect();
+        queues.extend((0..self.binding.teams.len()).map(|team| Queue::Matrix(TeamId(team))));
+        queues.extend(lanes().map(|lane| Queue::Vector(VectorStream { unit: self.vector_unit(lane), lane })));
+        let unused = self.binding.lanes..self.npu.vector_units().len();
+        queues.extend(unused.map(|unit| Queue::Vector(VectorStream { unit: VectorUnitId(unit), lane: LaneId(0) })));
+        queues
+    }
+
+    /// Lanes take the vector units in turn: each reads the operand memory, which all of them share.
+    fn vector_unit(&self, lane: LaneId) -> VectorUnitId {
+        VectorUnitId(lane.0 % self.npu.vector_units().len())
+    }
+
+    /// A lane's share of the partitions through which tiles pass; what stays is not shared out.
+    fn share(&self, memory: MemoryId) -> Partitions {
+        let whole = partitions(self.npu, memory);
+        let share = |bytes: Bytes| Bytes(bytes.get() / self.binding.lanes as u64);
+        Partitions {
+            activations: share(whole.activations),
+            weights: share(whole.weights),
+            outputs: share(whole.outputs),
+            resident: whole.resident,
+        }
     }
 
     /// A nest with everything but its grid and its fill waits.
@@ -86,64 +152,70 @@ impl<'a> Planner<'a> {
         let tiles_finished = self.counter(Counter::TilesFinished(id));
         let done = self.counter(Counter::NestDone(id));
         let mut nest = Nest {
+            lane: self.binding.lane_of[id.0],
             grid: self.whole_grid(group),
+            output_batches: self.output_batches(group),
             prologue: None,
             matrix: None,
             vector: None,
             loads: Vec::new(),
             outputs: Vec::new(),
             fill_waits: Vec::new(),
+            load_waits: Vec::new(),
             tiles_computed,
             tiles_finished,
             done,
         };
         if let Some(op) = group.prologue {
-            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole)?);
+            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole));
         }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled)?);
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled));
         }
         if !group.chain.is_empty() {
-            nest.vector = Some(self.vector_work(&mut nest.loads, id, group));
+            nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
         }
         nest.outputs = self.outputs(group, &nest);
         Ok(nest)
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
-        let (m, k, n) = match group.matrix {
+        let (batches, m, k, n) = match group.matrix {
             Some(op) => {
-                let shape = self.gemm(op).shape;
-                (shape.m, shape.k, shape.n)
+                let Gemm { shape, batching, .. } = self.gemm(op);
+                (Batches::of(batching), shape.m, shape.k, shape.n)
             }
             None => {
                 let input = self.program.op(group.chain[0]).kind.walked_input().expect("a chain is element-wise");
                 let shape = self.program.tensor(input).shape;
-                (shape.rows, 1, shape.columns)
+                (Batches::SINGLE, shape.rows, 1, shape.columns)
             }
         };
-        Grid { m: Blocking::whole(m), k: Blocking::whole(k), n: Blocking::whole(n), order: LoopOrder::MNK }
+        let [m, k, n] = [m, k, n].map(Blocking::whole);
+        Grid { batches, m, k, n, order: LoopOrder::MNK }
     }
 
-    fn matrix_work(
-        &mut self,
-        loads: &mut Vec<Load>,
-        id: NestId,
-        op: OpId,
-        depth: Depth,
-    ) -> Result<MatrixWork, ScheduleError> {
+    /// Where the batches of a group's outputs lie.
+    fn output_batches(&self, group: &Group) -> BatchStride {
+        let Some(Gemm { shape, batching, .. }) = group.matrix.map(|op| self.gemm(op)) else { return BatchStride::NONE };
+        match batching.count {
+            1 => BatchStride::NONE,
+            _ => BatchStride::new(batching.output, shape.output(), 1),
+        }
+    }
+
+    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId, depth: Depth) -> MatrixWork {
         let gemm = self.gemm(op).clone();
-        let unit = MatrixUnitId(0);
-        let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
-            return Err(self.unsupported(op, &gemm));
-        };
+        let team = self.binding.team_of[id.0].expect("binding gave every product a team");
+        let units = self.binding.teams[team.0].units.clone();
+        let unit = units[0];
+        let support = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm));
+        let support = support.expect("binding chose units that multiply the formats");
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
-        let (left_map, right_map) = match (depth, gemm.right_layout) {
-            (Depth::Tiled, RightLayout::KByN) => (TileMap::LEFT, TileMap::RIGHT),
-            (Depth::Tiled, RightLayout::NByK) => (TileMap::LEFT, TileMap::RIGHT_BY_COLUMNS),
-            (Depth::Whole, RightLayout::KByN) => (TileMap::PER_ROW, TileMap::PER_COLUMN),
-            (Depth::Whole, RightLayout::NByK) => (TileMap::PER_ROW, TileMap::PER_COLUMN_BY_ROWS),
-        };
+        let [left_map, right_map] = operand_maps(&gemm).map(|map| match depth {
+            Depth::Tiled => map,
+            Depth::Whole => map.of_whole_depth(),
+        });
         let sides = [(gemm.left, left_map, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
         let mut read = |planner: &mut Self, tensor, map, queue| {
             let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
@@ -157,16 +229,25 @@ impl<'a> Planner<'a> {
         let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
         let block = blocks.map(|blocks| blocks.format.block()).max().unwrap_or(1);
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
-        let capacity = self.npu.sram(memory).capacity;
-        let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
+        let share = units.iter().map(|unit| self.accumulator_share(*unit)).min().expect("a team has a unit");
+        let capacity = share * units.len() as u64;
+        let accumulators =
+            self.pool(PartitionId { memory, role: PartitionRole::Accumulators, holder: team.0 }, capacity);
+        let sharing_sums =
+            units.iter().filter(|unit| self.npu.matrix_unit(**unit).accumulator_memory == memory).count();
         // The program says what the sums mean, the unit how wide it keeps them.
         let element_bits = u64::from(sums_format.storage_bits());
         let sums = Storage { element_bits, ..self.storage(gemm.output) };
         let accumulator = Accumulator::of(accumulation, block);
         let depth_unit = least_common_multiple(block, accumulator.products_per_operation());
-        Ok(MatrixWork {
+        MatrixWork {
+            team,
             unit,
+            split: TeamSplit::alone(units.len() as u64),
+            sharing_sums: sharing_sums as u64,
+            unit_waits: [None; 2],
             op,
+            window: gemm.window,
             operands,
             scales,
             accumulator,
@@ -174,20 +255,39 @@ impl<'a> Planner<'a> {
             sums,
             accumulators,
             macs_per_element_per_cycle,
+            streams_results: self.npu.matrix_unit(unit).array.streams_results(),
             initial_shifts: gemm.initial.map_or(0, |initial| initial.factor.shifts()),
-        })
+        }
     }
 
-    fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> VectorWork {
-        let unit = VectorUnitId(0);
+    /// A unit's share of the memory that holds its sums: an even one among all units with work that have theirs there.
+    fn accumulator_share(&self, unit: MatrixUnitId) -> Bytes {
+        let memory = self.npu.matrix_unit(unit).accumulator_memory;
+        let is_sharing = |other: &usize| {
+            self.binding.is_used[*other] && self.npu.matrix_units()[*other].accumulator_memory == memory
+        };
+        let sharing = (0..self.npu.matrix_units().len()).filter(is_sharing).count();
+        Bytes(self.npu.sram(memory).capacity.get() / sharing as u64)
+    }
+
+    fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> Result<VectorWork, ScheduleError> {
+        let lane = self.binding.lane_of[id.0];
+        let unit = self.vector_unit(lane);
         let memory = self.npu.vector_unit(unit).memory;
         let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
+        let output_batches = self.output_batches(group);
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
             let kind = &self.program.op(op).kind;
-            steps.push(VectorStep { op, functions: kind.vector_functions(), columns: kind.columns_worked_on() });
-            for (tensor, map, queue) in vector_operands(&self.program.op(op).kind) {
+            let functions = kind.vector_functions();
+            let described = self.npu.vector_unit(unit);
+            if let Some(missing) = functions.iter().find(|function| !described.supports(**function)) {
+                let (layer, unit) = (self.layer_name(op), described.name.clone());
+                return Err(ScheduleError::MissingVectorFunction { layer, function: missing.name(), unit });
+            }
+            steps.push(VectorStep { op, functions, columns: kind.columns_worked_on() });
+            for (tensor, map, queue) in vector_operands(self.program, kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
                 }
@@ -201,8 +301,9 @@ impl<'a> Planner<'a> {
                 reads.push(Read { tensor, storage: self.storage(tensor), map, access });
             }
         }
-        let outputs = self.pool(memory, PartitionRole::Outputs, partitions(self.npu, memory).outputs);
-        VectorWork { unit, steps, reads, memory, outputs }
+        let outputs =
+            self.pool(PartitionId { memory, role: PartitionRole::Outputs, holder: lane.0 }, self.share(memory).outputs);
+        Ok(VectorWork { unit, steps, reads, memory, outputs })
     }
 
     /// Tensors that outlive the group, in the order of their operations.
@@ -213,11 +314,13 @@ impl<'a> Planner<'a> {
             let destination = match self.placements[tensor.0] {
                 None => continue,
                 Some(Placement::Resident) => Destination::Resident,
-                Some(Placement::Dram { .. }) => Destination::Partition(match (&nest.vector, &nest.matrix) {
-                    (Some(vector), _) => vector.outputs,
-                    (None, Some(matrix)) => matrix.accumulators,
-                    (None, None) => unreachable!("a nest has a product or a chain"),
-                }),
+                Some(Placement::Dram { .. } | Placement::Shared) => {
+                    Destination::Partition(match (&nest.vector, &nest.matrix) {
+                        (Some(vector), _) => vector.outputs,
+                        (None, Some(matrix)) => matrix.accumulators,
+                        (None, None) => unreachable!("a nest has a product or a chain"),
+                    })
+                }
             };
             let map = match &self.program.op(op).kind {
                 // The last tile writes all of them.
@@ -231,6 +334,7 @@ impl<'a> Planner<'a> {
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
+                | OpKind::Vector(_)
                 | OpKind::Activate { .. }
                 | OpKind::ExtractChannels(_)
                 | OpKind::ExtractTop(_)
@@ -238,8 +342,14 @@ impl<'a> Planner<'a> {
                 | OpKind::Merge(_)
                 | OpKind::DivideChannels(_) => TileMap::OUTPUT,
             };
+            let map = map.in_output(nest.output_batches);
             let rows = self.rows_counter(tensor);
-            outputs.push(Output { tensor, storage: self.storage(tensor), map, op, destination, rows });
+            let atom = match destination {
+                Destination::Partition(_) => self.npu.dma().requests.activation_atom.get(),
+                Destination::Resident => 1,
+            };
+            let storage = Storage { atom, ..self.storage(tensor) };
+            outputs.push(Output { tensor, storage, map, op, destination, rows });
         }
         outputs
     }
@@ -253,77 +363,226 @@ impl<'a> Planner<'a> {
             return Access::Resident(self.rows_counter(tensor));
         }
         let load = loads.len();
-        let storage = self.storage(tensor);
+        let requests = &self.npu.dma().requests;
+        let mut storage = self.storage(tensor);
+        let mut padding = Bytes::ZERO;
+        match queue {
+            DmaQueue::Activations => storage.atom = requests.activation_atom.get(),
+            DmaQueue::Weights => {
+                let bytes = self.program.tensor(tensor).bytes().get();
+                padding = Bytes(bytes.next_multiple_of(requests.weight_multiple.get()) - bytes);
+            }
+            DmaQueue::Stores => {}
+        }
+        let longest_request = requests.longest;
         if is_resident {
             // A given tensor that several nests read: the first one brings it to stay.
             self.is_pinned[tensor.0] = true;
             let arrived = self.rows_counter(tensor);
             let destination = Destination::Resident;
-            loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced: None });
+            loads.push(Load {
+                tensor,
+                storage,
+                map,
+                op,
+                queue,
+                reader,
+                destination,
+                arrived,
+                produced: None,
+                longest_request,
+                padding,
+            });
             return Access::Resident(arrived);
         }
-        let all = partitions(self.npu, self.npu.dma().to);
+        let (lane, memory) = (self.binding.lane_of[nest.0], self.npu.dma().to);
+        let all = self.share(memory);
         let (role, capacity) = match queue {
             DmaQueue::Activations => (PartitionRole::Activations, all.activations),
             DmaQueue::Weights => (PartitionRole::Weights, all.weights),
             DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
         };
-        let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
+        let destination = Destination::Partition(self.pool(PartitionId { memory, role, holder: lane.0 }, capacity));
         let arrived = self.counter(Counter::Loaded { nest, load });
         let produced = (!is_given).then(|| self.rows_counter(tensor));
-        loads.push(Load { tensor, storage, map, op, queue, reader, destination, arrived, produced });
+        loads.push(Load {
+            tensor,
+            storage,
+            map,
+            op,
+            queue,
+            reader,
+            destination,
+            arrived,
+            produced,
+            longest_request,
+            padding,
+        });
         Access::Loaded(load)
     }
 
     /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
-    /// nest of each kind (with and without a vector chain) stands for all before it.
+    /// nest of each queue stands for all before it.
     fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
-        let Some(last) = self.residents.must_be_done(index) else { return Vec::new() };
-        let of_kind = |has_vector: bool| {
-            earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
-        };
-        [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+        let must_be_done = self.residents.must_be_done(index).max(self.shared.must_be_done(index));
+        let Some(last) = must_be_done else { return Vec::new() };
+        let mut chained = Vec::new();
+        let mut plain = Vec::new();
+        for nest in earlier[..=last].iter().rev() {
+            let wait = Wait { counter: nest.done, at_least: 1 };
+            let (waits, queue) = match (&nest.vector, &nest.matrix) {
+                (Some(_), _) => (&mut chained, nest.lane.0),
+                (None, Some(matrix)) => (&mut plain, matrix.team.0),
+                (None, None) => unreachable!("a nest has a product or a chain"),
+            };
+            if waits.iter().all(|(seen, _)| *seen != queue) {
+                waits.push((queue, wait));
+            }
+        }
+        chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
     }
 
-    fn grid(&self, nest: &Nest) -> Result<Grid, ScheduleError> {
-        let all = partitions(self.npu, self.npu.dma().to);
-        let accumulator_memory = nest.matrix.map(|matrix| self.npu.matrix_unit(matrix.unit).accumulator_memory);
-        let buffers = Buffers {
-            activations: all.activations,
-            weights: all.weights,
-            outputs: all.outputs,
-            accumulators: accumulator_memory.map_or(Bytes::ZERO, |memory| self.npu.sram(memory).capacity),
+    /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
+    /// one lane nests end in order, so the last one stands for all before it.
+    fn share_units(&self, nest: &mut Nest, earlier: &[Nest]) {
+        let Some(matrix) = &mut nest.matrix else { return };
+        let units = &self.binding.teams[matrix.team.0].units;
+        let products = earlier.iter().rev().filter_map(|nest| Some((nest, nest.matrix.as_ref()?)));
+        let shares = |team: TeamId| self.binding.teams[team.0].units.iter().any(|unit| units.contains(unit));
+        let since = products.take_while(|(_, other)| other.team != matrix.team);
+        let mut found = since.filter(|(_, other)| shares(other.team)).map(|(nest, _)| nest);
+        let chained = |nest: &Nest| nest.vector.is_some();
+        let Some(last) = found.next() else { return };
+        let other = found.find(|nest| chained(nest) != chained(last));
+        matrix.unit_waits = [Some(last), other].map(|nest| {
+            let nest = nest?;
+            let leaving = nest.outputs.iter().find(|output| matches!(output.destination, Destination::Partition(_)));
+            Some(match leaving {
+                Some(output) if nest.vector.is_none() => {
+                    Wait { counter: output.rows, at_least: output.storage.shape.rows }
+                }
+                Some(_) | None => Wait { counter: nest.done, at_least: 1 },
+            })
+        });
+    }
+
+    /// Chooses the grid, and how the team shares it: of the splits that are allowed the cheapest, then the first of none, m,
+    /// n, k.
+    fn cut(&self, nest: &mut Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<ChosenBy, ScheduleError> {
+        let splits = self.splits(nest, mapping.split)?;
+        let mut best: Option<(Cost, TeamSplit, Grid, ChosenBy)> = None;
+        let mut refused = None;
+        for split in splits.iter().copied() {
+            for matrix in nest.prologue.iter_mut().chain(&mut nest.matrix) {
+                matrix.split = split;
+            }
+            match self.grid(nest, tiler, mapping) {
+                Err(error) => refused = refused.or(Some(error)),
+                Ok((grid, chosen_by)) if splits.len() == 1 => {
+                    nest.grid = grid;
+                    return Ok(chosen_by);
+                }
+                Ok((grid, chosen_by)) => {
+                    let cost = tiler.cost(nest, &grid);
+                    if best.as_ref().is_none_or(|(least, ..)| cost.is_below(least)) {
+                        best = Some((cost, split, grid, chosen_by));
+                    }
+                }
+            }
+        }
+        let Some((_, split, grid, chosen_by)) = best else { return Err(refused.expect("a split was tried")) };
+        if let Some(matrix) = &mut nest.matrix {
+            matrix.split = split;
+        }
+        nest.grid = grid;
+        Ok(chosen_by)
+    }
+
+    /// The splits that may be tried.
+    fn splits(&self, nest: &Nest, split: Split) -> Result<Vec<TeamSplit>, ScheduleError> {
+        let Some(matrix) = &nest.matrix else { return Ok(vec![TeamSplit::alone(1)]) };
+        let members = matrix.split.members;
+        let alone = TeamSplit::alone(members);
+        if members == 1 {
+            return Ok(vec![alone]);
+        }
+        let array = &self.npu.matrix_unit(matrix.unit).array;
+        let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
+        let along = |axis: Axis| {
+            let quantum = match axis {
+                Axis::M => at_once.m,
+                Axis::N => at_once.n,
+                Axis::K => least_common_multiple(at_once.k, matrix.depth_unit),
+            };
+            TeamSplit { axis: Some(axis), members, quantum }
         };
-        tiling::search(self.npu, nest, &buffers).map_err(|too_small| {
-            let operand_memory = self.npu.dma().to;
-            let memory = accumulator_memory.filter(|_| too_small.is_accumulator).unwrap_or(operand_memory);
-            ScheduleError::DoesNotFit {
-                layer: self.layer_name(nest.main_op()),
-                memory: self.npu.memory(memory).name.clone(),
-                partition: too_small.partition,
-                needed: too_small.needed,
-                available: too_small.available,
+        // Sums that leave the array at once cannot wait for those of the other members, and those of a prologue are there
+        // once.
+        let sums_wait = |vector: &&VectorWork| {
+            !matrix.streams_results
+                && nest.prologue.is_none()
+                && vector.reads.iter().any(|read| read.access == Access::Accumulators)
+        };
+        let adding = nest.vector.as_ref().filter(sums_wait).map(|vector| self.npu.vector_unit(vector.unit));
+        Ok(match split {
+            Split::None => vec![alone],
+            Split::M => vec![along(Axis::M)],
+            Split::N => vec![along(Axis::N)],
+            Split::K => match adding {
+                Some(unit) if unit.supports(VectorFunction::Add) => vec![along(Axis::K)],
+                Some(unit) => {
+                    let (layer, function) = (self.layer_name(nest.main_op()), VectorFunction::Add.name());
+                    return Err(ScheduleError::MissingVectorFunction { layer, function, unit: unit.name.clone() });
+                }
+                None => return Err(ScheduleError::NothingAddsSums { layer: self.layer_name(nest.main_op()) }),
+            },
+            Split::Auto => {
+                let along_k = adding.filter(|unit| unit.supports(VectorFunction::Add)).map(|_| along(Axis::K));
+                [alone, along(Axis::M), along(Axis::N)].into_iter().chain(along_k).collect()
             }
         })
     }
 
-    fn unsupported(&self, op: OpId, gemm: &Gemm) -> ScheduleError {
-        let pairs = self.npu.matrix_units().iter().flat_map(|unit| {
-            unit.formats.iter().map(|support| format!("{} x {} ({})", support.activation, support.weight, unit.name))
-        });
-        ScheduleError::UnsupportedFormats {
-            layer: self.layer_name(op),
-            activation: self.operand_format(gemm.left),
-            weight: self.operand_format(gemm.right),
-            supported: pairs.collect::<Vec<_>>().join(", "),
+    /// Conditions before this nest's first loads: where queues take products together, all loads of the nest before.
+    fn load_waits(&self, earlier: &[Nest]) -> Vec<Wait> {
+        match self.npu.dma().requests.products {
+            ProductOrder::Independent => Vec::new(),
+            ProductOrder::Together => {
+                let Some(last) = earlier.iter().rev().find(|nest| !nest.loads.is_empty()) else { return Vec::new() };
+                let all = |load: &Load| match load.destination {
+                    Destination::Partition(_) => last.grid.fetches(load.map.axes()),
+                    Destination::Resident => load.storage.shape.rows,
+                };
+                last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
+            }
         }
     }
 
-    fn operand_format(&self, operand: GemmOperand) -> String {
-        match operand.blocks {
-            Some(blocks) => blocks.format.name().to_owned(),
-            None => self.program.tensor(operand.codes).format.to_string(),
-        }
+    fn grid(&self, nest: &Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<(Grid, ChosenBy), ScheduleError> {
+        let main = self.program.op(nest.main_op());
+        let layer = &self.program.layer(main.layer).name;
+        let path = main.path.name();
+        let given = if nest.matrix.is_some() { mapping.tiling(layer, path) } else { None };
+        tiler.choose(nest, given).map_err(|none| match none {
+            NoTiling::TooSmall(too_small) => {
+                let TooSmall { buffer, needed, available } = too_small;
+                let (layer, memory) = (layer.clone(), self.memory_of(nest, buffer));
+                ScheduleError::DoesNotFit { layer, memory, partition: buffer.name(), needed, available }
+            }
+            NoTiling::Unusable(reason) => {
+                let memory = reason.buffer().map(|buffer| self.memory_of(nest, buffer));
+                ScheduleError::UnusableTiling { layer: layer.clone(), path, reason, memory }
+            }
+        })
+    }
+
+    /// Name of the memory that `buffer` of a nest is a part of.
+    fn memory_of(&self, nest: &Nest, buffer: Buffer) -> String {
+        let memory = match (buffer, &nest.matrix) {
+            (Buffer::Accumulators, Some(matrix)) => self.npu.matrix_unit(matrix.unit).accumulator_memory,
+            (Buffer::Activations | Buffer::Weights | Buffer::Outputs | Buffer::Accumulators, _) => self.npu.dma().to,
+        };
+        self.npu.memory(memory).name.clone()
     }
 
     fn layer_name(&self, op: OpId) -> String {
@@ -339,11 +598,12 @@ impl<'a> Planner<'a> {
 
     fn storage(&self, tensor: TensorId) -> Storage {
         let described = self.program.tensor(tensor);
-        let base = match self.placements[tensor.0] {
-            Some(Placement::Dram { base }) => base,
-            Some(Placement::Resident) | None => 0,
+        let (home, base) = match (self.placements[tensor.0], self.npu.shared()) {
+            (Some(Placement::Shared), Some((memory, _))) => (memory, 0),
+            (Some(Placement::Dram { base }), _) => (self.npu.dram_id(), base),
+            (Some(Placement::Shared | Placement::Resident) | None, _) => (self.npu.dram_id(), 0),
         };
-        Storage { shape: described.shape, element_bits: described.counted_bits(), base }
+        Storage { shape: described.shape, element_bits: described.counted_bits(), home, base, atom: 1 }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {
@@ -361,8 +621,7 @@ impl<'a> Planner<'a> {
         counter
     }
 
-    fn pool(&mut self, memory: MemoryId, role: PartitionRole, capacity: Bytes) -> CreditPool {
-        let partition = PartitionId { memory, role };
+    fn pool(&mut self, partition: PartitionId, capacity: Bytes) -> CreditPool {
         let returned = match self.credits.get(&partition) {
             Some(counter) => *counter,
             None => {
@@ -396,7 +655,7 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
 }
 
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Option<Placement>> {
+fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
     const ALIGNMENT: u64 = 4096;
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
@@ -416,6 +675,8 @@ fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Opti
             None
         } else if residents.contains(id) && !is_given {
             Some(Placement::Resident)
+        } else if shared.contains(id) {
+            Some(Placement::Shared)
         } else {
             let base = next_base;
             next_base += tensor.bytes().get().next_multiple_of(ALIGNMENT);
@@ -425,20 +686,52 @@ fn place(program: &Program, groups: &[Group], residents: &Residents) -> Vec<Opti
     placements
 }
 
+/// How the tiles of the left and of the right operand follow the grid of a product.
+fn operand_maps(gemm: &Gemm) -> [TileMap; 2] {
+    let Batching { count, right_sharing, left, right, .. } = gemm.batching;
+    let left_map = match gemm.window {
+        None => TileMap::LEFT.with_batches(BatchStride::new(left, gemm.shape.left(), 1)),
+        Some(window) => {
+            TileMap::of_window(window).with_batches(BatchStride { rows: 0, columns: window.channels, sharing: 1 })
+        }
+    };
+    let right_map = match gemm.right_layout {
+        RightLayout::KByN => TileMap::RIGHT,
+        RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
+    };
+    let right_map = right_map.with_batches(BatchStride::new(right, gemm.right_layout.shape(gemm.shape), right_sharing));
+    if count == 1 {
+        [left_map, right_map].map(|map| map.with_batches(BatchStride::NONE))
+    } else {
+        [left_map, right_map]
+    }
+}
+
 /// What a vector operation reads, how it follows the tiles, and which queue brings it.
-fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
+fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -> Vec<(TensorId, TileMap, DmaQueue)> {
+    let element_wise = |tensor: TensorId| (tensor, TileMap::OUTPUT.in_output(batches), DmaQueue::Activations);
     match kind {
         OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
         OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
-            vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)]
+            vec![element_wise(*input)]
+        }
+        OpKind::Vector(vector) => {
+            let constants = vector.constants.iter().map(|constant| (*constant, TileMap::WHOLE, DmaQueue::Weights));
+            vector.inputs.iter().map(|input| element_wise(*input)).chain(constants).collect()
         }
         OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
-            std::iter::once((*input, TileMap::OUTPUT, DmaQueue::Activations)).chain(scale.map(scale_operand)).collect()
+            let scale =
+                scale.map(|scale| (scale.tensor, scope_map(scale.scope).in_output(batches), scale_queue(scale.scope)));
+            std::iter::once(element_wise(*input)).chain(scale).collect()
         }
-        OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
-            let mut operands = vec![(*input, TileMap::OUTPUT, DmaQueue::Activations)];
-            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(scale_operand));
-            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN, DmaQueue::Weights)));
+        OpKind::Dequantize { input, left_scale, right_scale, bias, batching, .. } => {
+            let one = batching.one_output(program.tensor(*input).shape);
+            let mut operands = vec![element_wise(*input)];
+            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(|scale| {
+                let map = product_scale_map(scale, program.tensor(scale.tensor).shape, one, batching);
+                (scale.tensor, map, scale_queue(scale.scope))
+            }));
+            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN.in_output(batches), DmaQueue::Weights)));
             operands
         }
         OpKind::ExtractChannels(extract) => {
@@ -460,8 +753,24 @@ fn vector_operands(kind: &OpKind) -> Vec<(TensorId, TileMap, DmaQueue)> {
     }
 }
 
-const fn scale_operand(scale: Scale) -> (TensorId, TileMap, DmaQueue) {
-    (scale.tensor, scope_map(scale.scope), scale_queue(scale.scope))
+/// The map of the scales of a product's operand: of a shape of their own, and for all batches or for each of them.
+fn product_scale_map(scale: Scale, scales: MatrixShape, one: MatrixShape, batching: &Batching) -> TileMap {
+    match scale.scope {
+        Scope::Tensor => TileMap::WHOLE,
+        Scope::Row => {
+            let rows = if scales.rows > one.rows { one.rows } else { 0 };
+            TileMap::PER_ROW.with_batches(BatchStride { rows, columns: 0, sharing: 1 })
+        }
+        Scope::Column => {
+            let stride = if scales.elements() > one.columns { one.columns } else { 0 };
+            let sharing = batching.right_sharing;
+            if scales.rows > 1 {
+                TileMap::PER_COLUMN_UPRIGHT.with_batches(BatchStride { rows: stride, columns: 0, sharing })
+            } else {
+                TileMap::PER_COLUMN.with_batches(BatchStride { rows: 0, columns: stride, sharing })
+            }
+        }
+    }
 }
 
 const fn scope_map(scope: Scope) -> TileMap {

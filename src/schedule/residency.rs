@@ -1,7 +1,8 @@
 //! Which tensors stay on the chip between nests.
 //!
-//! A tensor that fits the resident partition over its whole life stays; everything else goes through off-chip memory and
-//! its bytes are counted. Space is handed on from dead tensors to new ones; whoever fills it waits until the readers of
+//! A tensor that fits the resident partition over its whole life stays. Of the rest, what the run produces and what fits
+//! the shared memory, where there is one, goes through that; everything else goes through off-chip memory. Bytes are counted
+//! at each. Space is handed on from dead tensors to new ones; whoever fills it waits until the readers of
 //! the old ones are done.
 
 use std::collections::BTreeSet;
@@ -34,8 +35,20 @@ pub struct Residents {
 impl Residents {
     /// Chooses the residents: in program order, each tensor that fits beside those chosen before it.
     pub fn choose(program: &Program, groups: &[Group], capacity: Bytes) -> Residents {
+        Residents::fit(candidates(program, groups), capacity)
+    }
+
+    /// Chooses those that stay in a shared memory of `capacity` in the same way: tensors that the run produces and that do
+    /// not stay among `nearer` ones.
+    pub fn choose_spilled(program: &Program, groups: &[Group], nearer: &Residents, capacity: Bytes) -> Residents {
+        let mut spilled = candidates(program, groups);
+        spilled.retain(|life| !program.tensor(life.tensor).is_given() && !nearer.contains(life.tensor));
+        Residents::fit(spilled, capacity)
+    }
+
+    fn fit(candidates: Vec<Life>, capacity: Bytes) -> Residents {
         let mut residents = Residents { lives: Vec::new(), capacity };
-        for life in candidates(program, groups) {
+        for life in candidates {
             let fits = (life.first..=life.last).all(|group| residents.bytes_at(group) + life.bytes <= capacity);
             if fits {
                 residents.lives.push(life);
@@ -103,7 +116,7 @@ fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
 
 /// Whether `group` is a vector chain that walks the rows of `tensor`.
 fn is_walked_first(program: &Program, group: &Group, tensor: TensorId) -> bool {
-    let walks = |op| program.op(op).kind.walked_input() == Some(tensor);
+    let walks = |op| program.op(op).kind.walked_inputs().contains(&tensor);
     group.matrix.is_none() && group.ops().any(walks)
 }
 

@@ -1,142 +1,372 @@
-//! The tiling search: the best grid of a nest by the closed-form estimate.
+//! The tiling of a nest: the given one, or the best of a fixed lattice by the closed-form estimate.
 //!
-//! Candidates form a fixed lattice (whole axes and powers of two of what the array works on at once), so the search is bounded by
-//! their number, never by time. Among candidates within one part in `SLACK` of the fewest cycles the one with the fewest
-//! off-chip bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer
-//! steps, then by loop order and block sizes.
+//! The search is bounded by the number of its candidates ([`MOST_CANDIDATES`](crate::schedule::lattice::MOST_CANDIDATES)),
+//! never by time. For cycles, among candidates within one part in `SLACK` of the fewest the one with the fewest off-chip
+//! bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer steps,
+//! then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
 
-use crate::dataflow;
+use std::cmp::Ordering;
+
+use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::npu::Npu;
-use crate::schedule::estimate::estimate;
-use crate::schedule::grid::{AxisSet, Grid, LoopOrder, Tile};
-use crate::schedule::nest::{Destination, DmaQueue, Nest, TileMap};
-use crate::shape::{Blocking, least_common_multiple};
-use crate::units::Bytes;
+use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
+use crate::schedule::energy_estimate::energy_pj;
+use crate::schedule::estimate::{Estimate, estimate};
+use crate::schedule::fixed_tiling::{self, UnusableTiling};
+use crate::schedule::grid::{Axis, Grid};
+use crate::schedule::lattice::candidates;
+use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
+use crate::schedule::room::{TooSmall, exceeded};
+use crate::schedule::team::{Team, TeamSplit};
+use crate::shape::MatrixShape;
+use crate::units::{Bytes, Cycles};
+use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Unusable};
 
-/// A candidate is as good as another when it is slower by less than one part in this many.
-const SLACK: u64 = 50;
+/// A rehearsed candidate is as good as another when it is slower by less than one part in this many.
+const SLACK: u64 = 100;
+/// The same for one that is only estimated.
+const ESTIMATE_SLACK: u64 = 50;
 
-/// Bytes of each buffer that a nest can use.
+/// The most candidates of a nest that are rehearsed.
+const REHEARSED: usize = 64;
+/// The most steps that they may have together.
+const REHEARSED_STEPS: u64 = 1 << 16;
+/// How often the neighbours of the fastest are rehearsed as well.
+const CLIMBS: usize = 6;
+/// The most rehearsed candidates that share their columns, or their rows, and the loop order.
+const ALIKE: usize = 6;
+
+/// Asks how many cycles a nest really takes alone on the machine. The search puts its best candidates to it; it is given
+/// from outside, because this layer does not know how time is counted.
+pub trait Rehearsal {
+    /// Cycles of `nest`, whose team is one of `teams`, on its grid, or `None` where that cannot be told.
+    fn cycles(&self, nest: &Nest, teams: &[Team]) -> Option<Cycles>;
+}
+
+/// Nothing is rehearsed: the estimate decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Buffers {
-    /// Activation partition.
-    pub activations: Bytes,
-    /// Weight partition.
-    pub weights: Bytes,
-    /// Output partition.
-    pub outputs: Bytes,
-    /// Accumulators.
-    pub accumulators: Bytes,
+pub struct Unrehearsed;
+
+impl Rehearsal for Unrehearsed {
+    fn cycles(&self, _: &Nest, _: &[Team]) -> Option<Cycles> {
+        None
+    }
 }
 
-/// A buffer that is too small for even the smallest tile.
+/// How the tiling of a nest came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChosenBy {
+    /// The search.
+    #[default]
+    Search,
+    /// It was given.
+    Given,
+    /// The search, because the given one could not be used.
+    SearchedInstead,
+}
+
+/// Why a nest has no tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooSmall {
-    /// Which buffer.
-    pub partition: &'static str,
-    /// Whether it is the accumulator memory.
-    pub is_accumulator: bool,
-    /// Bytes needed.
-    pub needed: u64,
-    /// Bytes available.
-    pub available: u64,
+pub enum NoTiling {
+    /// Even the smallest tiles exceed a buffer.
+    TooSmall(TooSmall),
+    /// The given tiling cannot be used.
+    Unusable(UnusableTiling),
 }
 
-/// Chooses the grid of a nest.
+/// What the best tiling of a nest costs, to be compared with the same nest shared otherwise among units.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    objective: Objective,
+    cycles: Cycles,
+    dram_bytes: Bytes,
+    energy_pj: f64,
+}
+
+impl Cost {
+    /// Whether it is less than `other` by the objective, and by cycles and bytes where that says nothing.
+    pub fn is_below(&self, other: &Cost) -> bool {
+        let first = match self.objective {
+            Objective::Cycles => Ordering::Equal,
+            Objective::DramBytes => self.dram_bytes.cmp(&other.dram_bytes),
+            Objective::Energy => self.energy_pj.total_cmp(&other.energy_pj),
+        };
+        first.then(self.cycles.cmp(&other.cycles)).then(self.dram_bytes.cmp(&other.dram_bytes)).is_lt()
+    }
+}
+
+/// Chooses grids, and remembers what it has found.
+pub struct Tiler<'a> {
+    npu: &'a Npu,
+    rehearsal: &'a dyn Rehearsal,
+    mapping: &'a Mapping,
+    teams: Vec<Team>,
+    found: Vec<(Signature, Grid)>,
+}
+
+impl<'a> Tiler<'a> {
+    /// A tiler for `npu`, whose units work in `teams`, that follows `mapping`.
+    pub fn new(npu: &'a Npu, mapping: &'a Mapping, rehearsal: &'a dyn Rehearsal, teams: Vec<Team>) -> Tiler<'a> {
+        Tiler { npu, rehearsal, mapping, teams, found: Vec::new() }
+    }
+
+    /// What `nest` costs on `grid`.
+    pub fn cost(&self, nest: &Nest, grid: &Grid) -> Cost {
+        let estimate = estimate(self.npu, nest, grid);
+        let energy_pj = energy_pj(self.npu, nest, grid);
+        let on_grid = Nest { grid: *grid, ..nest.clone() };
+        let is_short = grid.steps() <= REHEARSED_STEPS / REHEARSED as u64;
+        let rehearsed = if is_short { self.rehearsal.cycles(&on_grid, &self.teams) } else { None };
+        let cycles = rehearsed.unwrap_or(estimate.cycles);
+        Cost { objective: self.mapping.objective, cycles, dram_bytes: estimate.dram_bytes, energy_pj }
+    }
+
+    /// The grid of `nest`, for which `given` was asked.
+    ///
+    /// # Errors
+    /// [`NoTiling`].
+    pub fn choose(&mut self, nest: &Nest, given: Option<&FixedTiling>) -> Result<(Grid, ChosenBy), NoTiling> {
+        let Some(tiling) = given else { return self.search(nest).map(|grid| (grid, ChosenBy::Search)) };
+        match fixed_tiling::grids(nest, tiling) {
+            Ok(grids) => {
+                let best = best(self.npu, nest, grids, self.mapping.objective, self.rehearsing());
+                Ok((best.expect("a given tiling allows a loop order"), ChosenBy::Given))
+            }
+            Err(unusable) => match self.mapping.unusable {
+                Unusable::Refused => Err(NoTiling::Unusable(unusable)),
+                Unusable::Searched => self.search(nest).map(|grid| (grid, ChosenBy::SearchedInstead)),
+            },
+        }
+    }
+
+    fn rehearsing(&self) -> Rehearsing<'_> {
+        Rehearsing { rehearsal: self.rehearsal, teams: &self.teams }
+    }
+
+    fn search(&mut self, nest: &Nest) -> Result<Grid, NoTiling> {
+        let signature = Signature::of(nest);
+        if let Some((_, grid)) = self.found.iter().find(|(known, _)| *known == signature) {
+            return Ok(*grid);
+        }
+        let grid =
+            search(self.npu, nest, self.mapping.objective, self.rehearsal, &self.teams).map_err(NoTiling::TooSmall)?;
+        self.found.push((signature, grid));
+        Ok(grid)
+    }
+}
+
+/// A rehearsal with the teams of the schedule.
+#[derive(Clone, Copy)]
+struct Rehearsing<'a> {
+    rehearsal: &'a dyn Rehearsal,
+    teams: &'a [Team],
+}
+
+impl Rehearsing<'_> {
+    fn cycles(self, nest: &Nest) -> Option<Cycles> {
+        self.rehearsal.cycles(nest, self.teams)
+    }
+}
+
+/// The best grid of the lattice for a nest whose team is one of `teams`.
 ///
 /// # Errors
-/// [`TooSmall`] where no candidate fits: the buffer that even the smallest one exceeds.
-pub fn search(npu: &Npu, nest: &Nest, buffers: &Buffers) -> Result<Grid, TooSmall> {
+/// [`TooSmall`] where no candidate fits: the buffer that the one which comes nearest exceeds.
+pub fn search(
+    npu: &Npu,
+    nest: &Nest,
+    objective: Objective,
+    rehearsal: &dyn Rehearsal,
+    teams: &[Team],
+) -> Result<Grid, TooSmall> {
+    let rehearsal = Rehearsing { rehearsal, teams };
     let candidates = candidates(npu, nest);
-    // Double buffering where any candidate has room for it; otherwise load and compute take turns.
-    best_with(npu, nest, buffers, &candidates, 2).or_else(|_| best_with(npu, nest, buffers, &candidates, 1))
+    let fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
+    best(npu, nest, fitting, objective, rehearsal).ok_or_else(|| {
+        let exceeding = candidates.iter().filter_map(|grid| exceeded(nest, grid));
+        exceeding.min_by_key(|too_small| too_small.needed - too_small.available).expect("the lattice has a candidate")
+    })
 }
 
-/// The best candidate that has room for `copies` of each tile that is fetched more than once.
-fn best_with(npu: &Npu, nest: &Nest, buffers: &Buffers, candidates: &[Grid], copies: u64) -> Result<Grid, TooSmall> {
-    let mut fitting = Vec::new();
-    let mut smallest: Option<(u64, TooSmall)> = None;
-    for grid in candidates.iter().copied() {
-        if let Some(too_small) = exceeds(nest, &grid, buffers, copies) {
-            let excess = too_small.needed - too_small.available;
-            if smallest.is_none_or(|(least, _)| excess < least) {
-                smallest = Some((excess, too_small));
-            }
+/// The best of `grids`.
+fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: Rehearsing<'_>) -> Option<Grid> {
+    if let [only] = grids.as_slice() {
+        return Some(*only);
+    }
+    let estimated = grids.into_iter().map(|grid| (estimate(npu, nest, &grid), grid));
+    match objective {
+        Objective::Cycles => {
+            let all: Vec<(Estimate, Grid)> = estimated.collect();
+            let rehearsed = rehearsed(nest, &all, rehearsal);
+            if rehearsed.is_empty() { fewest_cycles(all, ESTIMATE_SLACK) } else { fewest_cycles(rehearsed, SLACK) }
+        }
+        Objective::DramBytes => {
+            let best = estimated.min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid)));
+            best.map(|(_, grid)| grid)
+        }
+        Objective::Energy => {
+            let energies = estimated.map(|(estimate, grid)| (energy_pj(npu, nest, &grid), estimate, grid));
+            let least = energies.min_by(|(a, fast, first), (b, slow, second)| {
+                a.total_cmp(b).then_with(|| (fast.cycles, ties(first)).cmp(&(slow.cycles, ties(second))))
+            });
+            least.map(|(_, _, grid)| grid)
+        }
+    }
+}
+
+/// Order of grids that cost the same: fewer steps, then loop order, then smaller blocks.
+fn ties(grid: &Grid) -> (u64, LoopOrder, u64, u64, u64) {
+    (grid.steps(), grid.order, grid.m.block(), grid.k.block(), grid.n.block())
+}
+
+/// Of those within one part in `slack` of the fewest cycles, the one with the fewest off-chip bytes.
+fn fewest_cycles(costs: Vec<(Estimate, Grid)>, slack: u64) -> Option<Grid> {
+    let fewest = costs.iter().map(|(cost, _)| cost.cycles.get()).min()?;
+    let close = costs.into_iter().filter(|(cost, _)| cost.cycles.get() <= fewest + fewest / slack);
+    close.min_by_key(|(cost, grid)| (cost.dram_bytes, cost.cycles, ties(grid))).map(|(_, grid)| grid)
+}
+
+/// The best by estimate, of which few are alike, with rehearsed cycles; none where rehearsals cannot tell or would take
+/// too many steps.
+fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>) -> Vec<(Estimate, Grid)> {
+    let mut ranked: Vec<&(Estimate, Grid)> = all.iter().collect();
+    ranked.sort_unstable_by_key(|(estimate, grid)| (estimate.cycles, estimate.dram_bytes, ties(grid)));
+    let mut costs: Vec<(Estimate, Grid)> = Vec::new();
+    let mut steps = 0;
+    let mut nest = nest.clone();
+    for (estimate, grid) in ranked {
+        let alike = |of: fn(&Grid) -> u64| {
+            costs.iter().filter(|(_, other)| (other.order, of(other)) == (grid.order, of(grid))).count()
+        };
+        if alike(|grid| grid.n.block()) >= ALIKE || alike(|grid| grid.m.block()) >= ALIKE {
             continue;
         }
-        fitting.push((estimate(npu, nest, &grid), grid));
+        steps += grid.steps();
+        if costs.len() == REHEARSED || steps > REHEARSED_STEPS {
+            break;
+        }
+        nest.grid = *grid;
+        let Some(cycles) = rehearsal.cycles(&nest) else { break };
+        costs.push((Estimate { cycles, ..*estimate }, *grid));
     }
-    let Some(fewest) = fitting.iter().map(|(estimate, _)| estimate.cycles.get()).min() else {
-        return Err(smallest.expect("the lattice always has a candidate").1);
-    };
-    let close = fitting.iter().filter(|(estimate, _)| estimate.cycles.get() <= fewest + fewest / SLACK);
-    let best = close.min_by_key(|(estimate, grid)| {
-        (estimate.dram_bytes, estimate.cycles, grid.steps(), grid.order, grid.m.block(), grid.k.block())
-    });
-    Ok(best.expect("the candidate with the fewest cycles is close to itself").1)
+    climb(&mut nest, all, rehearsal, &mut costs);
+    costs
 }
 
-/// The lattice. A vector nest covers whole rows, because a reduction per row must see the row.
-fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
-    let Grid { m, k, n, order } = nest.grid;
-    let Some(matrix) = &nest.matrix else {
-        return blocks(m.extent(), 1).into_iter().map(|m| Grid { m, k, n, order }).collect();
-    };
-    let array = &npu.matrix_unit(matrix.unit).array;
-    let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
-    // Products that are summed as one may not be cut: whole folds of whole blocks.
-    let depth = least_common_multiple(at_once.k, matrix.depth_unit);
-    let mut grids = Vec::new();
-    for order in [LoopOrder::MNK, LoopOrder::NMK] {
-        for m in blocks(m.extent(), at_once.m) {
-            for k in blocks(k.extent(), depth) {
-                grids.extend(blocks(n.extent(), at_once.n).into_iter().map(|n| Grid { m, k, n, order }));
+/// Rehearses the neighbours of the fastest candidate so far, and theirs, as long as they are faster and few.
+fn climb(nest: &mut Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>, costs: &mut Vec<(Estimate, Grid)>) {
+    for _ in 0..CLIMBS {
+        let Some((_, fastest)) = costs.iter().min_by_key(|(cost, grid)| (cost.cycles, ties(grid))).copied() else {
+            return;
+        };
+        if fastest.steps() > REHEARSED_STEPS / REHEARSED as u64 {
+            return;
+        }
+        let known = costs.len();
+        for (estimate, grid) in neighbours(all, &fastest) {
+            if costs.iter().any(|(_, other)| other == grid) {
+                continue;
+            }
+            nest.grid = *grid;
+            if let Some(cycles) = rehearsal.cycles(nest) {
+                costs.push((Estimate { cycles, ..*estimate }, *grid));
             }
         }
+        if costs.len() == known {
+            return;
+        }
     }
-    grids
 }
 
-/// The whole axis, and every power of two times `unit` below it.
-fn blocks(extent: u64, unit: u64) -> Vec<Blocking> {
-    let powers = std::iter::successors(Some(unit), |block| block.checked_mul(2));
-    let mut blocks: Vec<Blocking> =
-        powers.take_while(|block| *block < extent).map(|block| Blocking::new(extent, block)).collect();
-    blocks.push(Blocking::new(extent, extent));
-    blocks
+/// Candidates that differ from `grid` by the loop order, or by the next shorter or longer block along one axis.
+fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate, Grid)> {
+    let axes = [Axis::M, Axis::K, Axis::N];
+    let other_order = all.iter().filter(|(_, other)| {
+        other.order != grid.order && axes.iter().all(|axis| other.blocking(*axis) == grid.blocking(*axis))
+    });
+    let mut neighbours: Vec<_> = other_order.collect();
+    for axis in axes {
+        let block = |grid: &Grid| grid.blocking(axis).block();
+        let differs_here = |other: &&(Estimate, Grid)| {
+            let rest = axes.iter().filter(|rest| **rest != axis);
+            other.1.order == grid.order
+                && block(&other.1) != block(grid)
+                && rest.copied().all(|rest| other.1.blocking(rest) == grid.blocking(rest))
+        };
+        let (shorter, longer): (Vec<&(Estimate, Grid)>, Vec<_>) =
+            all.iter().filter(differs_here).partition(|(_, other)| block(other) < block(grid));
+        neighbours.extend(shorter.iter().copied().max_by_key(|(_, other)| block(other)));
+        neighbours.extend(longer.iter().copied().min_by_key(|(_, other)| block(other)));
+    }
+    neighbours
 }
 
-/// The first buffer that `grid` exceeds with `copies` of each operand's tile, or one where it is fetched only once.
-fn exceeds(nest: &Nest, grid: &Grid, buffers: &Buffers, copies: u64) -> Option<TooSmall> {
-    let full = Tile { m: grid.m.span(0), k: grid.k.span(0), n: grid.n.span(0) };
-    let copies_of = |axes: AxisSet| if grid.fetches(axes) > 1 { copies } else { 1 };
-    let loaded = |queue: DmaQueue| -> u64 {
-        nest.loads
-            .iter()
-            .filter(|load| load.queue == queue && load.destination != Destination::Resident)
-            .map(|load| copies_of(load.map.axes()) * load.storage.tile_bytes(load.map, &full).get())
-            .sum()
-    };
-    let tiles = if grid.output_tiles() > 1 { copies } else { 1 };
-    let sums = nest.matrix.map_or(0, |matrix| tiles * matrix.sums.tile_bytes(TileMap::OUTPUT, &full).get());
-    let leaving: u64 = nest
-        .outputs
-        .iter()
-        .filter(|output| nest.vector.is_some() && output.destination != Destination::Resident)
-        .map(|output| tiles * output.storage.tile_bytes(output.map, &full).get())
-        .sum();
-    [
-        ("activation partition", loaded(DmaQueue::Activations), buffers.activations, false),
-        ("weight partition", loaded(DmaQueue::Weights), buffers.weights, false),
-        ("output partition", leaving, buffers.outputs, false),
-        ("capacity", sums, buffers.accumulators, true),
-    ]
-    .into_iter()
-    .find(|(_, needed, available, _)| *needed > available.get())
-    .map(|(partition, needed, available, is_accumulator)| TooSmall {
-        partition,
-        is_accumulator,
-        needed,
-        available: available.get(),
-    })
+/// All of a nest that the search looks at: not which tensors they are, nor where they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Signature {
+    grid: Grid,
+    tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
+    /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
+    products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
+    vector: Option<(VectorUnitId, Vec<Function>)>,
+}
+
+/// A vector function, and the elements of each row that it works on where these are not all.
+type Function = (VectorFunction, Option<u64>);
+
+/// What a tensor is to a nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Loaded { queue: DmaQueue, reader: Reader, stays: bool },
+    Operand,
+    Scales,
+    Sums,
+    ReadByVector { is_internal: bool, is_sums: bool },
+    Leaves { stays: bool },
+}
+
+impl Signature {
+    fn of(nest: &Nest) -> Signature {
+        let entry = |storage: &Storage, map: TileMap, role: Role| (storage.shape, storage.element_bits, map, role);
+        let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
+        let stays = |destination: Destination| destination == Destination::Resident;
+        let mut tensors: Vec<_> = Vec::new();
+        tensors.extend(nest.loads.iter().map(|load| {
+            let role = Role::Loaded { queue: load.queue, reader: load.reader, stays: stays(load.destination) };
+            entry(&load.storage, load.map, role)
+        }));
+        for matrix in nest.prologue.iter().chain(&nest.matrix) {
+            tensors.extend(matrix.operands.iter().map(|operand| read(operand, Role::Operand)));
+            tensors.extend(matrix.scales.iter().flatten().map(|scales| read(scales, Role::Scales)));
+            tensors.push(entry(&matrix.sums, TileMap::OUTPUT, Role::Sums));
+        }
+        if let Some(vector) = &nest.vector {
+            tensors.extend(vector.reads.iter().map(|input| {
+                let (is_internal, is_sums) = (input.access == Access::Internal, input.access == Access::Accumulators);
+                read(input, Role::ReadByVector { is_internal, is_sums })
+            }));
+        }
+        tensors.extend(
+            nest.outputs
+                .iter()
+                .map(|output| entry(&output.storage, output.map, Role::Leaves { stays: stays(output.destination) })),
+        );
+        let product = |matrix: &MatrixWork| {
+            (matrix.unit, matrix.split, matrix.depth_unit, matrix.macs_per_element_per_cycle, matrix.initial_shifts)
+        };
+        let functions = |steps: &[crate::schedule::nest::VectorStep]| {
+            let each = |step: &crate::schedule::nest::VectorStep| {
+                let columns = step.columns;
+                step.functions.iter().map(move |function| (*function, columns))
+            };
+            steps.iter().flat_map(each).collect()
+        };
+        Signature {
+            grid: nest.grid,
+            tensors,
+            products: nest.prologue.iter().chain(&nest.matrix).map(product).collect(),
+            vector: nest.vector.as_ref().map(|vector| (vector.unit, functions(&vector.steps))),
+        }
+    }
 }

@@ -10,8 +10,9 @@ use crate::numerics::block::{self, BlockFormat};
 use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
+use crate::scheme::cast;
 use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::workload::layer::{LayerId, LogicalGemm};
+use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
 /// Both operands in one block format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +67,31 @@ impl Scheme for Blocks {
         self.description
     }
 
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        // What another layer writes k by n has no blocks along k: those products of attention stay in 16 bits.
+        let is_across = matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN;
+        is_across.then_some(&cast::FP16)
+    }
+
     fn lower_gemm(
         &self,
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
+        let (name, block) = (self.format.name(), self.format.block());
+        let (parts, run) = match &gemm.window {
+            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
+            None => (gemm.batching.count, gemm.shape.k),
+        };
+        if parts > 1 && !run.is_multiple_of(block) {
+            let problem = format!(
+                "blocks of {name} span {block} elements along k, of which {run} lie together; give the layer another scheme \
+                 (fallback: [{{ layer: {}, scheme: fp16 }}])",
+                lowering.layer_name(layer)
+            );
+            return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
+        }
         let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
         let tensor_scale = self

@@ -1,8 +1,8 @@
 //! One scheme for most layers and another for some: OSC keeps the inputs of the down projection in 8 bits.
 
 use crate::program::tensor::TensorId;
-use crate::scheme::Scheme;
 use crate::scheme::lowering::{Lowering, LoweringError};
+use crate::scheme::{Scheme, lower_product};
 use crate::workload::calibration::CalibrationRequest;
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -40,8 +40,8 @@ impl Scheme for WithFallback {
     ) -> Result<TensorId, LoweringError> {
         let name = lowering.layer_name(layer);
         match self.exceptions.iter().find(|(layer, _)| *layer == name) {
-            Some((_, scheme)) => scheme.lower_gemm(lowering, layer, gemm),
-            None => self.scheme.lower_gemm(lowering, layer, gemm),
+            Some((_, scheme)) => lower_product(*scheme, lowering, layer, gemm),
+            None => lower_product(self.scheme.as_ref(), lowering, layer, gemm),
         }
     }
 }

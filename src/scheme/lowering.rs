@@ -5,16 +5,26 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::{GatherRows, InitialSums, Selection};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
+    VectorOp,
 };
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
 use crate::program::{Program, ProgramLayer};
-use crate::scheme::Scheme;
+use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::batching::{BatchAxis, Batching};
 use crate::workload::calibration::{Calibration, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
+
+/// A tensor, how it is scaled, and into which format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct QuantizedAs<Format: 'static> {
+    input: TensorId,
+    scale: Option<Scale>,
+    format: &'static Format,
+}
 
 /// A program under construction.
 #[derive(Debug)]
@@ -23,6 +33,10 @@ pub struct Lowering<'a> {
     calibration: Option<&'a Calibration>,
     program: Program,
     sources: Vec<Option<TensorId>>,
+    /// Scales and codes that several layers ask for: each is computed once.
+    scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
+    codes: Vec<(QuantizedAs<ElementFormat>, TensorId)>,
+    blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
 }
 
 /// Why a scheme cannot lower a workload.
@@ -61,7 +75,9 @@ pub enum LoweringError {
 impl<'a> Lowering<'a> {
     /// Starts an empty program for `workload`.
     pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
-        Lowering { workload, calibration, program: Program::default(), sources: vec![None; workload.tensors().len()] }
+        let sources = vec![None; workload.tensors().len()];
+        let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
+        Lowering { workload, calibration, program: Program::default(), sources, scales, codes, blocks }
     }
 
     /// Lowers each layer in execution order.
@@ -89,11 +105,19 @@ impl<'a> Lowering<'a> {
             // known only afterwards.
             self.program.layers.push(ProgramLayer { name: layer.name.clone(), output: TensorId(usize::MAX) });
             let output = match &layer.operation {
-                LayerOperation::Gemm(gemm) => scheme.lower_gemm(&mut self, id, gemm)?,
+                LayerOperation::Gemm(gemm) => lower_product(scheme, &mut self, id, gemm)?,
                 LayerOperation::Activate { function, input, shape } => {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
                     self.push(id, Path::Body, OpKind::Activate { function: *function, input, output });
+                    output
+                }
+                LayerOperation::Vector(vector) => {
+                    let inputs = vector.inputs.iter().map(|input| self.value(*input)).collect();
+                    let constants = vector.constants.iter().map(|constant| self.source(*constant)).collect();
+                    let output = self.produced(id, "out", vector.shape, workload.activation_format());
+                    let function = vector.function;
+                    self.push(id, Path::Body, OpKind::Vector(VectorOp { function, inputs, constants, output }));
                     output
                 }
             };
@@ -170,12 +194,12 @@ impl<'a> Lowering<'a> {
 
     /// Adds an operation of the preparation.
     pub fn prepare(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.preparation.push(Op { layer, path, kind });
+        self.program.preparation.push(Op { layer, path, unit: None, kind });
     }
 
     /// The layer's output tensor, still without a writer.
     pub fn layer_output(&mut self, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        self.produced(layer, "out", gemm.shape.output(), self.workload.activation_format())
+        self.produced(layer, "out", gemm.output_shape(), self.workload.activation_format())
     }
 
     /// The real-valued tensor behind a workload value.
@@ -188,6 +212,12 @@ impl<'a> Lowering<'a> {
 
     /// A tensor from outside, held in off-chip memory in FP32 (what the workload's tensor files carry).
     pub fn source(&mut self, id: SourceTensorId) -> TensorId {
+        self.source_as(id, &formats::FP32)
+    }
+
+    /// A tensor from outside, held in off-chip memory in `format`; values in another format are rounded to it. The first
+    /// use decides for all.
+    pub fn source_as(&mut self, id: SourceTensorId, format: &'static ElementFormat) -> TensorId {
         if let Some(tensor) = self.sources[id.0] {
             return tensor;
         }
@@ -195,7 +225,7 @@ impl<'a> Lowering<'a> {
         let tensor = self.program.add_tensor(ProgramTensor {
             name: description.name.clone(),
             shape: description.shape,
-            format: &formats::FP32,
+            format,
             origin: Origin::Source(id),
             recorded: None,
             is_counted: true,
@@ -217,18 +247,44 @@ impl<'a> Lowering<'a> {
 
     /// Adds an operation of the run.
     pub fn push(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.ops.push(Op { layer, path, kind });
+        self.program.ops.push(Op { layer, path, unit: None, kind });
     }
 
-    /// Adds a dynamic scale reduction of `input` and returns its scale.
+    /// Adds a dynamic scale reduction of `input` and returns its scale; where an earlier layer has reduced the same tensor
+    /// in the same way, that scale serves again.
+    ///
+    /// The windows of a convolution mix rows, so what cannot be scaled per row there is scaled per tensor.
     pub fn dynamic_scale(&mut self, layer: LayerId, input: TensorId, scope: Scope, target: ScaleTarget) -> Scale {
-        let shape = scope_shape(scope, self.program.tensor(input).shape);
-        let tensor = self.produced(layer, "x_scale", shape, &formats::FP32);
-        self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
-        Scale { tensor, scope, source: ScaleSource::Dynamic }
+        let mixes_rows = match &self.workload.layer(layer).operation {
+            LayerOperation::Gemm(gemm) => gemm.window.is_some_and(|window| !window.is_pointwise()),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => false,
+        };
+        let scope = if scope == Scope::Row && mixes_rows { Scope::Tensor } else { scope };
+        self.reduced_scale(layer, input, scope, target, "x_scale")
     }
 
-    /// Quantizes `input` during the run.
+    fn reduced_scale(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scope: Scope,
+        target: ScaleTarget,
+        role: &str,
+    ) -> Scale {
+        let key = (input, scope, target);
+        if let Some((_, scale)) = self.scales.iter().find(|(known, _)| *known == key) {
+            return *scale;
+        }
+        let shape = scope_shape(scope, self.program.tensor(input).shape);
+        let tensor = self.produced(layer, role, shape, &formats::FP32);
+        self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
+        let scale = Scale { tensor, scope, source: ScaleSource::Dynamic };
+        self.scales.push((key, scale));
+        scale
+    }
+
+    /// Quantizes `input` during the run; where an earlier layer has quantized the same tensor in the same way, those codes
+    /// serve again.
     pub fn quantize(
         &mut self,
         layer: LayerId,
@@ -236,9 +292,25 @@ impl<'a> Lowering<'a> {
         scale: Option<Scale>,
         format: &'static ElementFormat,
     ) -> TensorId {
+        self.quantized(layer, input, scale, format, "x_codes")
+    }
+
+    fn quantized(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scale: Option<Scale>,
+        format: &'static ElementFormat,
+        role: &str,
+    ) -> TensorId {
+        let key = QuantizedAs { input, scale, format };
+        if let Some((_, codes)) = self.codes.iter().find(|(known, _)| *known == key) {
+            return *codes;
+        }
         let shape = self.program.tensor(input).shape;
-        let output = self.produced(layer, "x_codes", shape, format);
+        let output = self.produced(layer, role, shape, format);
         self.push(layer, Path::Quantization, OpKind::Quantize { input, scale, output });
+        self.codes.push((key, output));
         output
     }
 
@@ -251,27 +323,44 @@ impl<'a> Lowering<'a> {
         tensor_scale: Option<Scale>,
         counts_scale_bytes: bool,
     ) -> GemmOperand {
+        let key = QuantizedAs { input, scale: tensor_scale, format };
+        if let Some((_, operand)) = self.blocks.iter().find(|(known, _)| *known == key) {
+            return *operand;
+        }
         let names = ["x_codes", "x_block_scales"];
         let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns), tensor_scale, names);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.push(layer, Path::Quantization, kind);
+        self.blocks.push((key, operand));
         operand
     }
 
-    /// Quantizes a weight `[k, n]` to a block format before the run, blocks along k.
+    /// Quantizes a weight to a block format, blocks along k: before the run, or, where it is the output of another layer
+    /// and stored `[n, k]`, during it.
+    ///
+    /// # Panics
+    /// A right operand that another layer writes `[k, n]`: a scheme refuses it first.
     pub fn prepared_block_weight(
         &mut self,
         layer: LayerId,
-        weight: SourceTensorId,
+        weight: ValueRef,
         format: &'static BlockFormat,
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
-        let input = self.source(weight);
+        let input = self.value(weight);
+        if let ValueRef::Layer(_) = weight {
+            let layout = self.weight_layout(layer);
+            assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
+            let tensor_scale = format
+                .has_tensor_scale()
+                .then(|| self.reduced_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format), "w_scale"));
+            return (self.quantize_blocks(layer, input, format, tensor_scale, counts_scale_bytes), tensor_scale);
+        }
         self.prepared_block_matrix(layer, input, format, counts_scale_bytes)
     }
 
-    /// Quantizes a constant `[k, n]` to a block format before the run, blocks along k.
+    /// Quantizes a constant right operand of a product to a block format before the run, blocks along k.
     pub fn prepared_block_matrix(
         &mut self,
         layer: LayerId,
@@ -279,15 +368,36 @@ impl<'a> Lowering<'a> {
         format: &'static BlockFormat,
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
+        let along = match self.weight_layout(layer) {
+            RightLayout::KByN => BlockAxis::Rows,
+            RightLayout::NByK => BlockAxis::Columns,
+        };
         let tensor_scale = format
             .has_tensor_scale()
             .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
         let names = ["w_codes", "w_block_scales"];
-        let kind = self.block_quantization(layer, input, (format, BlockAxis::Rows), tensor_scale, names);
+        let kind = self.block_quantization(layer, input, (format, along), tensor_scale, names);
+        self.set_origin(&kind, Origin::Prepared);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
-        self.program.preparation.push(Op { layer, path: Path::Quantization, kind });
+        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind });
         (operand, tensor_scale)
+    }
+
+    fn set_origin(&mut self, kind: &OpKind, origin: Origin) {
+        for written in kind.writes() {
+            self.program.tensors[written.0].origin = origin;
+        }
+    }
+
+    /// How the right operand of a layer's product is stored.
+    fn weight_layout(&self, layer: LayerId) -> RightLayout {
+        match &self.workload.layer(layer).operation {
+            LayerOperation::Gemm(gemm) => gemm.weight_layout,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
+                unreachable!("only a product has a right operand")
+            }
+        }
     }
 
     fn set_counted(&mut self, kind: &OpKind, counts_scale_bytes: bool) {
@@ -314,19 +424,36 @@ impl<'a> Lowering<'a> {
         OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales }
     }
 
-    /// Quantizes a weight before the run: codes and static scale.
+    /// Quantizes the right operand of a product: a constant before the run, with a static scale; the output of another
+    /// layer during the run, with a dynamic one. A scale per column is one for each output channel, however the operand is
+    /// stored.
     pub fn prepared_weight(
         &mut self,
         layer: LayerId,
-        weight: SourceTensorId,
+        weight: ValueRef,
         scope: Option<Scope>,
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
-        let input = self.source(weight);
-        self.prepared_matrix(layer, input, scope, format)
+        let input = self.value(weight);
+        if let ValueRef::Source(_) = weight {
+            return self.prepared_matrix(layer, input, scope, format);
+        }
+        let scale = self
+            .stored_scope(layer, scope)
+            .map(|scope| self.reduced_scale(layer, input, scope, ScaleTarget::Element(format), "w_scale"));
+        let codes = self.quantized(layer, input, scale, format, "w_codes");
+        (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
     }
 
-    /// Quantizes a constant `[k, n]` before the run: codes and static scale.
+    /// Where the right operand is stored by output columns, its rows are what the program calls columns.
+    fn stored_scope(&self, layer: LayerId, scope: Option<Scope>) -> Option<Scope> {
+        scope.map(|scope| match (scope, self.weight_layout(layer)) {
+            (Scope::Column, RightLayout::NByK) => Scope::Row,
+            (scope, _) => scope,
+        })
+    }
+
+    /// Quantizes a constant right operand of a product before the run: codes and static scale.
     pub fn prepared_matrix(
         &mut self,
         layer: LayerId,
@@ -335,18 +462,19 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
         let shape = self.program.tensor(input).shape;
-        let scale = scope.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
+        let stored = self.stored_scope(layer, scope);
+        let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
         let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
         let quantize = OpKind::Quantize { input, scale, output: codes };
-        self.program.preparation.push(Op { layer, path: Path::Quantization, kind: quantize });
-        (codes, scale)
+        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind: quantize });
+        (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
     }
 
     fn prepared_scale(&mut self, layer: LayerId, input: TensorId, scope: Scope, target: ScaleTarget) -> Scale {
         let shape = scope_shape(scope, self.program.tensor(input).shape);
         let tensor = self.tensor(layer, "w_scale", shape, &formats::FP32, Origin::Prepared);
         let kind = OpKind::Reduce { input, output: tensor, scope, target };
-        self.program.preparation.push(Op { layer, path: Path::ScaleReduction, kind });
+        self.program.preparation.push(Op { layer, path: Path::ScaleReduction, unit: None, kind });
         Scale { tensor, scope, source: ScaleSource::Static }
     }
 
@@ -359,10 +487,25 @@ impl<'a> Lowering<'a> {
         (left, left_scale): (GemmOperand, Option<Scale>),
         (right, right_scale): (GemmOperand, Option<Scale>),
     ) -> TensorId {
-        let sums = self.product(layer, Path::Body, left, right, None);
+        let sums = self.produced(layer, "sums", gemm.output_shape(), self.sums_format(left, right));
+        // Blocks of weights run along k and are stored contiguously.
+        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { gemm.weight_layout };
+        let batching = Batching { right: right_axis(gemm, right_layout), ..gemm.batching };
+        let (shape, window) = (gemm.shape, gemm.window);
+        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
+        self.push(layer, Path::Body, OpKind::Gemm(product));
+        let bias = gemm.bias.map(|bias| self.source(bias));
         let output = self.layer_output(layer, gemm);
-        self.dequantize(layer, sums, [left_scale, right_scale], gemm.bias, output);
+        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
+        self.push(layer, Path::Dequantization, kind);
         output
+    }
+
+    /// Products of plain integers are summed in INT32, all others in FP32.
+    fn sums_format(&self, left: GemmOperand, right: GemmOperand) -> &'static ElementFormat {
+        let is_integer =
+            |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
+        if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 }
     }
 
     /// Scales sums back to real values in `output`.
@@ -375,7 +518,8 @@ impl<'a> Lowering<'a> {
         output: TensorId,
     ) {
         let bias = bias.map(|bias| self.source(bias));
-        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, output };
+        let batching = Batching::SINGLE;
+        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
         self.push(layer, Path::Dequantization, kind);
     }
 
@@ -401,9 +545,7 @@ impl<'a> Lowering<'a> {
             RightLayout::NByK => self.shape(right.codes).rows,
         };
         let shape = GemmShape::new(m, k, n);
-        let is_integer =
-            |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
-        let sums_format = if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 };
+        let sums_format = self.sums_format(left, right);
         let role = match path {
             Path::Auxiliary => "auxiliary_sums",
             Path::Branch => "branch_sums",
@@ -415,7 +557,9 @@ impl<'a> Lowering<'a> {
             | Path::Dequantization => "sums",
         };
         let output = self.produced(layer, role, shape.output(), sums_format);
-        self.push(layer, path, OpKind::Gemm(Gemm { shape, left, right, right_layout, initial, output }));
+        let (batching, window) = (Batching::SINGLE, None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, initial, output };
+        self.push(layer, path, OpKind::Gemm(gemm));
         output
     }
 
@@ -445,6 +589,15 @@ impl<'a> Lowering<'a> {
     ) -> TensorId {
         let name = format!("{}.{role}", self.workload.layer(layer).name);
         self.program.add_tensor(ProgramTensor { name, shape, format, origin, recorded: None, is_counted: true })
+    }
+}
+
+/// Along which axis of the stored codes right operands lie: codes that were transposed have turned their batches too.
+fn right_axis(gemm: &LogicalGemm, stored: RightLayout) -> BatchAxis {
+    match (stored == gemm.weight_layout, gemm.batching.right) {
+        (true, axis) => axis,
+        (false, BatchAxis::Rows) => BatchAxis::Columns,
+        (false, BatchAxis::Columns) => BatchAxis::Rows,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod cast;
 pub mod fallback;
+pub mod integer;
 pub mod llm_int8;
 pub mod lowering;
 pub mod muxq;
@@ -14,6 +15,7 @@ pub mod treatment;
 pub mod w8a8;
 
 use crate::program::Program;
+use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::calibration::{Calibration, CalibrationRequest};
 use crate::workload::graph::Workload;
@@ -37,6 +39,12 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// The scheme that lowers `gemm` in its place, where this one is not made for it: outlier schemes treat single products
+    /// with constant weights, and weights of four bits are no format for what a run computes.
+    fn substitute(&self, _gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        None
+    }
+
     /// Lowers one matrix product and returns its real-valued output.
     ///
     /// # Errors
@@ -46,7 +54,7 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         gemm: &LogicalGemm,
-    ) -> Result<crate::program::tensor::TensorId, LoweringError>;
+    ) -> Result<TensorId, LoweringError>;
 }
 
 /// Every scheme that can be named without a file, in the order of listings.
@@ -86,6 +94,22 @@ pub static ALL: &[&dyn Scheme] = &[
 /// The scheme of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
     ALL.iter().copied().find(|scheme| scheme.name() == name)
+}
+
+/// Lowers one matrix product by `scheme`, or by the one that takes its place there.
+///
+/// # Errors
+/// As [`Scheme::lower_gemm`].
+pub fn lower_product(
+    scheme: &dyn Scheme,
+    lowering: &mut Lowering<'_>,
+    layer: LayerId,
+    gemm: &LogicalGemm,
+) -> Result<TensorId, LoweringError> {
+    match scheme.substitute(gemm) {
+        Some(substitute) => substitute.lower_gemm(lowering, layer, gemm),
+        None => scheme.lower_gemm(lowering, layer, gemm),
+    }
 }
 
 /// Lowers a whole workload under one scheme.

@@ -20,9 +20,9 @@ use crate::numerics::formats::{self, ElementFormat, FP32, INT32};
 use crate::program::channels::{InitialSums, Merge, Mover, Selection, SumFactor, Treatment};
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::Scheme;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of};
+use crate::scheme::{Scheme, w8a8};
 use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, Comparison, OutlierRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
@@ -134,6 +134,12 @@ impl Scheme for Muxq {
 
     fn calibration(&self) -> CalibrationRequest {
         CalibrationRequest { smoothing: self.smoothing, outliers: Some(self.rule), ..CalibrationRequest::default() }
+    }
+
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        let is_per_token = self.activation_scope == Scope::Row;
+        let plain: &'static dyn Scheme = if is_per_token { &w8a8::PER_TOKEN_PER_CHANNEL } else { &w8a8::PER_TENSOR };
+        (!gemm.is_plain()).then_some(plain)
     }
 
     fn lower_gemm(

@@ -18,9 +18,9 @@ use crate::numerics::formats::{self, ElementFormat, FP32};
 use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor, Treatment};
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::Scheme;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of};
+use crate::scheme::{Scheme, cast};
 use crate::workload::calibration::{CalibrationRequest, ProtectionChoice, ProtectionRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -147,6 +147,11 @@ impl Scheme for Osc {
             Protection::Dynamic { .. } => None,
         };
         CalibrationRequest { smoothing: self.smoothing, protection, ..CalibrationRequest::default() }
+    }
+
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        // The paper quantizes linear layers only: attention stays in 16 bits.
+        (!gemm.is_plain()).then_some(&cast::FP16)
     }
 
     fn lower_gemm(

@@ -174,7 +174,7 @@ impl TreatedInput {
 
     /// The weight that belongs to it: with the factors multiplied into its rows, before the run.
     pub(crate) fn weight(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        let input = lowering.source(gemm.weight);
+        let input = lowering.value(gemm.weight);
         let Some(factors) = self.factors else { return input };
         let output = lowering.prepared(layer, "w_smoothed", gemm.shape.right(), &crate::numerics::formats::FP32);
         let divide = DivideChannels { input, factors, side: ChannelSide::Weight, output };

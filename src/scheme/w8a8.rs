@@ -11,9 +11,9 @@ use std::borrow::Cow;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{GemmOperand, ScaleSource, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::Scheme;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{TreatedInput, calibration_of};
+use crate::scheme::{Scheme, cast};
 use crate::workload::calibration::{CalibrationRequest, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -149,6 +149,19 @@ impl Scheme for W8A8 {
     fn calibration(&self) -> CalibrationRequest {
         let range = self.activation_scale == ScaleSource::Static;
         CalibrationRequest { smoothing: self.smoothing, range, ..CalibrationRequest::default() }
+    }
+
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        let is_computed = gemm.constant_weight().is_none();
+        let is_narrow = self.weight_format.storage_bits() < 8 && is_computed;
+        let is_calibrated = !self.calibration().is_empty() && !gemm.is_plain();
+        match (is_narrow || is_calibrated, self.activation_scope) {
+            (false, _) => None,
+            (true, None) => Some(&cast::FP16),
+            (true, Some(Scope::Row)) => Some(&PER_TOKEN_PER_CHANNEL),
+            (true, Some(_)) if self.weight_scope == Scope::Column => Some(&PER_TENSOR_PER_CHANNEL),
+            (true, Some(_)) => Some(&PER_TENSOR),
+        }
     }
 
     fn lower_gemm(

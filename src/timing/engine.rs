@@ -3,15 +3,19 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::memory::{self, MemorySystem, Ticket};
+use crate::memory::{self, Direction, MemorySystem, Ticket, Transfer};
 use crate::program::Program;
 use crate::schedule::Schedule;
-use crate::schedule::commands::{Command, CommandStream, Queue, Work};
+use crate::schedule::commands::{Command, CommandStream, DmaStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
 use crate::schedule::grid::Tile;
+use crate::schedule::nest::DmaQueue;
 use crate::shape::Span;
 use crate::timing::TimingError;
+use crate::timing::bank_contention::BankContention;
+use crate::timing::flows::{Flows, Pacer};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
 use crate::timing::units::{MatrixEngine, Product, count_transfer, vector_occupancy};
@@ -38,16 +42,21 @@ struct Engine<'a> {
     /// Ends of phases of compute commands: (cycle, sequence, queue, moment).
     events: BinaryHeap<Reverse<(Cycles, u64, usize, EventKind)>>,
     counters: Vec<u64>,
-    /// Per counter, whether the transfer that last raised it had found the memory idle.
-    raised_by_lone_transfer: Vec<bool>,
-    memory: Box<dyn MemorySystem>,
-    /// Which queue submitted each ticket under way; tickets are consecutive numbers.
-    submitted: VecDeque<Submitted>,
-    first_ticket: u64,
-    under_way: u64,
+    /// Per counter, what waiting for the transfer is called that last raised it.
+    raised_by: Vec<StallCause>,
+    /// The off-chip memory, and the shared one if there is one.
+    levels: Vec<Level>,
+    /// When commands end that told their consumers at their first result.
+    flows: Flows,
+    /// Paces what the queue of activations passes on.
+    activation_pace: Pacer,
+    /// Where reads and writes of a bank collide.
+    banks: Option<BankContention>,
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
+    /// For each queue of a vector unit, those of other lanes.
+    lanes_of_same_unit: Vec<Vec<usize>>,
     ops: Vec<OpStatistics>,
     makespan: Cycles,
 }
@@ -56,12 +65,57 @@ struct Engine<'a> {
 enum EventKind {
     /// A command's operands are released.
     Released,
+    /// A command's first results are on their way.
+    Begun,
     /// A command's results are there.
     Completed,
+    /// A transfer's bytes can be seen by their reader, or its end has been acknowledged.
+    Arrived,
     /// The queue may issue again.
     Free,
     /// A transfer's descriptor is ready.
     SetUp,
+}
+
+/// A memory with its transfers.
+struct Level {
+    id: MemoryId,
+    memory: Box<dyn MemorySystem>,
+    write_latency: Cycles,
+    /// Which queue submitted each ticket under way; tickets are consecutive numbers.
+    submitted: VecDeque<Submitted>,
+    first_ticket: u64,
+    under_way: u64,
+}
+
+impl Level {
+    fn new(id: MemoryId, dram: &Dram) -> Level {
+        let model = memory::by_name(dram.model).expect("configuration resolves memory models by their name");
+        let (memory, write_latency) = (model.build(dram), dram.write_latency());
+        Level { id, memory, write_latency, submitted: VecDeque::new(), first_ticket: 0, under_way: 0 }
+    }
+
+    /// What waiting for a transfer is called that found the memory as it is now.
+    fn cause(&self, far: MemoryId) -> StallCause {
+        match (self.id == far, self.under_way) {
+            (false, _) => StallCause::SharedMemory,
+            (true, 0) => StallCause::DramLatency,
+            (true, _) => StallCause::DramBandwidth,
+        }
+    }
+
+    /// Notes that a transfer has completed; the queue that submitted it.
+    fn complete(&mut self, ticket: Ticket) -> usize {
+        let position = usize::try_from(ticket.0 - self.first_ticket).expect("a ticket under way is near the first");
+        self.submitted[position].is_done = true;
+        self.under_way -= 1;
+        let queue = self.submitted[position].queue;
+        while self.submitted.front().is_some_and(|submitted| submitted.is_done) {
+            self.submitted.pop_front();
+            self.first_ticket += 1;
+        }
+        queue
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -85,6 +139,14 @@ struct QueueState<'a> {
     quiet_since: Cycles,
     last_complete: Cycles,
     statistics: QueueStatistics,
+}
+
+/// Transfers of its queue that may be under way when `command` is one of them.
+fn outstanding(npu: &Npu, command: &Command) -> usize {
+    match command.work {
+        Work::Transfer(transfer) => npu.engine_of(transfer.memory).outstanding as usize,
+        Work::Matrix(_) | Work::Vector(_) => usize::MAX,
+    }
 }
 
 /// Index of a command in the arena.
@@ -113,19 +175,32 @@ impl Arena {
     }
 }
 
+/// When the phases of a compute command end.
+struct Moments {
+    /// The unit may accept the next command.
+    free: Cycles,
+    released: Cycles,
+    begun: Cycles,
+    complete: Cycles,
+    /// Until when it would have kept the unit had no port been in the way.
+    unhindered: Cycles,
+}
+
 struct InFlight {
     command: Slot,
     issued: Cycles,
     completed: Option<Cycles>,
-    /// For transfers.
-    ticket: Option<Ticket>,
-    /// For transfers: whether the memory was idle when it was submitted.
-    was_alone: bool,
+    /// For transfers: the position of its memory among the levels, and its ticket there.
+    ticket: Option<(usize, Ticket)>,
+    /// For transfers: what waiting for it is called.
+    cause: StallCause,
+    /// For transfers of results that are still on their way: when the last of them is there.
+    not_before: Cycles,
 }
 
 impl<'a> Engine<'a> {
     fn new(program: &Program, schedule: &'a Schedule, npu: &'a Npu) -> Engine<'a> {
-        let model = memory::by_name(npu.dram().model).expect("configuration resolves memory models by their name");
+        let shared = npu.shared().map(|(memory, _)| Level::new(memory, &Dram::of_shared(npu.sram(memory))));
         let mut arena = Arena::default();
         let queues = schedule
             .queues
@@ -137,7 +212,10 @@ impl<'a> Engine<'a> {
                     queue: *queue,
                     stream,
                     head,
-                    free_at: Cycles::ZERO,
+                    free_at: match queue {
+                        Queue::Dma(_) => npu.dma().requests.start,
+                        Queue::Matrix(_) | Queue::Vector(_) => Cycles::ZERO,
+                    },
                     busy_until: Cycles::ZERO,
                     blocking: None,
                     in_flight: VecDeque::new(),
@@ -157,7 +235,7 @@ impl<'a> Engine<'a> {
             .queues
             .iter()
             .filter_map(|queue| match queue {
-                Queue::Matrix(unit) => Some(MatrixEngine::new(npu, *unit)),
+                Queue::Matrix(team) => Some(MatrixEngine::new(npu, &schedule.teams[team.0])),
                 Queue::Dma(_) | Queue::Vector(_) => None,
             })
             .collect();
@@ -168,14 +246,15 @@ impl<'a> Engine<'a> {
             sequence: 0,
             events: BinaryHeap::new(),
             counters: vec![0; schedule.counters.len()],
-            raised_by_lone_transfer: vec![false; schedule.counters.len()],
-            memory: model.build(npu.dram()),
-            submitted: VecDeque::new(),
-            first_ticket: 0,
-            under_way: 0,
+            raised_by: vec![StallCause::DramBandwidth; schedule.counters.len()],
+            levels: std::iter::once(Level::new(npu.dram_id(), npu.dram())).chain(shared).collect(),
+            flows: Flows::default(),
+            activation_pace: Pacer::new(npu.dma().requests.activation_bytes_per_cycle),
+            banks: BankContention::new(npu, schedule.queues.len()),
             queues,
             arena,
             matrix_engines,
+            lanes_of_same_unit: lanes_of_same_unit(schedule),
             ops: vec![OpStatistics::default(); program.ops.len()],
             makespan: Cycles::ZERO,
         }
@@ -183,18 +262,23 @@ impl<'a> Engine<'a> {
 
     fn run(mut self, observer: &mut dyn Observer) -> Result<RunStatistics, TimingError> {
         let mut tickets = Vec::new();
+        for index in 0..self.queues.len() {
+            let free_at = self.queues[index].free_at;
+            if free_at > Cycles::ZERO {
+                self.push_event(free_at, index, EventKind::Free);
+            }
+        }
         loop {
             self.issue_all();
             let next_internal = self.events.peek().map(|Reverse((cycle, ..))| *cycle);
-            let next = match (next_internal, self.memory.next_event()) {
-                (Some(a), Some(b)) => a.min(b),
-                (Some(cycle), None) | (None, Some(cycle)) => cycle,
-                (None, None) => break,
-            };
+            let arrivals = self.levels.iter().filter_map(|level| level.memory.next_event());
+            let Some(next) = arrivals.chain(next_internal).min() else { break };
             self.now = next;
-            self.memory.advance(next, &mut tickets);
-            for ticket in tickets.drain(..) {
-                self.transfer_done(ticket, observer);
+            for level in 0..self.levels.len() {
+                self.levels[level].memory.advance(next, &mut tickets);
+                for ticket in tickets.drain(..) {
+                    self.transfer_done(level, ticket, observer);
+                }
             }
             while let Some(Reverse((cycle, _, queue, kind))) = self.events.peek().copied()
                 && cycle == next
@@ -235,7 +319,7 @@ impl<'a> Engine<'a> {
             return false;
         }
         match queue.queue {
-            Queue::Dma(_) => queue.in_flight.len() < self.npu.dma().outstanding as usize,
+            Queue::Dma(_) => queue.in_flight.len() < outstanding(self.npu, &self.arena.commands[head]),
             Queue::Matrix(_) | Queue::Vector(_) => true,
         }
     }
@@ -251,20 +335,23 @@ impl<'a> Engine<'a> {
         queue.blocking = None;
         let nest = &self.schedule.nests[command.nest.0];
         queue.statistics.stalls.add(cause, waited);
+        let producer_end = self.flows.end_of(&command.waits);
         match command.work {
             Work::Transfer(transfer) => {
                 let statistics = &mut self.ops[command.op.0];
                 count_transfer(self.npu, nest, &transfer, statistics);
                 // The engine's queue is at work on the descriptor before the memory sees the transfer.
-                queue.free_at = now + self.npu.dma().setup;
+                let setup = self.npu.engine_of(transfer.memory).setup_cycles(transfer.runs());
+                queue.free_at = now + setup;
                 queue.in_flight.push_back(InFlight {
                     command: slot,
                     issued: now,
                     completed: None,
                     ticket: None,
-                    was_alone: false,
+                    cause: StallCause::DramBandwidth,
+                    not_before: producer_end,
                 });
-                if self.npu.dma().setup > Cycles::ZERO {
+                if setup > Cycles::ZERO {
                     let at = queue.free_at;
                     self.push_event(at, index, EventKind::SetUp);
                 } else {
@@ -273,7 +360,8 @@ impl<'a> Engine<'a> {
             }
             Work::Matrix(tile) => {
                 let matrix = nest.matrix.as_ref().expect("a matrix command belongs to a nest with a product");
-                let engine = &mut self.matrix_engines[matrix.unit.0];
+                let mut held_up = self.banks.as_mut().map_or(Cycles::ZERO, |banks| banks.take(index));
+                let engine = &mut self.matrix_engines[matrix.team.0];
                 let mut from = now;
                 if let Some(prologue) = &nest.prologue
                     && tile.k.start == 0
@@ -283,7 +371,8 @@ impl<'a> Engine<'a> {
                     let statistics = &mut self.ops[prologue.op.0];
                     statistics.start.get_or_insert(now);
                     statistics.stalls.add(cause, waited);
-                    let phases = engine.issue(self.npu, prologue, Product::Prologue, &first, now, statistics);
+                    let start = (now, std::mem::take(&mut held_up));
+                    let (phases, _) = engine.issue(self.npu, prologue, Product::Prologue, &first, start, statistics);
                     statistics.busy += phases.next_issue.saturating_sub(now.max(busy_before));
                     statistics.end = statistics.end.max(phases.complete);
                     from = phases.next_issue;
@@ -294,10 +383,21 @@ impl<'a> Engine<'a> {
                     statistics.stalls.add(cause, waited);
                 }
                 let product = if nest.prologue.is_some() { Product::AfterPrologue } else { Product::Alone };
-                let phases = engine.issue(self.npu, matrix, product, &tile, from, statistics);
+                let (phases, unhindered) = engine.issue(self.npu, matrix, product, &tile, (from, held_up), statistics);
                 let released = phases.operands_released.max(phases.next_issue);
                 statistics.busy += released.saturating_sub(from.max(busy_before));
-                self.compute_issued(index, slot, phases.next_issue, phases.operands_released, phases.complete);
+                let op = command.op;
+                let moments = Moments {
+                    free: phases.next_issue,
+                    released: phases.operands_released,
+                    begun: phases.sequenced.map_or(phases.complete, |sequenced| sequenced.first_result),
+                    complete: phases.complete,
+                    unhindered,
+                };
+                let port = self.compute_issued(index, slot, moments);
+                let statistics = &mut self.ops[op.0];
+                statistics.busy = statistics.busy - port;
+                statistics.stalls.add(StallCause::Port, port);
             }
             Work::Vector(work) => {
                 let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
@@ -305,10 +405,17 @@ impl<'a> Engine<'a> {
                     self.ops[step.op.0].start.get_or_insert(now);
                 }
                 self.ops[command.op.0].stalls.add(cause, waited);
-                let occupancy = vector_occupancy(self.npu, nest, &work, &mut self.ops).max(Cycles(1));
-                let free = now + occupancy;
-                let complete = free + self.npu.vector_unit(vector.unit).latency;
-                self.compute_issued(index, slot, free, free, complete);
+                let (occupancy, lanes) = vector_occupancy(self.npu, nest, &self.schedule.teams, &work, &mut self.ops);
+                let op = command.op;
+                // A chain whose input is still arriving keeps up with it.
+                let free = (now + occupancy).max(producer_end);
+                let unhindered = (now + lanes).max(producer_end);
+                let latency = self.npu.vector_unit(vector.unit).latency;
+                let moments =
+                    Moments { free, released: free, begun: now + latency, complete: free + latency, unhindered };
+                let port = self.compute_issued(index, slot, moments);
+                self.occupy_for_other_lanes(index, free);
+                self.ops[op.0].stalls.add(StallCause::Port, port);
             }
         }
         let queue = &mut self.queues[index];
@@ -322,12 +429,15 @@ impl<'a> Engine<'a> {
         let Work::Transfer(transfer) = self.arena.commands[flight.command].work else {
             unreachable!("only transfers are set up");
         };
-        let ticket = self.memory.submit(transfer, self.now);
-        debug_assert_eq!(ticket.0, self.first_ticket + self.submitted.len() as u64, "tickets are consecutive");
-        flight.ticket = Some(ticket);
-        flight.was_alone = self.under_way == 0;
-        self.submitted.push_back(Submitted { queue: index, is_done: false });
-        self.under_way += 1;
+        let Queue::Dma(dma) = queue.queue else { unreachable!("only DMA queues have transfers") };
+        let position = usize::from(transfer.memory != self.npu.dram_id());
+        let level = &mut self.levels[position];
+        let ticket = level.memory.submit(transfer, dma.queue.requester(), self.now);
+        debug_assert_eq!(ticket.0, level.first_ticket + level.submitted.len() as u64, "tickets are consecutive");
+        flight.ticket = Some((position, ticket));
+        flight.cause = level.cause(self.npu.dram_id());
+        level.submitted.push_back(Submitted { queue: index, is_done: false });
+        level.under_way += 1;
     }
 
     fn push_event(&mut self, cycle: Cycles, index: usize, kind: EventKind) {
@@ -336,30 +446,53 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    fn compute_issued(&mut self, index: usize, command: Slot, free: Cycles, released: Cycles, complete: Cycles) {
+    /// Returns the cycles by which ports held the unit up.
+    fn compute_issued(&mut self, index: usize, command: Slot, moments: Moments) -> Cycles {
+        let Moments { free, released, begun, complete, unhindered } = moments;
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
         // A unit may accept the next command while it still streams this one: time is busy once.
         let busy_until = queue.busy_until.max(free).max(released);
-        queue.statistics.busy += busy_until - queue.busy_until.max(self.now);
+        let busy_since = queue.busy_until.max(self.now);
+        let port = busy_until - unhindered.clamp(busy_since, busy_until);
+        queue.statistics.busy += busy_until - busy_since - port;
+        queue.statistics.stalls.add(StallCause::Port, port);
         queue.busy_until = busy_until;
         queue.free_at = free;
         let signals = &self.arena.commands[command].signals;
-        let releases = signals.iter().any(|signal| signal.moment == Moment::Released);
+        let has = |moment| signals.iter().any(|signal| signal.moment == moment);
+        let (releases, begins) = (has(Moment::Released), has(Moment::Begun));
+        for signal in signals.iter().filter(|signal| signal.moment == Moment::Begun) {
+            self.flows.begin(signal.counter, complete);
+        }
         queue.in_flight.push_back(InFlight {
             command,
             issued: self.now,
             completed: Some(complete),
             ticket: None,
-            was_alone: false,
+            cause: StallCause::DramBandwidth,
+            not_before: Cycles::ZERO,
         });
         if releases {
             self.push_event(released, index, EventKind::Released);
         }
+        if begins {
+            self.push_event(begun, index, EventKind::Begun);
+        }
         self.push_event(complete, index, EventKind::Completed);
         if free != complete && !(releases && free == released) {
             self.push_event(free, index, EventKind::Free);
+        }
+        port
+    }
+
+    /// Other lanes' queues of the same vector unit cannot issue before `free`.
+    fn occupy_for_other_lanes(&mut self, index: usize, free: Cycles) {
+        for position in 0..self.lanes_of_same_unit[index].len() {
+            let other = &mut self.queues[self.lanes_of_same_unit[index][position]];
+            other.free_at = other.free_at.max(free);
+            other.blocking = None;
         }
     }
 
@@ -372,11 +505,13 @@ impl<'a> Engine<'a> {
             Queue::Matrix(_) | Queue::Vector(_) => self.now.saturating_sub(queue.busy_until),
         };
         let cause = match queue.blocking {
-            None => StallCause::Outstanding,
+            None => match queue.queue {
+                Queue::Dma(_) => StallCause::Outstanding,
+                Queue::Matrix(_) | Queue::Vector(_) => StallCause::UnitBusy,
+            },
             Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
                 Counter::Credit(_) => StallCause::Credit,
-                Counter::Loaded { .. } if self.raised_by_lone_transfer[counter.0 as usize] => StallCause::DramLatency,
-                Counter::Loaded { .. } => StallCause::DramBandwidth,
+                Counter::Loaded { .. } => self.raised_by[counter.0 as usize],
                 Counter::TilesComputed(_) | Counter::TilesFinished(_) | Counter::Rows(_) | Counter::NestDone(_) => {
                     StallCause::Dependency
                 }
@@ -385,21 +520,40 @@ impl<'a> Engine<'a> {
         (cause, waited)
     }
 
-    fn transfer_done(&mut self, ticket: Ticket, observer: &mut dyn Observer) {
-        let position = usize::try_from(ticket.0 - self.first_ticket).expect("a ticket under way is near the first");
-        self.submitted[position].is_done = true;
-        self.under_way -= 1;
-        let index = self.submitted[position].queue;
-        while self.submitted.front().is_some_and(|submitted| submitted.is_done) {
-            self.submitted.pop_front();
-            self.first_ticket += 1;
-        }
+    fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
+        let index = self.levels[level].complete(ticket);
         let now = self.now;
-        // Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+        let is_of_activations =
+            matches!(self.queues[index].queue, Queue::Dma(DmaStream { queue: DmaQueue::Activations, .. }));
         let mut flights = self.queues[index].in_flight.iter_mut();
-        let done = flights.find(|flight| flight.ticket == Some(ticket)).expect("a completed transfer is in flight");
-        done.completed = Some(now);
-        while self.queues[index].in_flight.front().is_some_and(|flight| flight.completed.is_some()) {
+        let done =
+            flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
+        let Work::Transfer(transfer) = self.arena.commands[done.command].work else {
+            unreachable!("only transfers have tickets");
+        };
+        let arrival = self.npu.engine_of(transfer.memory).requests.arrival;
+        let at = match transfer.direction {
+            Direction::Read if is_of_activations => self.activation_pace.pass(transfer.bytes(), now) + arrival,
+            Direction::Read => now + arrival,
+            Direction::Write if done.not_before > Cycles::ZERO => {
+                now.max(done.not_before + self.levels[level].write_latency)
+            }
+            Direction::Write => now,
+        };
+        done.completed = Some(at);
+        self.arrived(index, &transfer);
+        if at > now {
+            self.push_event(at, index, EventKind::Arrived);
+        } else {
+            self.retire_arrived(index, observer);
+        }
+    }
+
+    /// Transfers of one queue may overtake each other inside the memory; the queue retires them in order.
+    fn retire_arrived(&mut self, index: usize, observer: &mut dyn Observer) {
+        let now = self.now;
+        let has_arrived = |flight: &InFlight| flight.completed.is_some_and(|completed| completed <= now);
+        while self.queues[index].in_flight.front().is_some_and(has_arrived) {
             self.retire(index, observer);
         }
         let queue = &mut self.queues[index];
@@ -408,31 +562,43 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Takes port cycles from the matrix units that are at work while a transfer arrives.
+    fn arrived(&mut self, index: usize, transfer: &Transfer) {
+        let Some(banks) = &mut self.banks else { return };
+        let Queue::Dma(from) = self.queues[index].queue else { return };
+        for (position, queue) in self.queues.iter().enumerate() {
+            if matches!(queue.queue, Queue::Matrix(_)) && queue.busy_until > self.now {
+                banks.arrived(from.queue, transfer.bytes(), position);
+            }
+        }
+    }
+
     fn phase_ended(&mut self, index: usize, kind: EventKind, observer: &mut dyn Observer) {
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
-            EventKind::Released => {
-                // Releases happen in order of issue, one for each command that has any.
-                let commands = &mut self.arena.commands;
-                let releases = |slot: Slot, commands: &[Command]| {
-                    commands[slot].signals.iter().any(|signal| signal.moment == Moment::Released)
-                };
-                let flight = self.queues[index]
-                    .in_flight
-                    .iter()
-                    .find(|flight| releases(flight.command, commands))
-                    .expect("a release belongs to a command in flight");
-                commands[flight.command].signals.retain(|signal| {
-                    let is_release = signal.moment == Moment::Released;
-                    if is_release {
-                        self.counters[signal.counter.0 as usize] += signal.amount;
-                    }
-                    !is_release
-                });
-            }
+            EventKind::Released => self.signal_early(index, Moment::Released),
+            EventKind::Begun => self.signal_early(index, Moment::Begun),
+            EventKind::Arrived => self.retire_arrived(index, observer),
             EventKind::Completed => self.retire(index, observer),
         }
+    }
+
+    /// Applies what a command signals before its end. These moments happen in order of issue, one for each command that
+    /// has any.
+    fn signal_early(&mut self, index: usize, moment: Moment) {
+        let commands = &mut self.arena.commands;
+        let has =
+            |slot: Slot, commands: &[Command]| commands[slot].signals.iter().any(|signal| signal.moment == moment);
+        let mut flights = self.queues[index].in_flight.iter();
+        let flight = flights.find(|flight| has(flight.command, commands)).expect("the command is in flight");
+        commands[flight.command].signals.retain(|signal| {
+            let is_now = signal.moment == moment;
+            if is_now {
+                self.counters[signal.counter.0 as usize] += signal.amount;
+            }
+            !is_now
+        });
     }
 
     /// Takes the oldest command of a queue out of flight and applies what it signals on completion.
@@ -444,7 +610,7 @@ impl<'a> Engine<'a> {
         for signal in &command.signals {
             let counter = signal.counter.0 as usize;
             self.counters[counter] += signal.amount;
-            self.raised_by_lone_transfer[counter] = flight.was_alone;
+            self.raised_by[counter] = flight.cause;
         }
         let nest = &self.schedule.nests[command.nest.0];
         match (&command.work, &nest.vector) {
@@ -480,7 +646,9 @@ impl<'a> Engine<'a> {
                         // The last results may be there before the unit could have accepted another command.
                         let beyond = queue.busy_until.saturating_sub(queue.last_complete);
                         let drain = queue.last_complete.saturating_sub(queue.busy_until);
-                        statistics.busy = statistics.busy - beyond + drain;
+                        let of_ports = beyond.saturating_sub(statistics.busy + drain);
+                        statistics.stalls.take_back(StallCause::Port, of_ports);
+                        statistics.busy = statistics.busy + drain + of_ports - beyond;
                         queue.last_complete
                     }
                 };
@@ -493,6 +661,7 @@ impl<'a> Engine<'a> {
             makespan,
             commands,
             most_commands_held: self.arena.commands.len() as u64,
+            teams: self.schedule.teams.iter().map(|team| team.units.clone()).collect(),
             queues,
             ops: self.ops,
         }
@@ -507,4 +676,17 @@ impl<'a> Engine<'a> {
         });
         TimingError { cycle: self.now.get(), waiting: heads.collect::<Vec<_>>().join("; ") }
     }
+}
+
+fn lanes_of_same_unit(schedule: &Schedule) -> Vec<Vec<usize>> {
+    let unit = |queue: Queue| match queue {
+        Queue::Vector(stream) => Some(stream.unit),
+        Queue::Dma(_) | Queue::Matrix(_) => None,
+    };
+    let others = |index: usize| -> Vec<usize> {
+        let of = |other: &usize| unit(schedule.queues[*other]);
+        let all = 0..schedule.queues.len();
+        all.filter(|other| *other != index && of(other).is_some() && of(other) == of(&index)).collect()
+    };
+    (0..schedule.queues.len()).map(others).collect()
 }

@@ -6,8 +6,11 @@
 //! nothing; it never sees a value. Whoever wants to know more than the totals watches through an
 //! [`Observer`](observer::Observer): nothing here grows with the length of the run.
 
+mod bank_contention;
 mod engine;
+mod flows;
 pub mod observer;
+pub mod rehearsal;
 pub mod statistics;
 mod units;
 

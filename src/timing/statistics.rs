@@ -1,5 +1,6 @@
 //! What a timed run counts: per queue, per operation and in total. Integers only.
 
+use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::schedule::commands::Queue;
 use crate::units::{Bytes, Cycles};
 
@@ -11,22 +12,31 @@ pub enum StallCause {
     DramBandwidth,
     /// The operand's transfer was alone and its latency was not hidden.
     DramLatency,
+    /// The operand's transfer was on its way from a shared on-chip memory.
+    SharedMemory,
     /// Space in a buffer had not been returned.
     Credit,
     /// Values had not been produced: earlier operations, or the last row of a scale's scope.
     Dependency,
     /// As many transfers as allowed were under way.
     Outstanding,
+    /// The unit worked for another lane.
+    UnitBusy,
+    /// A command took longer than its unit needs, because the ports of a memory could not keep up.
+    Port,
 }
 
 impl StallCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [StallCause; 5] = [
+    pub const ALL: [StallCause; 8] = [
         StallCause::DramBandwidth,
         StallCause::DramLatency,
+        StallCause::SharedMemory,
         StallCause::Credit,
         StallCause::Dependency,
         StallCause::Outstanding,
+        StallCause::UnitBusy,
+        StallCause::Port,
     ];
 
     /// Name in reports.
@@ -34,9 +44,12 @@ impl StallCause {
         match self {
             StallCause::DramBandwidth => "dram_bandwidth",
             StallCause::DramLatency => "dram_latency",
+            StallCause::SharedMemory => "shared_memory",
             StallCause::Credit => "credit",
             StallCause::Dependency => "dependency",
             StallCause::Outstanding => "outstanding",
+            StallCause::UnitBusy => "unit_busy",
+            StallCause::Port => "port",
         }
     }
 }
@@ -51,6 +64,11 @@ impl Stalls {
     /// Adds stalled cycles.
     pub fn add(&mut self, cause: StallCause, cycles: Cycles) {
         self.cycles[cause as usize] += cycles;
+    }
+
+    /// Takes stalled cycles back that lay beyond the end of the last command.
+    pub(super) fn take_back(&mut self, cause: StallCause, cycles: Cycles) {
+        self.cycles[cause as usize] = self.cycles[cause as usize] - cycles;
     }
 
     /// Stalled cycles of one cause.
@@ -83,7 +101,7 @@ pub struct QueueStatistics {
     /// Cycles in which it worked: for DMA queues, with a transfer set up or under way; for compute queues, from the start
     /// of a command until its operands are read and the unit could accept the next one, and the drain of the last.
     pub busy: Cycles,
-    /// Cycles in which a command was there and could not start.
+    /// Cycles in which a command was there and could not start, or waited for a port while it ran.
     pub stalls: Stalls,
     /// Cycles after its last command.
     pub idle: Cycles,
@@ -98,18 +116,35 @@ pub struct OpStatistics {
     pub end: Cycles,
     /// Cycles in which its compute unit worked for it.
     pub busy: Cycles,
-    /// Cycles that its matrix tiles take back to back without any stall; zero for vector operations.
+    /// Cycles that its matrix tiles take back to back without any stall, ports included; zero for vector operations.
     pub compute: Cycles,
-    /// Cycles in which its compute commands could not start.
+    /// Cycles in which its compute commands could not start, or waited for a port.
     pub stalls: Stalls,
     /// Useful multiply-accumulates.
     pub macs: u64,
     /// Multiply-accumulates that the array was occupied with, padding included.
     pub issued_macs: u64,
+    /// Useful multiply-accumulates by matrix unit, in the order of the accelerator's; empty where there are none.
+    pub unit_macs: Vec<u64>,
+    /// Additions that joined partial sums of several units; zero but for products split along k.
+    pub joined_sums: u64,
+    /// When a sequenced array stepped through it.
+    pub array_steps: Option<ArraySteps>,
     /// Elements through the vector unit.
     pub vector_elements: u64,
     /// Bytes by memory, in the order of the accelerator's memories.
     pub traffic: Vec<Traffic>,
+}
+
+/// When an array whose order of work is sequenced stepped through an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArraySteps {
+    /// Cycle of the first row of activations that entered the array.
+    pub first: Cycles,
+    /// Cycle of the last one.
+    pub last: Cycles,
+    /// Rows that entered: cycles in which the array had something to multiply.
+    pub count: u64,
 }
 
 /// A whole run.
@@ -121,6 +156,8 @@ pub struct RunStatistics {
     pub commands: u64,
     /// Most commands that were held at once: it depends on queues and requests in flight, not on the length of the run.
     pub most_commands_held: u64,
+    /// Matrix units of each team, in the schedule's order.
+    pub teams: Vec<Vec<MatrixUnitId>>,
     /// By queue, in the schedule's order.
     pub queues: Vec<QueueStatistics>,
     /// By operation, in the program's order.

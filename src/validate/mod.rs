@@ -11,11 +11,18 @@
 //! A row that cannot be run is an error, never a gap; elements that a reference itself declares wrong are counted as
 //! excluded, with the reason.
 
+mod accelerator_run;
 mod comparison;
 mod folder;
+mod integer_values;
 pub mod maestro;
 pub mod mx_rtl;
 pub mod numerics;
+pub mod nvdla;
+pub mod nvdla_pairs;
+mod nvdla_rows;
+pub mod nvdla_traces;
+pub mod onnxim;
 mod product_with_values;
 mod report;
 mod rows;
@@ -24,6 +31,9 @@ mod sha256;
 mod single_product;
 pub mod stonne;
 pub mod tensors;
+pub mod vela;
+mod whole_product;
+pub mod zigzag;
 
 use std::path::{Path, PathBuf};
 
@@ -57,8 +67,20 @@ pub trait ValidationSet: Sync {
 }
 
 /// Every reference set.
-pub static ALL: &[&dyn ValidationSet] =
-    &[&numerics::Numerics, &mx_rtl::MxRtl, &scalesim::ScaleSim, &maestro::Maestro, &stonne::Stonne, &tensors::Tensors];
+pub static ALL: &[&dyn ValidationSet] = &[
+    &numerics::Numerics,
+    &mx_rtl::MxRtl,
+    &scalesim::ScaleSim,
+    &maestro::Maestro,
+    &stonne::Stonne,
+    &zigzag::ZigZag,
+    &onnxim::OnnxIm,
+    &vela::Vela,
+    &nvdla::Nvdla,
+    &nvdla_pairs::NvdlaPairs,
+    &nvdla_traces::NvdlaTraces,
+    &tensors::Tensors,
+];
 
 /// The set of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn ValidationSet> {

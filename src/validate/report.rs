@@ -113,6 +113,29 @@ impl ValidationRow {
         }
     }
 
+    /// A group of `ratios`, ours over theirs. The error of a row is its deviation: the larger over the smaller, less one,
+    /// so that twice and half are equally far. `note` adds to what the ratios are; without a bar nothing is judged.
+    pub fn of_ratios(
+        set: &'static str,
+        group: &str,
+        ratios: &[f64],
+        bar: Option<(ErrorStatistic, f64)>,
+        note: &str,
+    ) -> Self {
+        let deviations = ratios.iter().map(|ratio| ratio.max(1.0 / ratio) - 1.0).collect();
+        let (on, limit) = bar.unwrap_or((ErrorStatistic::Worst, 0.0));
+        let mut row = Self::of_errors(set, group, deviations, on, limit);
+        let spread = Spread::of(ratios);
+        let judged = if bar.is_some() {
+            format!("; {}", row.note)
+        } else {
+            row.pass = None;
+            String::new()
+        };
+        row.note = format!("ours are {spread} times theirs{judged}{}{note}", if note.is_empty() { "" } else { "; " });
+        row
+    }
+
     /// A group that is present in the input but not judged, and why.
     pub fn not_judged(set: &'static str, group: &str, rows: u64, note: &str) -> Self {
         Self {
@@ -130,6 +153,35 @@ impl ValidationRow {
             pass: None,
             note: note.to_owned(),
         }
+    }
+}
+
+/// Least, arithmetic mean, median and largest of ratios.
+struct Spread {
+    least: f64,
+    mean: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(ratios: &[f64]) -> Self {
+        let mut sorted = ratios.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        Self {
+            least: at(0),
+            mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
+            median: at(sorted.len().div_ceil(2).max(1) - 1),
+            most: at(sorted.len().max(1) - 1),
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { least, mean, median, most } = self;
+        write!(formatter, "{least:.3} to {most:.3} (mean {mean:.3}, median {median:.3})")
     }
 }
 
@@ -190,6 +242,20 @@ mod tests {
         assert_eq!(row.p90_error, Some(9.0));
         assert_eq!(row.worst_error, Some(10.0));
         assert_eq!(row.pass, Some(false));
+    }
+
+    #[test]
+    fn half_and_twice_deviate_equally_and_only_a_bar_judges() {
+        let row = ValidationRow::of_ratios("a", "b", &[2.0, 0.5, 1.0], Some((ErrorStatistic::Worst, 1.0)), "why");
+        assert_eq!((row.mean_error, row.median_error, row.worst_error), (Some(2.0 / 3.0), Some(1.0), Some(1.0)));
+        assert_eq!(row.pass, Some(true));
+        assert_eq!(
+            row.note,
+            "ours are 0.500 to 2.000 (mean 1.167, median 1.000) times theirs; bar on the worst error; why"
+        );
+        assert_eq!(ValidationRow::of_ratios("a", "b", &[9.0], None, "").pass, None);
+        let bar = Some((ErrorStatistic::Worst, 1.0));
+        assert_eq!(ValidationRow::of_ratios("a", "b", &[0.499], bar, "").pass, Some(false));
     }
 
     #[test]

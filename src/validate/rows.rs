@@ -124,7 +124,8 @@ pub(super) mod tests {
     /// The CSV text of one row.
     pub(crate) fn text_of(row: &[(String, String)]) -> String {
         let columns: Vec<&str> = row.iter().map(|(column, _)| column.as_str()).collect();
-        let cells: Vec<&str> = row.iter().map(|(_, cell)| cell.as_str()).collect();
+        // No shipped cell holds a quotation mark.
+        let cells: Vec<String> = row.iter().map(|(_, cell)| format!("\"{cell}\"")).collect();
         format!("{}\n{}\n", columns.join(","), cells.join(","))
     }
 

@@ -8,6 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::numerics::formats::ElementFormat;
 use crate::shape::MatrixShape;
 use crate::workload::layer::{Layer, LayerId, LayerOperation, ValueRef};
+use crate::workload::mapping::Mapping;
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 /// A consistent workload.
@@ -17,6 +18,7 @@ pub struct Workload {
     activation_format: &'static ElementFormat,
     tensors: Vec<TensorDescription>,
     layers: Vec<Layer>,
+    mapping: Mapping,
 }
 
 /// Why tensors and layers do not make a workload.
@@ -79,11 +81,21 @@ impl Workload {
             }
         }
         let layers = in_execution_order(layers)?;
-        let workload = Workload { name, activation_format, tensors, layers };
+        let workload = Workload { name, activation_format, tensors, layers, mapping: Mapping::default() };
         for layer in &workload.layers {
             workload.check_shapes(layer)?;
         }
         Ok(workload)
+    }
+
+    /// The same workload, to be mapped to units and cut into tiles as `mapping` says.
+    pub fn with_mapping(self, mapping: Mapping) -> Workload {
+        Workload { mapping, ..self }
+    }
+
+    /// How its products are mapped to units and cut into tiles.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
     }
 
     /// Name of the workload.
@@ -119,8 +131,8 @@ impl Workload {
     /// Multiply-accumulates of all layers.
     pub fn macs(&self) -> u64 {
         let macs = |layer: &Layer| match &layer.operation {
-            LayerOperation::Gemm(gemm) => gemm.shape.macs(),
-            LayerOperation::Activate { .. } => 0,
+            LayerOperation::Gemm(gemm) => gemm.macs(),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => 0,
         };
         self.layers.iter().map(macs).sum()
     }
@@ -144,13 +156,23 @@ impl Workload {
         };
         match &layer.operation {
             LayerOperation::Gemm(gemm) => {
-                check_value("the input", gemm.shape.left(), gemm.input)?;
-                check_value("the weight", gemm.shape.right(), ValueRef::Source(gemm.weight))?;
+                check_value("the input", gemm.input_shape(), gemm.input)?;
+                check_value("the weight", gemm.weight_shape(), gemm.weight)?;
                 if let Some(bias) = gemm.bias {
-                    check_value("the bias", MatrixShape::new(1, gemm.shape.n), ValueRef::Source(bias))?;
+                    let columns = gemm.output_shape().columns;
+                    check_value("the bias", MatrixShape::new(1, columns), ValueRef::Source(bias))?;
                 }
             }
             LayerOperation::Activate { input, shape, .. } => check_value("the input", *shape, *input)?,
+            LayerOperation::Vector(vector) => {
+                for (what, input) in ["the input", "the second input"].into_iter().zip(&vector.inputs) {
+                    check_value(what, vector.shape, *input)?;
+                }
+                let expected = vector.function.constant_shape(vector.shape);
+                for (what, constant) in ["the weight", "the bias"].into_iter().zip(&vector.constants) {
+                    check_value(what, expected, ValueRef::Source(*constant))?;
+                }
+            }
         }
         if let Some(record) = layer.recorded_output {
             check_value("the recorded output", layer.output_shape(), ValueRef::Source(record))?;
@@ -200,8 +222,12 @@ fn in_execution_order(layers: Vec<Layer>) -> Result<Vec<Layer>, WorkloadError> {
     let take = |index: usize| {
         let mut layer = slots[index].take().expect("each layer stands in the order once");
         match &mut layer.operation {
-            LayerOperation::Gemm(gemm) => renumber(&mut gemm.input),
+            LayerOperation::Gemm(gemm) => {
+                renumber(&mut gemm.input);
+                renumber(&mut gemm.weight);
+            }
             LayerOperation::Activate { input, .. } => renumber(input),
+            LayerOperation::Vector(vector) => vector.inputs.iter_mut().for_each(renumber),
         }
         layer
     };

@@ -3,8 +3,13 @@
 //! Tensors are described here, not opened; their values travel in [`bindings::Bindings`], so everything that only needs
 //! shapes runs without them.
 
+pub mod batching;
 pub mod bindings;
 pub mod calibration;
+pub mod convolution;
+pub mod generator;
 pub mod graph;
 pub mod layer;
+pub mod mapping;
 pub mod tensor_description;
+pub mod vector;

@@ -1,0 +1,457 @@
+//! Layers as written, into layers with shapes.
+//!
+//! ```yaml
+//! - { name: fc, gemm: { input: x, weight: w, bias: b, role: gate_up } }          # weight_transposed: true for [n, k]
+//! - name: scores
+//!   gemm: { input: q, weight: k, weight_transposed: true,
+//!           batches: { count: 32, weight_shared_by: 4, input: columns, weight: columns, output: rows } }
+//! - name: conv            # input [height, width, channels], weight [kernel height, kernel width, channels, outputs]
+//!   convolution: { input: x, weight: w, stride: { y: 2, x: 2 }, padding: { top: 1, bottom: 1, left: 1, right: 1 },
+//!                  dilation: { y: 1, x: 1 }, groups: 1 }
+//! - { name: act, activate: { input: fc, function: gelu } }
+//! - { name: sum, add: { left: x, right: fc } }                                   # multiply alike
+//! - { name: probabilities, softmax: { input: scores, scale: 0.125, causal: true } }
+//! - { name: ln, layer_norm: { input: x, weight: g, bias: b, epsilon: 1e-5 } }    # rms_norm alike, without bias
+//! - { name: turned, rotary: { input: q, width: 128, base: 1000000 } }
+//! ```
+//!
+//! Shapes are those of the tensors; what a layer computes says its own.
+
+use serde::Deserialize;
+
+use crate::config::checks::{exactly_one, place_of, plain_name};
+use crate::config::convolutions::{self, ConvolutionFile};
+use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::field::Field;
+use crate::config::placed::Placed;
+use crate::config::repeat::{Instance, RepeatFile};
+use crate::config::scopes::Values;
+use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::batching::{BatchAxis, Batching};
+use crate::workload::layer::{
+    ActivationFunction, Layer, LayerOperation, LayerRole, LogicalGemm, RightLayout, ValueRef,
+};
+use crate::workload::tensor_description::SourceTensorId;
+use crate::workload::vector::{Mask, Real, VectorArithmetic, VectorLayer};
+
+/// The most batches of a product.
+const MOST_BATCHES: u64 = 1 << 16;
+
+/// A layer, or a block of layers, as written.
+#[derive(Deserialize)]
+pub(crate) struct LayerFile {
+    pub(crate) name: Field<String>,
+    pub(crate) repeat: Option<Placed<RepeatFile>>,
+    gemm: Option<Placed<GemmFile>>,
+    convolution: Option<Placed<ConvolutionFile>>,
+    activate: Option<Placed<ActivateFile>>,
+    add: Option<Placed<PairFile>>,
+    multiply: Option<Placed<PairFile>>,
+    softmax: Option<Placed<SoftmaxFile>>,
+    layer_norm: Option<Placed<LayerNormFile>>,
+    rms_norm: Option<Placed<RmsNormFile>>,
+    rotary: Option<Placed<RotaryFile>>,
+    pub(crate) recorded_output: Field<String>,
+}
+
+#[derive(Deserialize)]
+struct GemmFile {
+    input: Field<String>,
+    weight: Field<String>,
+    weight_transposed: Field<bool>,
+    bias: Field<String>,
+    batches: Option<Placed<BatchesFile>>,
+    role: Field<String>,
+}
+
+#[derive(Deserialize)]
+struct BatchesFile {
+    count: Field<u64>,
+    weight_shared_by: Field<u64>,
+    input: Field<String>,
+    weight: Field<String>,
+    output: Field<String>,
+}
+
+#[derive(Deserialize)]
+struct ActivateFile {
+    input: Field<String>,
+    function: Field<String>,
+}
+
+#[derive(Deserialize)]
+struct PairFile {
+    left: Field<String>,
+    right: Field<String>,
+}
+
+#[derive(Deserialize)]
+struct SoftmaxFile {
+    input: Field<String>,
+    scale: Field<f64>,
+    causal: Field<bool>,
+}
+
+#[derive(Deserialize)]
+struct LayerNormFile {
+    input: Field<String>,
+    weight: Field<String>,
+    bias: Field<String>,
+    epsilon: Field<f64>,
+    width: Field<u64>,
+}
+
+#[derive(Deserialize)]
+struct RmsNormFile {
+    input: Field<String>,
+    weight: Field<String>,
+    epsilon: Field<f64>,
+    width: Field<u64>,
+}
+
+#[derive(Deserialize)]
+struct RotaryFile {
+    input: Field<String>,
+    width: Field<u64>,
+    base: Field<f64>,
+}
+
+/// What a layer computes, as written.
+enum Kind<'f> {
+    Gemm(&'f Placed<GemmFile>),
+    Convolution(&'f Placed<ConvolutionFile>),
+    Activate(&'f ActivateFile),
+    Pair(VectorArithmetic, &'f PairFile),
+    Softmax(&'f SoftmaxFile),
+    LayerNorm(&'f Placed<LayerNormFile>),
+    RmsNorm(&'f Placed<RmsNormFile>),
+    Rotary(&'f RotaryFile),
+}
+
+/// Checks that a layer says what it computes, once.
+pub(crate) fn check_kind(layer: &Placed<LayerFile>) -> Result<(), Diagnostic> {
+    let kinds = [
+        ("gemm", place_of(&layer.gemm)),
+        ("convolution", place_of(&layer.convolution)),
+        ("activate", place_of(&layer.activate)),
+        ("add", place_of(&layer.add)),
+        ("multiply", place_of(&layer.multiply)),
+        ("softmax", place_of(&layer.softmax)),
+        ("layer_norm", place_of(&layer.layer_norm)),
+        ("rms_norm", place_of(&layer.rms_norm)),
+        ("rotary", place_of(&layer.rotary)),
+        ("repeat", place_of(&layer.repeat)),
+    ];
+    exactly_one(layer, &kinds).map(drop)
+}
+
+impl LayerFile {
+    fn kind(&self) -> Option<Kind<'_>> {
+        let gemm = self.gemm.as_ref().map(Kind::Gemm);
+        gemm.or_else(|| self.convolution.as_ref().map(Kind::Convolution))
+            .or_else(|| self.activate.as_deref().map(Kind::Activate))
+            .or_else(|| self.add.as_deref().map(|pair| Kind::Pair(VectorArithmetic::Add, pair)))
+            .or_else(|| self.multiply.as_deref().map(|pair| Kind::Pair(VectorArithmetic::Multiply, pair)))
+            .or_else(|| self.softmax.as_deref().map(Kind::Softmax))
+            .or_else(|| self.layer_norm.as_ref().map(Kind::LayerNorm))
+            .or_else(|| self.rms_norm.as_ref().map(Kind::RmsNorm))
+            .or_else(|| self.rotary.as_deref().map(Kind::Rotary))
+    }
+
+    /// Where the operand stands that a message about shapes calls `what`.
+    pub(crate) fn operand(&self, what: &str) -> Option<&Field<String>> {
+        let kind = self.kind()?;
+        match what {
+            "the recorded output" => Some(&self.recorded_output),
+            "the input" => Some(kind.input()),
+            "the second input" => match kind {
+                Kind::Pair(_, pair) => Some(&pair.right),
+                _ => None,
+            },
+            "the weight" => kind.weight(),
+            "the bias" => kind.bias(),
+            _ => None,
+        }
+    }
+}
+
+impl<'f> Kind<'f> {
+    fn input(&self) -> &'f Field<String> {
+        match self {
+            Kind::Gemm(gemm) => &gemm.input,
+            Kind::Convolution(convolution) => &convolution.input,
+            Kind::Activate(activate) => &activate.input,
+            Kind::Pair(_, pair) => &pair.left,
+            Kind::Softmax(softmax) => &softmax.input,
+            Kind::LayerNorm(norm) => &norm.input,
+            Kind::RmsNorm(norm) => &norm.input,
+            Kind::Rotary(rotary) => &rotary.input,
+        }
+    }
+
+    fn weight(&self) -> Option<&'f Field<String>> {
+        match self {
+            Kind::Gemm(gemm) => Some(&gemm.weight),
+            Kind::Convolution(convolution) => Some(&convolution.weight),
+            Kind::LayerNorm(norm) => Some(&norm.weight),
+            Kind::RmsNorm(norm) => Some(&norm.weight),
+            Kind::Activate(_) | Kind::Pair(..) | Kind::Softmax(_) | Kind::Rotary(_) => None,
+        }
+    }
+
+    fn bias(&self) -> Option<&'f Field<String>> {
+        match self {
+            Kind::Gemm(gemm) => Some(&gemm.bias),
+            Kind::Convolution(convolution) => Some(&convolution.bias),
+            Kind::LayerNorm(norm) => Some(&norm.bias),
+            Kind::RmsNorm(_) | Kind::Activate(_) | Kind::Pair(..) | Kind::Softmax(_) | Kind::Rotary(_) => None,
+        }
+    }
+}
+
+/// A layer whose names are resolved and whose shape is not known yet.
+pub(crate) struct Reference<'f> {
+    name: String,
+    kind: Kind<'f>,
+    /// What it waits for: the input, and the other operand of a product or a pair.
+    inputs: Vec<ValueRef>,
+    weight: Option<SourceTensorId>,
+    bias: Option<SourceTensorId>,
+    recorded_output: Option<SourceTensorId>,
+}
+
+/// Axes of a tensor or of a layer's output, outermost first; the last one are the columns of its matrix.
+pub(crate) type Axes = Vec<u64>;
+
+/// The matrix that holds a tensor of `axes`: its last axis along the columns, all others along the rows.
+pub(crate) fn matrix_of(axes: &[u64]) -> MatrixShape {
+    match axes {
+        [] => MatrixShape::new(1, 1),
+        [rows @ .., columns] => MatrixShape::new(rows.iter().product(), *columns),
+    }
+}
+
+/// Resolves the names of a layer.
+pub(crate) fn resolve<'f>(
+    instance: &Instance<'f, LayerFile>,
+    values: &Values<'_>,
+) -> Result<Reference<'f>, Diagnostic> {
+    let layer = instance.written;
+    check_kind(layer)?;
+    plain_name(&layer.name)?;
+    let kind = layer.kind().expect("exactly one was given, and blocks are expanded");
+    let mut inputs = vec![values.value(kind.input())?];
+    let mut weight = None;
+    match &kind {
+        // The weight of a product may be another layer.
+        Kind::Gemm(gemm) => inputs.push(values.value(&gemm.weight)?),
+        Kind::Convolution(convolution) => weight = Some(values.tensor(&convolution.weight)?),
+        Kind::Pair(_, pair) => inputs.push(values.value(&pair.right)?),
+        Kind::LayerNorm(_) | Kind::RmsNorm(_) => {
+            let field = kind.weight().expect("a norm has a place for a weight");
+            weight = values.optional_tensor(field)?;
+        }
+        Kind::Activate(_) | Kind::Softmax(_) | Kind::Rotary(_) => {}
+    }
+    let bias = kind.bias().map_or(Ok(None), |field| values.optional_tensor(field))?;
+    let recorded_output = values.optional_tensor(&layer.recorded_output)?;
+    Ok(Reference { name: instance.name.clone(), kind, inputs, weight, bias, recorded_output })
+}
+
+/// The layers with the shapes that follow from their inputs, in the given order.
+///
+/// A layer that waits for itself has no such shape; it stands as a sum of 1x1 matrices, because
+/// [`Workload::try_new`](crate::workload::graph::Workload::try_new) looks for circles before it looks at shapes.
+///
+/// # Errors
+/// The first layer, in the given order, whose parts do not make one.
+pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> Result<Vec<Layer>, Diagnostic> {
+    let mut waiting: Vec<usize> = vec![0; references.len()];
+    let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); references.len()];
+    for (index, layer) in references.iter().enumerate() {
+        for input in &layer.inputs {
+            if let ValueRef::Layer(producer) = input {
+                waiting[index] += 1;
+                consumers[producer.0].push(index);
+            }
+        }
+    }
+    let mut ready: Vec<usize> = (0..references.len()).filter(|index| waiting[*index] == 0).collect();
+    let mut outputs: Vec<Option<Axes>> = vec![None; references.len()];
+    let mut shaped: Vec<Option<LayerOperation>> = vec![None; references.len()];
+    let mut first_problem: Option<(usize, Diagnostic)> = None;
+    while let Some(index) = ready.pop() {
+        let axes_of = |value: &ValueRef| match value {
+            ValueRef::Source(id) => tensors[id.0].clone(),
+            ValueRef::Layer(id) => outputs[id.0].clone().expect("its producer came before it"),
+        };
+        let inputs: Vec<Axes> = references[index].inputs.iter().map(axes_of).collect();
+        match references[index].shaped(&inputs, tensors) {
+            Ok((operation, axes)) => {
+                outputs[index] = Some(axes);
+                shaped[index] = Some(operation);
+                for consumer in std::mem::take(&mut consumers[index]) {
+                    waiting[consumer] -= 1;
+                    if waiting[consumer] == 0 {
+                        ready.push(consumer);
+                    }
+                }
+            }
+            // What waits for it has no shape either.
+            Err(problem) => {
+                if first_problem.as_ref().is_none_or(|(first, _)| index < *first) {
+                    first_problem = Some((index, problem));
+                }
+            }
+        }
+    }
+    if let Some((_, problem)) = first_problem {
+        return Err(problem);
+    }
+    let layer = |(reference, operation): (Reference<'_>, Option<LayerOperation>)| {
+        let without_shape = || {
+            let shape = MatrixShape::new(1, 1);
+            let inputs = reference.inputs.clone();
+            let function = VectorArithmetic::Add;
+            LayerOperation::Vector(VectorLayer { function, inputs, constants: Vec::new(), shape })
+        };
+        let operation = operation.unwrap_or_else(without_shape);
+        Layer { name: reference.name, operation, recorded_output: reference.recorded_output }
+    };
+    Ok(references.into_iter().zip(shaped).map(layer).collect())
+}
+
+impl Reference<'_> {
+    /// What the layer computes, and the axes of its output.
+    fn shaped(&self, inputs: &[Axes], tensors: &[Axes]) -> Result<(LayerOperation, Axes), Diagnostic> {
+        let matrix = matrix_of(&inputs[0]);
+        let constants: Vec<SourceTensorId> = [self.weight, self.bias].into_iter().flatten().collect();
+        let vector = |function, constants| {
+            let layer = VectorLayer { function, inputs: self.inputs.clone(), constants, shape: matrix };
+            Ok((LayerOperation::Vector(layer), inputs[0].clone()))
+        };
+        match &self.kind {
+            Kind::Gemm(gemm) => {
+                let gemm = self.gemm(gemm, matrix, matrix_of(&inputs[1]))?;
+                let output = gemm.output_shape();
+                Ok((LayerOperation::Gemm(gemm), vec![output.rows, output.columns]))
+            }
+            Kind::Convolution(written) => {
+                let weight = self.weight.expect("the names of a convolution are resolved");
+                let operands = (self.inputs[0], weight, self.bias);
+                convolutions::shaped(written, operands, &inputs[0], &tensors[weight.0])
+            }
+            Kind::Activate(activate) => {
+                let function = activate.function.required().one_of(&ActivationFunction::NAMES)?;
+                let input = self.inputs[0];
+                Ok((LayerOperation::Activate { function, input, shape: matrix }, inputs[0].clone()))
+            }
+            Kind::Pair(function, _) => vector(*function, constants),
+            Kind::Softmax(softmax) => {
+                let scale = match softmax.scale.optional() {
+                    Some(scale) => real(scale.must("a number above 0 and up to 1e9", is_positive)?),
+                    None => Real::new(1.0),
+                };
+                let is_causal = softmax.causal.optional().map_or(Ok(false), |causal| causal.boolean())?;
+                let mask = if is_causal { Mask::Causal } else { Mask::None };
+                if is_causal && !matrix.rows.is_multiple_of(matrix.columns) {
+                    let (rows, columns) = (matrix.rows, matrix.columns);
+                    let message = format!("{rows} rows are not as many queries as the {columns} keys, for each head");
+                    return Err(softmax.causal.problem(message).help("leave causal out, or give square scores"));
+                }
+                vector(VectorArithmetic::Softmax { scale, mask }, constants)
+            }
+            Kind::LayerNorm(norm) => {
+                if self.bias.is_some() && self.weight.is_none() {
+                    return Err(norm.bias.problem("a bias is given, but no weight").help("add weight: TENSOR"));
+                }
+                let (width, epsilon) = (width(&norm.width, matrix, 1)?, epsilon(&norm.epsilon)?);
+                vector(VectorArithmetic::LayerNorm { width, epsilon }, constants)
+            }
+            Kind::RmsNorm(norm) => {
+                let (width, epsilon) = (width(&norm.width, matrix, 1)?, epsilon(&norm.epsilon)?);
+                vector(VectorArithmetic::RmsNorm { width, epsilon }, constants)
+            }
+            Kind::Rotary(rotary) => {
+                let width = width(&rotary.width, matrix, 2)?;
+                let base = real(rotary.base.required().must("a number above 0 and up to 1e9", is_positive)?);
+                vector(VectorArithmetic::Rotary { width, base }, constants)
+            }
+        }
+    }
+
+    fn gemm(&self, written: &GemmFile, input: MatrixShape, weight: MatrixShape) -> Result<LogicalGemm, Diagnostic> {
+        let is_transposed = written.weight_transposed.optional().map_or(Ok(false), |given| given.boolean())?;
+        let weight_layout = if is_transposed { RightLayout::NByK } else { RightLayout::KByN };
+        let batching = written.batches.as_ref().map_or(Ok(Batching::SINGLE), resolve_batches)?;
+        let left = one_of(&written.input, input, batching.left, batching.count)?;
+        let right = one_of(&written.weight, weight, batching.right, batching.right_count())?;
+        let n = if is_transposed { right.rows } else { right.columns };
+        let role = written.role.optional().map(|role| role.one_of(&LayerRole::NAMES)).transpose()?;
+        Ok(LogicalGemm {
+            shape: GemmShape::new(left.rows, left.columns, n),
+            input: self.inputs[0],
+            weight: self.inputs[1],
+            weight_layout,
+            bias: self.bias,
+            batching,
+            window: None,
+            role,
+        })
+    }
+}
+
+fn resolve_batches(written: &Placed<BatchesFile>) -> Result<Batching, Diagnostic> {
+    let count = written.count.required().in_range(1..=MOST_BATCHES)?;
+    let right_sharing = match written.weight_shared_by.optional() {
+        Some(shared) => shared.must(&format!("a divisor of the {count} batches"), |shared| {
+            *shared > 0 && count.is_multiple_of(*shared)
+        })?,
+        None => 1,
+    };
+    let axis = |field: &Field<String>| field.required().one_of(&BatchAxis::NAMES);
+    Ok(Batching {
+        count,
+        right_sharing,
+        left: axis(&written.input)?,
+        right: axis(&written.weight)?,
+        output: axis(&written.output)?,
+    })
+}
+
+/// Shape of one of `count` batches that lie along `axis` of the matrix that `field` names.
+fn one_of(field: &Field<String>, whole: MatrixShape, axis: BatchAxis, count: u64) -> Result<MatrixShape, Diagnostic> {
+    let (extent, name) = match axis {
+        BatchAxis::Rows => (whole.rows, "rows"),
+        BatchAxis::Columns => (whole.columns, "columns"),
+    };
+    if !extent.is_multiple_of(count) {
+        return Err(field.problem(format!("{extent} {name} cannot be split into {count} equal batches")));
+    }
+    Ok(match axis {
+        BatchAxis::Rows => MatrixShape::new(whole.rows / count, whole.columns),
+        BatchAxis::Columns => MatrixShape::new(whole.rows, whole.columns / count),
+    })
+}
+
+/// The neighbouring columns that belong together: all of them, or a part that divides them.
+fn width(field: &Field<u64>, of: MatrixShape, multiple_of: u64) -> Result<u64, Diagnostic> {
+    let Some(given) = field.optional() else { return Ok(of.columns) };
+    let even = if multiple_of > 1 { "an even divisor" } else { "a divisor" };
+    given.must(&format!("{even} of the {} columns", of.columns), |width| {
+        *width > 0 && of.columns.is_multiple_of(*width) && width.is_multiple_of(multiple_of)
+    })
+}
+
+fn epsilon(field: &Field<f64>) -> Result<Real, Diagnostic> {
+    field.required().must("a number from 0 to 1", |value| (0.0..=1.0).contains(value)).map(real)
+}
+
+fn is_positive(value: &f64) -> bool {
+    *value > 0.0 && *value <= 1e9
+}
+
+/// The nearest f32: what the arithmetic uses.
+fn real(value: f64) -> Real {
+    Real::new(value as f32)
+}

@@ -1,0 +1,222 @@
+//! A comparison as JSON, CSV, Markdown and the rows of the terminal's tables.
+
+use crate::report::compare::{Comparison, Figures, SchemeRow};
+
+/// Headings of the table of whole runs.
+pub const TOTAL_HEADINGS: [&str; 13] = [
+    "scheme",
+    "cycles",
+    "speedup",
+    "utilization",
+    "energy [uJ]",
+    "ratio",
+    "DRAM [KiB]",
+    "ratio",
+    "constants [KiB]",
+    "ratio",
+    "SQNR [dB]",
+    "relative error",
+    "cosine",
+];
+
+/// Headings of the tables of layers and of parts.
+pub const PART_HEADINGS: [&str; 10] = [
+    "scheme",
+    "of",
+    "cycles",
+    "speedup",
+    "energy [uJ]",
+    "ratio",
+    "DRAM [KiB]",
+    "constants [KiB]",
+    "SQNR [dB]",
+    "relative error",
+];
+
+/// What is compared, in a line.
+pub fn headline(comparison: &Comparison) -> String {
+    let ran = comparison.schemes.iter().filter(|row| row.total.is_some()).count();
+    format!(
+        "{} on {} under {ran} of {} schemes, against {}; tilings searched for each scheme",
+        comparison.workload,
+        comparison.hardware,
+        comparison.schemes.len(),
+        comparison.baseline
+    )
+}
+
+/// One row a scheme; those that cannot run have the word in the place of their cycles.
+pub fn total_rows(comparison: &Comparison) -> Vec<[String; TOTAL_HEADINGS.len()]> {
+    let row = |row: &SchemeRow| {
+        let mut cells = [const { String::new() }; TOTAL_HEADINGS.len()];
+        cells[0].clone_from(&row.scheme);
+        let Some(total) = &row.total else {
+            "cannot run".clone_into(&mut cells[1]);
+            return cells;
+        };
+        cells[1] = total.cycles.to_string();
+        cells[2] = ratio(total.speedup);
+        cells[3] = row.utilization.map(|share| format!("{:.1} %", share * 100.0)).unwrap_or_default();
+        cells[4] = microjoules(total.energy_pj);
+        cells[5] = ratio(total.energy_ratio);
+        cells[6] = kibibytes(total.dram_bytes);
+        cells[7] = ratio(total.dram_bytes_ratio);
+        cells[8] = total.constant_bytes.map(kibibytes).unwrap_or_default();
+        cells[9] = ratio(total.constant_bytes_ratio);
+        [cells[10], cells[11], cells[12]] = errors(total);
+        cells
+    };
+    comparison.schemes.iter().map(row).collect()
+}
+
+/// One row a layer and scheme, the schemes of a layer together.
+pub fn layer_rows(comparison: &Comparison) -> Vec<[String; PART_HEADINGS.len()]> {
+    let most = comparison.schemes.iter().map(|row| row.layers.len()).max().unwrap_or(0);
+    let of_layer = |index: usize| {
+        let rows = comparison.schemes.iter().filter_map(move |row| Some((row, row.layers.get(index)?)));
+        rows.map(|(row, layer)| part_row(&row.scheme, &layer.name, &layer.figures))
+    };
+    (0..most).flat_map(of_layer).collect()
+}
+
+/// One row a part of the work and scheme.
+pub fn path_rows(comparison: &Comparison) -> Vec<[String; PART_HEADINGS.len()]> {
+    let rows = comparison.schemes.iter().flat_map(|row| row.paths.iter().map(move |part| (row, part)));
+    rows.map(|(row, part)| part_row(&row.scheme, part.path, &part.figures)).collect()
+}
+
+fn part_row(scheme: &str, of: &str, figures: &Figures) -> [String; PART_HEADINGS.len()] {
+    let [sqnr, relative, _] = errors(figures);
+    [
+        scheme.to_owned(),
+        of.to_owned(),
+        figures.cycles.to_string(),
+        ratio(figures.speedup),
+        microjoules(figures.energy_pj),
+        ratio(figures.energy_ratio),
+        kibibytes(figures.dram_bytes),
+        figures.constant_bytes.map(kibibytes).unwrap_or_default(),
+        sqnr,
+        relative,
+    ]
+}
+
+/// A line for each scheme that the hardware cannot run, and what the columns are.
+pub fn facts(comparison: &Comparison) -> Vec<String> {
+    let reason = |row: &SchemeRow| Some(format!("{} cannot run: {}", row.scheme, row.reason.as_ref()?));
+    let mut facts: Vec<String> = comparison.schemes.iter().filter_map(reason).collect();
+    facts.push(format!(
+        "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); errors of a run are \
+         those of its layer with the lowest SQNR; constants are weights, scales, tables and biases off the chip",
+        comparison.baseline
+    ));
+    facts
+}
+
+/// `compare.json`: everything.
+pub fn to_json(comparison: &Comparison) -> String {
+    let mut text = serde_json::to_string_pretty(comparison).expect("a comparison has string keys and plain values");
+    text.push('\n');
+    text
+}
+
+const COLUMNS: [&str; 18] = [
+    "scheme",
+    "level",
+    "layer",
+    "path",
+    "cycles",
+    "speedup",
+    "utilization",
+    "energy_pj",
+    "energy_ratio",
+    "dram_bytes",
+    "dram_bytes_ratio",
+    "constant_bytes",
+    "constant_bytes_ratio",
+    "sqnr_db",
+    "sqnr_db_difference",
+    "relative_error",
+    "cosine",
+    "reason",
+];
+
+/// `compare.csv`: a line for each run, each of its parts, each layer and each part of a layer. What there is not is empty.
+pub fn to_csv(comparison: &Comparison) -> String {
+    let mut lines = vec![COLUMNS.map(str::to_owned)];
+    for row in &comparison.schemes {
+        let line = |level: &str, layer: &str, path: &str, figures: Option<&Figures>| {
+            let mut cells = [const { String::new() }; COLUMNS.len()];
+            [cells[0], cells[1], cells[2], cells[3]] = [&row.scheme, level, layer, path].map(str::to_owned);
+            if let Some(figures) = figures {
+                let text = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+                let numerics = figures.numerics;
+                cells[4] = figures.cycles.to_string();
+                cells[5] = text(figures.speedup);
+                cells[7] = figures.energy_pj.to_string();
+                cells[8] = text(figures.energy_ratio);
+                cells[9] = figures.dram_bytes.to_string();
+                cells[10] = text(figures.dram_bytes_ratio);
+                cells[11] = figures.constant_bytes.map(|bytes| bytes.to_string()).unwrap_or_default();
+                cells[12] = text(figures.constant_bytes_ratio);
+                cells[13] = text(numerics.map(|error| error.sqnr_db));
+                cells[14] = text(figures.sqnr_db_difference);
+                cells[15] = text(numerics.map(|error| error.relative_error));
+                cells[16] = text(numerics.map(|error| error.cosine));
+            }
+            cells
+        };
+        let mut total = line("run", "", "", row.total.as_ref());
+        total[6] = row.utilization.map(|share| share.to_string()).unwrap_or_default();
+        total[17] = row.reason.clone().unwrap_or_default();
+        lines.push(total);
+        lines.extend(row.paths.iter().map(|part| line("run_path", "", part.path, Some(&part.figures))));
+        for layer in &row.layers {
+            lines.push(line("layer", &layer.name, "", Some(&layer.figures)));
+            let parts = layer.paths.iter();
+            lines.extend(parts.map(|part| line("layer_path", &layer.name, part.path, Some(&part.figures))));
+        }
+    }
+    let into_memory = "writing to memory does not fail";
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    lines.iter().for_each(|line| writer.write_record(line).expect(into_memory));
+    String::from_utf8(writer.into_inner().expect(into_memory)).expect("names and numbers are text")
+}
+
+/// `summary.md`: the tables and facts for people.
+pub fn to_markdown(comparison: &Comparison) -> String {
+    let mut text = format!("# {}\n\n", headline(comparison));
+    push_table(&mut text, &TOTAL_HEADINGS, &total_rows(comparison));
+    text.push('\n');
+    facts(comparison).iter().for_each(|fact| text.push_str(&format!("- {fact}\n")));
+    text.push_str("\n## Layers\n\n");
+    push_table(&mut text, &PART_HEADINGS, &layer_rows(comparison));
+    text.push_str("\n## Parts of the work\n\n");
+    push_table(&mut text, &PART_HEADINGS, &path_rows(comparison));
+    text
+}
+
+fn push_table<const N: usize>(text: &mut String, headings: &[&str; N], rows: &[[String; N]]) {
+    let mut push = |cells: &[&str]| text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    push(headings);
+    push(&["---"; N]);
+    rows.iter().for_each(|row| push(&row.each_ref().map(String::as_str)));
+}
+
+fn errors(figures: &Figures) -> [String; 3] {
+    let Some(error) = figures.numerics else { return [const { String::new() }; 3] };
+    let sqnr = if error.sqnr_db == f64::INFINITY { "exact".to_owned() } else { format!("{:.2}", error.sqnr_db) };
+    [sqnr, format!("{:.3e}", error.relative_error), format!("{:.6}", error.cosine)]
+}
+
+fn ratio(value: Option<f64>) -> String {
+    value.map(|value| format!("{value:.3}")).unwrap_or_default()
+}
+
+fn kibibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1024.0)
+}
+
+fn microjoules(picojoules: f64) -> String {
+    format!("{:.3}", picojoules / 1e6)
+}

@@ -1,0 +1,118 @@
+//! `npusim compare` as a stranger runs it.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use serde_json::Value;
+
+const PER_TENSOR: &str = "w8a8_per_tensor";
+const PER_TOKEN: &str = "w8a8_per_token_per_channel";
+
+fn npusim(command: &str) -> Command {
+    let mut npusim = Command::new(env!("CARGO_BIN_EXE_npusim"));
+    npusim.current_dir(env!("CARGO_MANIFEST_DIR"));
+    npusim.args([command, "--hw", "edge-int8", "--workload", "workloads/minilm-layer.yaml"]);
+    npusim
+}
+
+fn compare(more: &[&str]) -> Assert {
+    npusim("compare").args(more).assert()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn refused(more: &[&str]) -> String {
+    String::from_utf8(compare(more).code(2).get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn each_scheme_has_the_figures_of_its_own_run_and_ratios_to_the_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let schemes = format!("{PER_TENSOR},{PER_TOKEN}");
+    let more =
+        ["--schemes", &schemes, "--baseline", PER_TOKEN, "--set", "memories.dram.dram.bytes_per_cycle=8", "--out"];
+    compare(&[&more[..], &[out.to_str().unwrap()]].concat()).success();
+    let found = json(&out.join("compare.json"));
+    assert_eq!((&found["schema_version"], &found["baseline"]), (&Value::from(1), &Value::from(PER_TOKEN)));
+    assert_eq!(found["tilings"], "searched");
+    let mut cycles = Vec::new();
+    for (index, scheme) in [PER_TENSOR, PER_TOKEN].into_iter().enumerate() {
+        let run = folder.path().join(scheme);
+        npusim("run").args(["--scheme", scheme, more[4], more[5], "--out"]).arg(&run).assert().success();
+        let report = json(&run.join("report.json"));
+        let row = &found["schemes"][index];
+        assert_eq!((&row["scheme"], &row["total"]["cycles"]), (&Value::from(scheme), &report["totals"]["cycles"]));
+        assert_eq!(row["total"]["energy_pj"], report["totals"]["energy_pj"]["total"]);
+        assert_eq!(found["reports"][index], report);
+        for (layer, of_run) in row["layers"].as_array().unwrap().iter().zip(report["layers"].as_array().unwrap()) {
+            assert_eq!((&layer["name"], &layer["cycles"]), (&of_run["name"], &of_run["attributed_cycles"]));
+            assert_eq!(layer["numerics"]["sqnr_db"], of_run["numerics"]["sqnr_db"]);
+        }
+        // Layers, and parts of the work, each sum to the whole.
+        for parts in ["layers", "paths"] {
+            let sum: u64 = row[parts].as_array().unwrap().iter().map(|part| part["cycles"].as_u64().unwrap()).sum();
+            assert_eq!(sum, row["total"]["cycles"].as_u64().unwrap(), "{parts}");
+        }
+        let lowest =
+            report["layers"].as_array().unwrap().iter().map(|layer| layer["numerics"]["sqnr_db"].as_f64().unwrap());
+        assert_eq!(row["total"]["numerics"]["sqnr_db"].as_f64().unwrap(), lowest.fold(f64::INFINITY, f64::min));
+        cycles.push(row["total"]["cycles"].as_u64().unwrap());
+    }
+    assert_eq!(found["schemes"][0]["total"]["speedup"].as_f64().unwrap(), cycles[1] as f64 / cycles[0] as f64);
+    assert_eq!(found["schemes"][1]["total"]["speedup"], 1.0);
+    let summary = std::fs::read_to_string(out.join("summary.md")).unwrap();
+    assert!(summary.contains("| w8a8_per_tensor | ") && summary.contains("## Layers"), "{summary}");
+    let table = std::fs::read_to_string(out.join("compare.csv")).unwrap();
+    let columns = |line: &str| line.split(',').count();
+    assert!(table.lines().all(|line| columns(line) == columns(table.lines().next().unwrap())), "{table}");
+}
+
+#[test]
+fn a_scheme_that_the_hardware_cannot_run_is_a_row_with_its_reason_and_the_first_that_can_is_the_baseline() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let assert = compare(&["--schemes", "all", "--no-numerics", "--out", out.to_str().unwrap()]).success();
+    let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("3 of 16 schemes, against w8a8_per_tensor;"), "{text}");
+    assert!(text.contains("fp16 cannot run: layer `qkv` multiplies fp16 by fp16"), "{text}");
+    let found = json(&out.join("compare.json"));
+    let fp16 = &found["schemes"][0];
+    assert!(fp16["reason"].as_str().unwrap().contains("no matrix unit does") && fp16.get("total").is_none());
+    assert!(found["schemes"][2]["total"].get("numerics").is_none());
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_the_message_says_why() {
+    let both = format!("fp16,{PER_TOKEN}");
+    let message = refused(&["--schemes", &both, "--baseline", "fp16", "--no-numerics"]);
+    assert!(
+        message.contains("fp16 cannot run: layer `qkv`") && message.contains("choose another baseline"),
+        "{message}"
+    );
+    let message = refused(&["--schemes", "fp16,bf16", "--no-numerics"]);
+    assert!(message.contains("fp16 cannot run"), "{message}");
+    let message = refused(&["--schemes", &both, "--baseline", "fp15", "--no-numerics"]);
+    assert!(message.contains("did you mean \"fp16\"?"), "{message}");
+    let message = refused(&["--schemes", "fp16,fp16", "--no-numerics"]);
+    assert!(message.contains("two schemes called \"fp16\""), "{message}");
+    let message = refused(&["--schemes", "fp17"]);
+    assert!(message.contains("no built-in scheme called \"fp17\""), "{message}");
+}
+
+#[test]
+fn an_earlier_comparison_is_replaced_and_the_result_of_a_run_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, run) = (folder.path().join("out"), folder.path().join("run"));
+    let into = ["--schemes", PER_TENSOR, "--no-numerics", "--out"];
+    for _ in 0..2 {
+        compare(&[&into[..], &[out.to_str().unwrap()]].concat()).success();
+    }
+    npusim("run").args(["--no-numerics", "--out"]).arg(&run).assert().success();
+    let message = refused(&[&into[..], &[run.to_str().unwrap()]].concat());
+    assert!(message.contains("it holds layers.csv, report.json"), "{message}");
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 3);
+}
