@@ -450,7 +450,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ),
     ("workload_convolution_with_a_flat_weight", 9, 38, "the weight of a convolution has 4 axes, and this has 2"),
     ("workload_cycle", 8, 3, "layers wait for each other in a circle: fc -> act -> fc"),
-    ("workload_deep_nesting", 4, 72, "lists and mappings are nested deeper than 64 levels"),
+    // The 65th bracket stands in column 8 + 65.
+    ("workload_deep_nesting", 4, 73, "lists and mappings are nested deeper than 64 levels"),
     ("workload_double_precision", 5, 13, "the entry \"w\" of tests/cases/errors/data/doubles.safetensors holds F64"),
     ("workload_double_precision_npy", 5, 36, "tests/cases/errors/data/doubles.npy holds float64"),
     ("workload_duplicate_name", 10, 11, "the name \"x\" is used twice"),
