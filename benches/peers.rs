@@ -73,6 +73,7 @@ fn gpt2() {
             npu: &npu,
             workload: &workload,
             scheme: &w8a8::PER_TOKEN_PER_CHANNEL,
+            calibration: None,
             bindings: None,
             configuration: Configuration::default(),
             defaults: Vec::new(),

@@ -32,7 +32,7 @@ fn measure(model: &'static str) {
     fixture::dram_of(&mut parts).model = model;
     let npu = Npu::try_new(parts).expect("the parts fit together");
     let (workload, _) = fixture::chain(&[GemmShape::new(2048, 512, 2048)], 1);
-    let program = scheme::lower(&workload, &w8a8::PER_TENSOR);
+    let program = scheme::lower(&workload, &w8a8::PER_TENSOR, None).expect("W8A8 needs no calibration");
     let schedule = schedule::schedule(&program, &npu, &Mapping::default()).expect("the case fits the test accelerator");
     let mut best = f64::INFINITY;
     let mut commands = 0;

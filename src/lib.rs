@@ -5,6 +5,7 @@
 //!
 //! The modules below stand in layers, lowest first; a module imports only from those above it in this list.
 
+pub mod calibrate;
 pub mod cli;
 pub mod config;
 pub mod dataflow;

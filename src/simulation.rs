@@ -12,12 +12,14 @@ use crate::report::build::{Inputs, build};
 use crate::report::data::{Configuration, Report, TakenDefault};
 use crate::report::numerics::layer_numerics;
 use crate::schedule::{self, Schedule, ScheduleError};
-use crate::scheme::{self, Scheme, UnsupportedLayer};
+use crate::scheme::lowering::LoweringError;
+use crate::scheme::{self, Scheme};
 use crate::timing::observer::Observer;
 use crate::timing::rehearsal::TimedAlone;
 use crate::timing::statistics::RunStatistics;
 use crate::timing::{self, TimingError};
 use crate::workload::bindings::Bindings;
+use crate::workload::calibration::Calibration;
 use crate::workload::graph::Workload;
 
 /// What to simulate.
@@ -29,6 +31,8 @@ pub struct Setup<'a> {
     pub workload: &'a Workload,
     /// The scheme.
     pub scheme: &'a dyn Scheme,
+    /// What the scheme knows about the activations before the run.
+    pub calibration: Option<&'a Calibration>,
     /// Values of the workload's tensors; without them there are cycles and energy but no numbers.
     pub bindings: Option<&'a Bindings>,
     /// What the report says was simulated.
@@ -58,9 +62,9 @@ pub enum SimulationError {
     /// A file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The scheme cannot lower a layer.
+    /// The scheme and the workload do not fit together.
     #[error(transparent)]
-    Scheme(#[from] UnsupportedLayer),
+    Lowering(#[from] LoweringError),
     /// A scheme made an inconsistent program.
     #[error("the lowered program is inconsistent (a mistake of npusim, not of its input): {0}")]
     Program(#[from] ProgramError),
@@ -103,9 +107,8 @@ pub fn simulate_sharing(
     real_values: &mut RealValues,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SimulationError> {
-    let Setup { npu, workload, scheme, bindings, configuration, defaults } = setup;
-    scheme::check(workload, scheme)?;
-    let program = scheme::lower(workload, scheme);
+    let Setup { npu, workload, scheme, calibration, bindings, configuration, defaults } = setup;
+    let program = scheme::lower(workload, scheme, calibration)?;
     verify(&program)?;
     let schedule =
         schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;

@@ -27,7 +27,8 @@ const LAYERS: &[&[&str]] = &[
     &["energy"],
     &["report"],
     &["simulation"],
-    &["calibrate", "validate", "explore", "import"],
+    &["calibrate"],
+    &["validate", "explore", "import"],
     &["cli"],
     &["main", "lib"],
 ];
@@ -124,6 +125,7 @@ const VALIDATE_SUPPORT: &[&str] = &[
     "folder",
     "integer_values",
     "nvdla_rows",
+    "product_with_values",
     "report",
     "rows",
     "sha256",
@@ -136,7 +138,12 @@ const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
     Registry { folder: "numerics/block", file: "numerics/block/mod.rs", list: "ALL", support: BLOCK_SUPPORT },
     // `integer` is a family of scheme files only: without scales its error depends on the values alone.
-    Registry { folder: "scheme", file: "scheme/mod.rs", list: "ALL", support: &["integer", "lowering"] },
+    Registry {
+        folder: "scheme",
+        file: "scheme/mod.rs",
+        list: "ALL",
+        support: &["fallback", "integer", "lowering", "treatment"],
+    },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },

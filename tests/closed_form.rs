@@ -79,16 +79,26 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
     let grid = &nest.grid;
     let array = &run.npu.matrix_units()[0].array;
     // Blocks that the array makes of an axis, as positions in (m, k, n).
-    let mut sides = sides(array);
+    let own_sides = sides(array);
+    let mut sides = own_sides;
     sides[1] *= nest.matrix.as_ref().map_or(1, |matrix| matrix.macs_per_element_per_cycle);
-    let blocks = |lengths: [u64; 3], axis: usize| lengths[axis].div_ceil(sides[axis]);
     let [left_again, right_again, sums_stay] = reuse(array);
     let written: Vec<TensorId> = ops_of(nest).iter().flat_map(|op| program.op(*op).kind.writes()).collect();
     let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.writes()[0]);
     let mut seen = Vec::new();
     for op in ops_of(nest) {
         let kind = &program.op(op).kind;
-        for (tensor, follows) in operands(program, nest, kind) {
+        let prologue = nest.prologue.as_ref().filter(|prologue| prologue.op == op);
+        let mut sides = sides;
+        if let Some(prologue) = prologue {
+            sides[1] = own_sides[1] * prologue.macs_per_element_per_cycle;
+        }
+        let blocks = |lengths: [u64; 3], axis: usize| lengths[axis].div_ceil(sides[axis]);
+        for (tensor, mut follows) in operands(program, nest, kind) {
+            if prologue.is_some() {
+                // Its depth is not cut: what follows k is there whole with each output tile.
+                follows.axes = follows.axes.map(|axis| axis.filter(|axis| *axis != 1));
+            }
             if seen.contains(&tensor) {
                 continue;
             }
@@ -116,6 +126,18 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             }
             // What the unit itself reads on the chip.
             levels[1].read += match kind {
+                OpKind::Gemm(gemm) if prologue.is_some() => {
+                    let (again, axis) = if is_left(gemm, tensor) { (left_again, 2) } else { (right_again, 0) };
+                    let times = |tile| if again { blocks(tile, axis) } else { 1 };
+                    let mut read = 0;
+                    visit(grid, |_, index, lengths| {
+                        if index[1] == 0 {
+                            let bytes = tile_bytes(grid, program.tensor(tensor), follows, index, lengths);
+                            read += bytes * times(lengths);
+                        }
+                    });
+                    read
+                }
                 OpKind::Gemm(gemm) if is_left(gemm, tensor) => {
                     // The array reads the elements of each window; a plain operand is its own window.
                     let follows = match follows.window {
@@ -137,24 +159,37 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
                 | OpKind::Vector(_)
-                | OpKind::Activate { .. } => per_output_tile(grid, program.tensor(tensor), follows),
+                | OpKind::Activate { .. }
+                | OpKind::ExtractChannels(_)
+                | OpKind::ExtractTop(_)
+                | OpKind::GatherRows(_)
+                | OpKind::Merge(_)
+                | OpKind::DivideChannels(_) => per_output_tile(grid, program.tensor(tensor), follows),
             };
         }
         match kind {
             OpKind::Gemm(gemm) => {
                 // Each k fold writes the sums, each but the first of an output tile reads them back.
                 let fold_count = |length: &u64| if sums_stay { 1 } else { length.div_ceil(sides[1]) };
-                let folds: u64 = spans(grid.k).iter().map(fold_count).sum();
+                let depths = if prologue.is_some() { vec![gemm.shape.k] } else { spans(grid.k) };
+                let folds: u64 = depths.iter().map(fold_count).sum();
                 let sums = gemm.shape.m * gemm.shape.n * gemm.batching.count * 4;
                 levels[2].written += sums * folds;
-                levels[2].read += sums * (folds - 1);
+                // The first fold starts at zero, or at what the product before it left.
+                let first = u64::from(gemm.initial.is_none());
+                levels[2].read += sums * (folds - first);
             }
             OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
             | OpKind::Vector(_)
-            | OpKind::Activate { .. } => {
+            | OpKind::Activate { .. }
+            | OpKind::ExtractChannels(_)
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::Merge(_)
+            | OpKind::DivideChannels(_) => {
                 for output in kind.writes() {
                     let tensor = program.tensor(output);
                     match run.schedule.placements[output.0] {
@@ -207,7 +242,7 @@ fn reuse(array: &Array) -> [bool; 3] {
 
 fn ops_of(nest: &Nest) -> Vec<npusim::program::op::OpId> {
     let chain = nest.vector.iter().flat_map(|vector| vector.steps.iter().map(|step| step.op));
-    nest.matrix.iter().map(|matrix| matrix.op).chain(chain).collect()
+    nest.prologue.iter().chain(&nest.matrix).map(|matrix| matrix.op).chain(chain).collect()
 }
 
 fn is_left(gemm: &Gemm, tensor: TensorId) -> bool {
@@ -281,6 +316,19 @@ fn operands(program: &Program, nest: &Nest, kind: &OpKind) -> Vec<(TensorId, Fol
             }));
             operands
         }
+        OpKind::ExtractChannels(extract) => {
+            let table = extract.selection.reads().map(|table| (table, Follows::axes(None, None)));
+            std::iter::once((extract.input, Follows::axes(m, n))).chain(table).collect()
+        }
+        OpKind::ExtractTop(top) => vec![(top.input, Follows::axes(m, n))],
+        OpKind::GatherRows(gather) => {
+            let table = gather.selection.reads().map(|table| (table, Follows::axes(None, None)));
+            std::iter::once((gather.input, Follows::axes(m, n))).chain(table).collect()
+        }
+        OpKind::Merge(merge) => {
+            merge.base.into_iter().chain([merge.addend]).map(|tensor| (tensor, Follows::axes(m, n))).collect()
+        }
+        OpKind::DivideChannels(divide) => vec![(divide.input, Follows::axes(m, n))],
     }
 }
 

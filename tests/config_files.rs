@@ -7,7 +7,7 @@ use npusim::config::diagnostics::ConfigError;
 use npusim::config::document::Document;
 use npusim::config::node::{Node, Value};
 use npusim::config::source::Place;
-use npusim::config::{hardware, presets, tensors, workload};
+use npusim::config::{hardware, presets, scheme, tensors, workload};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use npusim::hardware::memory::MemoryKind;
 use npusim::hardware::npu::Npu;
@@ -395,7 +395,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_partition_of_half_a_bank", 25, 68, "\"8 KiB\" is not whole banks, a multiple of 16384 bytes"),
     ("hardware_partitions_exceed_the_memory", 24, 19, "the partitions of `sram` take 73728 bytes, but it holds 65536"),
     ("hardware_result_buffer_shorter_than_a_stripe", 5, 233, "8 is out of range"),
-    ("hardware_sequencing_of_streamed_weights", 5, 95, "but weights are streamed"),
+    ("hardware_sequencing_of_streamed_weights", 5, 95, "a sequencer passes rows over blocks of weights that stay"),
     (
         "hardware_serial_folds_of_a_double_buffer",
         5,
@@ -424,6 +424,20 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_weight_of_nothing", 18, 101, "0 is out of range"),
     ("hardware_width_of_float_sums", 7, 80, "fp32 has a fixed width"),
     ("hardware_zero", 5, 29, "0 is out of range"),
+    ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
+    ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
+    ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
+    (
+        "scheme_independent_scales_in_the_accumulators",
+        11,
+        14,
+        "sums under two scales cannot be added in the accumulators",
+    ),
+    ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
+    ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
+    ("scheme_tender_with_online_outliers", 11, 14, "outliers found during it cannot go first"),
+    ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
+    ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),
     ("workload_batches_of_unequal_parts", 9, 31, "10 columns cannot be split into 4 equal batches"),
@@ -492,6 +506,7 @@ fn error_of(case: &str) -> ConfigError {
     let path = format!("tests/cases/errors/{case}.yaml");
     let outcome = match case.split_once('_').unwrap().0 {
         "hardware" => presets::open_hardware(&path).and_then(|document| npu(&document).map(drop)),
+        "scheme" => presets::open_scheme(&path).and_then(|document| scheme::resolve(&document).map(drop)),
         "workload" => presets::open_workload(&path).and_then(|document| workload_with_values(&document).map(drop)),
         kind => panic!("there is no kind of file called {kind}"),
     };

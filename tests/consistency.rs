@@ -11,8 +11,8 @@ use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::{CommandStream, Queue, Work};
 use npusim::schedule::nest::Destination;
 use npusim::schedule::{token_run, verify};
-use npusim::scheme;
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
+use npusim::scheme::{self, Scheme};
 use npusim::shape::GemmShape;
 use npusim::simulation::{Setup, simulate};
 use npusim::timing;
@@ -34,6 +34,7 @@ fn cases() -> Vec<Vec<GemmShape>> {
         vec![GemmShape::new(120, 24, 9)],
         vec![GemmShape::new(33, 64, 70), GemmShape::new(33, 70, 48), GemmShape::new(33, 48, 16)],
         vec![GemmShape::new(72, 96, 160), GemmShape::new(72, 160, 96)],
+        vec![GemmShape::new(5, 64, 24)],
     ]
 }
 
@@ -103,11 +104,17 @@ fn machines() -> Vec<(&'static str, NpuParts)> {
     ]
 }
 
+/// The registered schemes, without those of groups of 32 channels where these do not divide the depth.
+fn schemes_for(shapes: &[GemmShape]) -> Vec<&'static dyn Scheme> {
+    let divides = shapes.iter().all(|shape| shape.k.is_multiple_of(32));
+    scheme::ALL.iter().copied().filter(|scheme| divides || !scheme.name().starts_with("osc")).collect()
+}
+
 fn for_each_run(mut check: impl FnMut(&Run) -> Finding) {
     for shapes in cases() {
         for (machine, parts) in machines() {
-            for scheme in scheme::ALL {
-                let found = check(&run(parts.clone(), &shapes, *scheme));
+            for scheme in schemes_for(&shapes) {
+                let found = check(&run(parts.clone(), &shapes, scheme));
                 found.unwrap_or_else(|wrong| panic!("{} on {machine} with {shapes:?}: {wrong}", scheme.name()));
             }
         }
@@ -253,8 +260,8 @@ fn what_is_written_into_single_ported_banks_is_taken_from_the_reads_of_the_array
 #[test]
 fn with_a_fixed_schedule_a_faster_memory_is_never_slower() {
     for shapes in cases() {
-        for scheme in scheme::ALL {
-            let base = run(fixture::parts(), &shapes, *scheme);
+        for scheme in schemes_for(&shapes) {
+            let base = run(fixture::parts(), &shapes, scheme);
             let mut last = Cycles(u64::MAX);
             for bytes_per_cycle in [1, 2, 5, 8, 64, 4096] {
                 let mut parts = fixture::parts();
@@ -278,8 +285,8 @@ fn without_contention() -> NpuParts {
 #[test]
 fn without_contention_more_lanes_and_more_credit_are_never_slower() {
     for shapes in cases() {
-        for scheme in scheme::ALL {
-            let base = run(without_contention(), &shapes, *scheme);
+        for scheme in schemes_for(&shapes) {
+            let base = run(without_contention(), &shapes, scheme);
             let mut last = Cycles(u64::MAX);
             for lanes in [1, 3, 16, 1000] {
                 let timed = with_lanes(&base, without_contention(), lanes);
@@ -355,6 +362,7 @@ fn two_runs_give_the_same_report_byte_for_byte() {
             npu: &npu,
             workload: &workload,
             scheme: scheme::ALL[0],
+            calibration: None,
             bindings: Some(&bindings),
             configuration: Configuration::default(),
             defaults: Vec::new(),

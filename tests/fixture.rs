@@ -55,6 +55,7 @@ pub(crate) fn parts() -> NpuParts {
             operand_memory: SRAM,
             accumulator_memory: ACCUMULATORS,
             launch: Cycles(0),
+            accumulator_shift: Cycles(1),
         }],
         vector_units: vec![VectorUnit {
             name: "vector".to_owned(),
@@ -98,7 +99,9 @@ fn every_pair() -> Vec<FormatSupport> {
     };
     let operands = formats::ALL.iter().copied().filter(|format| format.storage_bits() <= 16);
     let integers = operands.clone().filter(|format| format.is_integer()).map(|format| support(format, &INT32));
-    integers.chain(operands.map(|format| support(format, &FP32))).collect()
+    let narrow_weights = [(&formats::INT8, &INT32), (&formats::FP16, &FP32)]
+        .map(|(activation, accumulator)| FormatSupport { weight: &formats::INT4, ..support(activation, accumulator) });
+    integers.chain(operands.map(|format| support(format, &FP32))).chain(narrow_weights).collect()
 }
 
 /// An 8x8 array.
@@ -110,6 +113,8 @@ pub(crate) fn systolic(dataflow: &'static str, double_buffered: bool) -> Array {
 pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
     let macs = formats::ALL.iter().map(|format| format!("mac_{format}_{format}"));
     let others = [
+        "mac_int8_int4",
+        "mac_fp16_int4",
         "idle_mac",
         "vector_reduce",
         "vector_quantize",
@@ -120,6 +125,8 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "vector_softmax",
         "vector_normalize",
         "vector_rotary",
+        "vector_gather",
+        "vector_merge",
         "read_dram",
         "write_dram",
         "read_sram",
@@ -180,12 +187,17 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
     let mut tensors = Vec::new();
     let mut values = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
+    // Weights and biases are small enough for the activations to keep their size from layer to layer.
     let mut add = |name: String, shape: MatrixShape, outliers: bool| {
         let columns = shape.columns;
         let elements = (0..shape.elements())
             .map(|index| {
                 let value = random.next_centred();
-                if outliers && (index % columns) % 16 == 3 { value * 10.0 } else { value }
+                match outliers {
+                    true if (index % columns) % 16 == 3 => value * 10.0,
+                    true => value,
+                    false => value / 8.0,
+                }
             })
             .collect();
         tensors.push(TensorDescription { name, shape, source: None });

@@ -14,6 +14,7 @@ mod formats_end_to_end;
 mod phases;
 mod products;
 mod properties;
+mod schemes;
 mod starting;
 mod tiling;
 mod traces;

@@ -217,6 +217,7 @@ proptest::proptest! {
             npu: &npu,
             workload: &workload,
             scheme: scheme.as_ref(),
+            calibration: None,
             bindings: None,
             configuration: Default::default(),
             defaults: Vec::new(),

@@ -54,6 +54,7 @@ fn product(shape: GemmShape) -> Program {
         output: sums,
         batching: Batching::SINGLE,
         window: None,
+        initial: None,
     };
     let dequantize = OpKind::Dequantize {
         input: sums,
@@ -66,7 +67,7 @@ fn product(shape: GemmShape) -> Program {
     let ops =
         vec![Op { layer, path, kind: OpKind::Gemm(gemm) }, Op { layer, path: Path::Dequantization, kind: dequantize }];
     let layers = vec![ProgramLayer { name: "product".to_owned(), output }];
-    Program { tensors, preparation: Vec::new(), ops, layers }
+    Program { tensors, constants: Vec::new(), preparation: Vec::new(), ops, layers }
 }
 
 struct Case {

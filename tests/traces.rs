@@ -114,7 +114,7 @@ fn a_function_without_a_rate_is_named_with_its_layer_and_unit() {
     parts.vector_units[0].rates[VectorFunction::Softmax.index()] = None;
     let npu = Npu::try_new(parts).unwrap();
     let (workload, _) = decoder();
-    let program = scheme::lower(&workload, &w8a8::PER_TENSOR);
+    let program = scheme::lower(&workload, &w8a8::PER_TENSOR, None).unwrap();
     let error = schedule::schedule(&program, &npu, workload.mapping()).unwrap_err();
     assert!(matches!(error, ScheduleError::MissingVectorFunction { .. }));
     assert_eq!(
@@ -127,15 +127,14 @@ fn a_function_without_a_rate_is_named_with_its_layer_and_unit() {
 #[test]
 fn block_formats_refuse_products_whose_blocks_would_be_cut() {
     let (workload, _) = decoder();
-    let error = scheme::check(&workload, &blocks::MXINT8).unwrap_err();
+    let error = scheme::lower(&workload, &blocks::MXINT8, None).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the scheme `mxint8` cannot lower layer `scores`: blocks of mxint8 span 32 elements along k, of which 8 lie \
-         together"
+        "layer `scores`: blocks of mxint8 span 32 elements along k, of which 8 lie together; take a scheme without blocks"
     );
     let (convnet, _) = workload::resolve(&presets::open_workload("small-convnet").unwrap()).unwrap();
-    assert!(scheme::check(&convnet, &blocks::MXINT8).unwrap_err().to_string().contains("layer `conv1`"));
-    assert_eq!(scheme::check(&convnet, &w8a8::PER_TENSOR), Ok(()));
+    let error = scheme::lower(&convnet, &blocks::MXINT8, None).unwrap_err();
+    assert!(error.to_string().starts_with("layer `conv1`: blocks of mxint8 span 32 elements"), "{error}");
 }
 
 /// A shipped trace on edge-int8 under W8A8 per tensor: the multiply-accumulates and compulsory bytes of the report.
@@ -143,7 +142,7 @@ fn counted(name: &str) -> [u64; 2] {
     let document = presets::open_hardware("edge-int8").unwrap();
     let npu = hardware::resolve(&document, &mut Defaults::default()).unwrap();
     let (workload, _) = workload::resolve(&presets::open_workload(name).unwrap()).unwrap();
-    let program = scheme::lower(&workload, &w8a8::PER_TENSOR);
+    let program = scheme::lower(&workload, &w8a8::PER_TENSOR, None).unwrap();
     npusim::program::verify::verify(&program).unwrap();
     let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
     let statistics = npusim::timing::run(&program, &schedule, &npu, &mut npusim::timing::observer::Unobserved).unwrap();

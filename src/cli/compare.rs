@@ -26,7 +26,7 @@ static FILES: &[(&str, Writer)] =
     &[("compare.json", text::to_json), ("compare.csv", text::to_csv), ("summary.md", text::to_markdown)];
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, CliError> {
-    let runs = open(arguments)?;
+    let mut runs = open(arguments)?;
     let names: Vec<&str> = runs.iter().map(|inputs| inputs.scheme.name()).collect();
     if let Some(baseline) = arguments.baseline.as_deref().filter(|baseline| !names.contains(baseline)) {
         return Err(CliError::unknown(
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, CliError> {
         ResultForm { files: FILES.iter().map(|(name, _)| *name).collect(), schema_version: compare::SCHEMA_VERSION };
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, form)).transpose()?;
-    let attempts = attempt_each(&runs, arguments.no_numerics)?;
+    let attempts = attempt_each(&mut runs, arguments.no_numerics)?;
     let comparison = compared(attempts, arguments.baseline.as_deref())?;
     let written = out.map(|place| write(place, &comparison)).transpose()?;
     show(&comparison)?;
@@ -72,15 +72,18 @@ fn open(arguments: &CompareArguments) -> Result<Vec<Inputs>, CliError> {
 }
 
 /// Runs each scheme. Values are read once, and what they give in real arithmetic is computed once.
-fn attempt_each(runs: &[Inputs], no_numerics: bool) -> Result<Vec<(String, Attempt)>, CliError> {
+fn attempt_each(runs: &mut [Inputs], no_numerics: bool) -> Result<Vec<(String, Attempt)>, CliError> {
     let Some(shared) = runs.first() else { return Ok(Vec::new()) };
+    let (npu, workload) = (shared.npu.clone(), shared.workload.clone());
     let bindings = if no_numerics { None } else { shared.bindings()? };
     let mut real_values = RealValues::default();
     let mut attempts = Vec::new();
     for inputs in runs {
+        let calibration = inputs.calibration(bindings.as_ref())?;
         let setup = Setup {
-            npu: &shared.npu,
-            workload: &shared.workload,
+            npu: &npu,
+            workload: &workload,
+            calibration: calibration.as_ref(),
             scheme: inputs.scheme.as_ref(),
             bindings: bindings.as_ref(),
             configuration: inputs.configuration(),
@@ -89,6 +92,7 @@ fn attempt_each(runs: &[Inputs], no_numerics: bool) -> Result<Vec<(String, Attem
         let attempt = match simulate_sharing(setup, &mut real_values, &mut Unobserved) {
             Ok(outcome) => Attempt::Ran(Box::new(outcome.report)),
             Err(SimulationError::Schedule(reason)) => Attempt::CannotRun(reason.to_string()),
+            Err(SimulationError::Lowering(reason)) => Attempt::CannotRun(reason.to_string()),
             Err(other) => return Err(other.into()),
         };
         attempts.push((inputs.scheme.name().to_owned(), attempt));

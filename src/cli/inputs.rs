@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use crate::calibrate;
+use crate::cli::CliError;
 use crate::cli::kinds::FileKind;
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
+use crate::config::scheme::CalibrationSource;
 use crate::config::source::Place;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::workload::TensorPlaces;
-use crate::config::{apply, hardware, presets, scheme, tensors, workload};
+use crate::config::{apply, calibration, hardware, presets, scheme, tensors, workload};
 use crate::hardware::energy_table::EnergyRecord;
 use crate::hardware::npu::Npu;
 use crate::report::data::{Configuration, EnergyFigure, SourceText, TakenDefault};
 use crate::scheme::Scheme;
 use crate::workload::bindings::Bindings;
+use crate::workload::calibration::Calibration;
 use crate::workload::graph::Workload;
 
 /// Everything that a run reads from files.
@@ -23,6 +27,7 @@ pub(super) struct Inputs {
     pub(super) npu: Npu,
     pub(super) workload: Workload,
     pub(super) scheme: Box<dyn Scheme>,
+    calibration_source: CalibrationSource,
     places: TensorPlaces,
     defaults: Defaults,
     configuration: Configuration,
@@ -50,6 +55,7 @@ impl Inputs {
         let npu = hardware::resolve(&hardware_document, &mut defaults)?;
         let (workload, places) = workload::resolve(&workload_document)?;
         let scheme = scheme::resolve(&scheme_document)?;
+        let calibration_source = scheme::calibration_source(&scheme_document)?;
         let source_text = |name: &str, document: &Document| SourceText {
             name: name.to_owned(),
             file: document.source().name().to_owned(),
@@ -62,7 +68,7 @@ impl Inputs {
             energy: energy_figures(&npu),
             overrides: set.to_vec(),
         };
-        Ok(Inputs { npu, workload, scheme, places, defaults, configuration })
+        Ok(Inputs { npu, workload, scheme, calibration_source, places, defaults, configuration })
     }
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
@@ -74,6 +80,31 @@ impl Inputs {
                 tensors::load(&self.workload, &self.places, Generated::Wanted).map(Some)
             }
         }
+    }
+
+    /// What the scheme knows about the activations: from its file, else from the values of this run, else so many channels
+    /// as it plans with, else nothing. What was not asked for is recorded as a default.
+    pub(super) fn calibration(&mut self, bindings: Option<&Bindings>) -> Result<Option<Calibration>, CliError> {
+        let request = self.scheme.calibration();
+        if request.is_empty() {
+            return Ok(None);
+        }
+        if let Some(file) = &self.calibration_source.file {
+            return Ok(Some(calibration::read(file)?));
+        }
+        let path = DottedPath::default().key("scheme").key("calibration");
+        if let Some(bindings) = bindings {
+            let reason = "no calibration file is given: the tensors of this run serve as calibration too";
+            self.defaults.record(&path, &"this run", reason);
+            return Ok(Some(calibrate::calibrate(&self.workload, bindings, request)?));
+        }
+        if request.outliers.is_none() || self.calibration_source.assumed_channels.is_some() {
+            let assumed = self.calibration_source.assumed_channels.unwrap_or(0);
+            let reason = "without values the places of channels are assumed; costs depend on their number alone";
+            self.defaults.record(&path, &"assumed", reason);
+            return Ok(Some(calibrate::assumed(&self.workload, request, assumed)));
+        }
+        Ok(None)
     }
 
     /// What the report says was simulated.

@@ -37,7 +37,19 @@ impl FileKind {
         match self {
             FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
             FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
-            FileKind::Scheme => &["name", "cast", "w8a8", "blocks"],
+            FileKind::Scheme => &[
+                "name",
+                "cast",
+                "w8a8",
+                "blocks",
+                "integer",
+                "muxq",
+                "llm_int8",
+                "osc",
+                "fallback",
+                "calibration",
+                "assumed_channels",
+            ],
             FileKind::EnergyTable => &["node_nm", "actions"],
         }
     }

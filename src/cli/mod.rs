@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::calibrate::CalibrationError;
 use crate::config::diagnostics::ConfigError;
 use crate::simulation::SimulationError;
 use crate::validate::ValidateError;
@@ -65,6 +66,9 @@ enum CliError {
     /// A stage of the simulation refused.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// The activations cannot be calibrated on.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
     /// A reference set could not be run.
     #[error("{}", with_causes(.0))]
     Validate(#[from] ValidateError),

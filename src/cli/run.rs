@@ -14,14 +14,16 @@ use crate::simulation::{Setup, simulate};
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
-    let inputs = Inputs::open(names, &arguments.set)?;
+    let mut inputs = Inputs::open(names, &arguments.set)?;
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, results::form())).transpose()?;
     let bindings = if arguments.no_numerics { None } else { inputs.bindings()? };
+    let calibration = inputs.calibration(bindings.as_ref())?;
     let setup = Setup {
         npu: &inputs.npu,
         workload: &inputs.workload,
         scheme: inputs.scheme.as_ref(),
+        calibration: calibration.as_ref(),
         bindings: bindings.as_ref(),
         configuration: inputs.configuration(),
         defaults: inputs.defaults(),

@@ -59,6 +59,8 @@ struct RatesFile {
     softmax: Field<Rate>,
     normalize: Field<Rate>,
     rotary: Field<Rate>,
+    gather: Field<Rate>,
+    merge: Field<Rate>,
 }
 
 /// The accelerator that `document` describes; an energy table that it names by path is read.
@@ -145,6 +147,8 @@ fn resolve_vector_unit(
         VectorFunction::Softmax => &unit.elements_per_cycle.softmax,
         VectorFunction::Normalize => &unit.elements_per_cycle.normalize,
         VectorFunction::Rotary => &unit.elements_per_cycle.rotary,
+        VectorFunction::Gather => &unit.elements_per_cycle.gather,
+        VectorFunction::Merge => &unit.elements_per_cycle.merge,
     };
     // What every quantized product needs must be there; the rest is asked for by the layers that use it.
     let is_basic = |function: VectorFunction| function.index() <= VectorFunction::Activate.index();

@@ -34,6 +34,7 @@ pub(crate) struct MatrixUnitFile {
     pub(crate) operand_memory: Field<String>,
     pub(crate) accumulator_memory: Field<String>,
     launch_cycles: Field<u64>,
+    accumulator_shift_cycles: Field<u64>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +102,12 @@ pub(crate) fn resolve(
         operand_memory: unit.operand_memory.required().one_of(memories)?,
         accumulator_memory: unit.accumulator_memory.required().one_of(memories)?,
         launch: cycles(&unit.launch_cycles)?,
+        // Tender (Lee et al., ISCA 2024) shifts all accumulators of an output-stationary array in one cycle.
+        accumulator_shift: if unit.accumulator_shift_cycles.is_given() {
+            cycles(&unit.accumulator_shift_cycles)?
+        } else {
+            Cycles(1)
+        },
     })
 }
 

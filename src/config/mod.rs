@@ -9,6 +9,7 @@
 
 mod accumulation;
 pub mod apply;
+pub mod calibration;
 pub mod checks;
 mod convolutions;
 pub mod defaults;
@@ -26,6 +27,7 @@ mod matrix_units;
 mod memories;
 pub mod node;
 mod npy_file;
+mod outlier_schemes;
 mod parse;
 pub mod placed;
 pub mod presets;

@@ -1,21 +1,29 @@
 //! Scheme files: which quantization a run lowers its products with.
 //!
-//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `integer`) with its parameters. The built-in names are files too.
+//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `integer`, `muxq`, `llm_int8`, `osc`) with its parameters. The
+//! built-in names are files too.
+
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, place_of, plain_name};
-use crate::config::diagnostics::{ConfigError, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
-use crate::config::placed::Placed;
+use crate::config::outlier_schemes::{
+    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, resolve_llm_int8, resolve_muxq, resolve_osc,
+    smoothing,
+};
+use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
-use crate::program::op::Scope;
+use crate::program::op::{ScaleSource, Scope};
 use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
+use crate::scheme::fallback::WithFallback;
 use crate::scheme::integer::Integer;
 use crate::scheme::w8a8::W8A8;
 
@@ -27,6 +35,12 @@ struct SchemeFile {
     w8a8: Option<Placed<W8A8File>>,
     blocks: Option<Placed<BlocksFile>>,
     integer: Option<Placed<IntegerFile>>,
+    muxq: Option<Placed<MuxqFile>>,
+    llm_int8: Option<Placed<LlmInt8File>>,
+    osc: Option<Placed<OscFile>>,
+    fallback: Option<List<Placed<FallbackFile>>>,
+    calibration: Field<PathBuf>,
+    assumed_channels: Field<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -39,11 +53,21 @@ struct CastFile {
     format: Field<String>,
 }
 
+/// A layer with a scheme of its own.
+#[derive(Clone, Debug, Deserialize)]
+struct FallbackFile {
+    layer: Field<String>,
+    scheme: Field<String>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 struct W8A8File {
     format: Field<String>,
+    weight_format: Field<String>,
+    activation_scale: Field<String>,
     activation_scale_per: Field<String>,
     weight_scale_per: Field<String>,
+    smoothing_alpha: Field<f64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -58,40 +82,119 @@ struct BlocksFile {
 /// [`ConfigError::Invalid`] with what is wrong: no family or several, an unknown format or scope.
 pub fn resolve(document: &Document) -> Result<Box<dyn Scheme>, ConfigError> {
     let file: Placed<SchemeFile> = document.read()?;
+    let scheme = resolve_family(&file)?;
+    let Some(fallback) = &file.fallback else { return Ok(scheme) };
+    let choices: Vec<(&str, &'static dyn Scheme)> = crate::scheme::ALL
+        .iter()
+        .filter(|scheme| scheme.calibration().is_empty())
+        .map(|scheme| (scheme.name(), *scheme))
+        .collect();
+    let exception = |exception: &Placed<FallbackFile>| -> Result<_, Diagnostic> {
+        Ok((exception.layer.required().text()?, exception.scheme.required().one_of(&choices)?))
+    };
+    let exceptions = fallback.iter().map(exception).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(WithFallback { scheme, exceptions }))
+}
+
+fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnostic> {
     let name = plain_name(&file.name)?;
     exactly_one(
-        &file,
+        file,
         &[
             ("cast", place_of(&file.cast)),
             ("w8a8", place_of(&file.w8a8)),
             ("blocks", place_of(&file.blocks)),
             ("integer", place_of(&file.integer)),
+            ("muxq", place_of(&file.muxq)),
+            ("llm_int8", place_of(&file.llm_int8)),
+            ("osc", place_of(&file.osc)),
         ],
     )?;
-    Ok(match (&file.cast, &file.w8a8, &file.blocks, &file.integer) {
-        (Some(cast), _, _, _) => Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)),
-        (_, Some(w8a8), _, _) => Box::new(resolve_w8a8(name, w8a8)?),
-        (_, _, Some(blocks), _) => {
-            let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
-            let format = blocks.format.required().one_of(&formats)?;
-            Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?))
-        }
-        (_, _, _, Some(integer)) => {
-            integer.format.required().one_of(&[("int8", ())])?;
-            Box::new(Integer::new(name))
-        }
-        (None, None, None, None) => unreachable!("exactly one family was given"),
-    })
+    if let Some(cast) = &file.cast {
+        return Ok(Box::new(Cast::new(name, cast.format.required().one_of(&floats_of(16))?)));
+    }
+    if let Some(w8a8) = &file.w8a8 {
+        return Ok(Box::new(resolve_w8a8(name, w8a8)?));
+    }
+    if let Some(blocks) = &file.blocks {
+        let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
+        let format = blocks.format.required().one_of(&formats)?;
+        return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
+    }
+    if let Some(integer) = &file.integer {
+        integer.format.required().one_of(&[("int8", ())])?;
+        return Ok(Box::new(Integer::new(name)));
+    }
+    if let Some(muxq) = &file.muxq {
+        return Ok(Box::new(resolve_muxq(name, muxq)?));
+    }
+    if let Some(osc) = &file.osc {
+        return Ok(Box::new(resolve_osc(name, osc)?));
+    }
+    let llm_int8 = file.llm_int8.as_ref().expect("exactly one family was given");
+    Ok(Box::new(resolve_llm_int8(name, llm_int8)?))
+}
+
+/// What a scheme file says about the activations that its scheme has to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CalibrationSource {
+    /// A calibration file.
+    pub file: Option<PathBuf>,
+    /// So many outlier channels in each layer, where there are neither values nor a file.
+    pub assumed_channels: Option<u64>,
+}
+
+/// Where `document` takes its calibration from.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn calibration_source(document: &Document) -> Result<CalibrationSource, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let path = file.calibration.optional().map(|path| path.path()).transpose()?;
+    let assumed = file.assumed_channels.optional().map(|count| count.in_range(0..=1 << 22)).transpose()?;
+    Ok(CalibrationSource { file: path, assumed_channels: assumed })
 }
 
 fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, Diagnostic> {
-    let mut eight_bits = vec![("int8", &formats::INT8)];
-    eight_bits.extend(floats_of(8));
-    let format = file.format.required().one_of(&eight_bits)?;
-    let activations =
-        file.activation_scale_per.required().one_of(&[("tensor", Scope::Tensor), ("token", Scope::Row)])?;
-    let weights = file.weight_scale_per.required().one_of(&[("tensor", Scope::Tensor), ("channel", Scope::Column)])?;
-    Ok(W8A8::new(name, format, activations, weights))
+    let mut narrow = vec![("int8", &formats::INT8)];
+    narrow.extend(floats_of(8));
+    let mut activations = narrow.clone();
+    activations.extend(floats_of(16));
+    let activation_format = file.format.required().one_of(&activations)?;
+    let is_wide = activation_format.storage_bits() == 16;
+    narrow.push(("int4", &formats::INT4));
+    let weight_format = match file.weight_format.optional() {
+        Some(format) => format.one_of(&narrow)?,
+        None if is_wide => file.weight_format.required().one_of(&narrow)?,
+        None => activation_format,
+    };
+    let sources = [("dynamic", ScaleSource::Dynamic), ("static", ScaleSource::Static)];
+    let activation_scale = match file.activation_scale.optional() {
+        Some(source) => source.one_of(&sources)?,
+        None => ScaleSource::Dynamic,
+    };
+    let activation_scope = if is_wide && !file.activation_scale_per.is_given() {
+        None
+    } else if is_wide {
+        let message = format!("{activation_format} activations are rounded as they are, without a scale");
+        return Err(file.activation_scale_per.problem(message).help("leave it out"));
+    } else {
+        Some(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)?)
+    };
+    if activation_scale == ScaleSource::Static && activation_scope != Some(Scope::Tensor) {
+        let message = "a static scale is one for all activations: tokens are not known before the run";
+        return Err(file.activation_scale.problem(message).help("write activation_scale_per: tensor"));
+    }
+    Ok(W8A8 {
+        name: name.into(),
+        description: "scaled operands of few bits",
+        activation_format,
+        weight_format,
+        activation_scope,
+        weight_scope: file.weight_scale_per.required().one_of(&WEIGHT_SCOPES)?,
+        activation_scale,
+        smoothing: smoothing(&file.smoothing_alpha)?,
+    })
 }
 
 /// Float formats of that many bits, by name.

@@ -105,14 +105,26 @@ impl MatrixExecutor {
     /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
         self.prepare(values, tile.batch);
+        // What the accumulators hold when the first product of an output tile arrives.
+        let initial = self.gemm.initial.filter(|_| tile.k.start == 0);
         let shape = self.gemm.shape;
         let (rows, columns) = self.gemm.batching.output.spans(shape.output(), tile.batch);
         let (first_row, first_column) = (rows.start, columns.start + tile.n.start);
+        // Where the tile lies in the sums of all batches.
+        let output_rows = first_row + tile.m.start..first_row + tile.m.end;
+        let output_columns = Span::new(first_column, first_column + tile.n.len());
         let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
         const PREPARED: &str = "the operands of the batch were prepared";
         const INSIDE: &str = "tiles lie inside their tensors";
         match &mut self.arithmetic {
             Arithmetic::Int32 { operands } => {
+                if let Some(initial) = initial {
+                    for row in output_rows {
+                        let sums = values.sums_row(initial.sums, row, output_columns);
+                        let sums: Vec<i64> = sums.iter().map(|sum| i64::from(initial.factor.of_i32(*sum))).collect();
+                        values.write_sums(self.gemm.output, row, first_column, &sums);
+                    }
+                }
                 let operands = operands.as_ref().expect(PREPARED);
                 let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
                 let left = left.block(m.clone(), k.clone()).expect(INSIDE);
@@ -137,6 +149,14 @@ impl MatrixExecutor {
                 let right = operands.right.block(k, n.clone()).expect(INSIDE);
                 let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
                 let mut sums = all.block(m, n).expect(INSIDE);
+                if let Some(initial) = initial {
+                    for (index, row) in output_rows.enumerate() {
+                        let held = values.sums_row(initial.sums, row, output_columns);
+                        for (sum, held) in sums.row(index).iter_mut().zip(held) {
+                            *sum = accumulator.add(0, i64::from(initial.factor.of_i32(held)));
+                        }
+                    }
+                }
                 integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
                     .expect("tiles cut k between operations");
                 if tile.k.end == shape.k {
@@ -154,7 +174,16 @@ impl MatrixExecutor {
                 let [left, right] = &**operands.as_ref().expect(PREPARED);
                 if tile.k.start == 0 {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
-                    *under_way = Some(fresh.expect("a dot unit has a depth"));
+                    let mut fresh = fresh.expect("a dot unit has a depth");
+                    if let Some(initial) = initial {
+                        let mut held = Vec::with_capacity(m.len() * n.len());
+                        for row in output_rows {
+                            values.read_row(initial.sums, row, output_columns, &mut held);
+                        }
+                        held.iter_mut().for_each(|sum| *sum = initial.factor.of_f32(*sum));
+                        fresh.start_from(&held);
+                    }
+                    *under_way = Some(fresh);
                 }
                 let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
                 let left = left.part(m, k.clone()).expect(INSIDE);

@@ -5,6 +5,7 @@
 //! plan. Kernels vectorise across outputs, so bits do not depend on the machine. It decides nothing and knows no time.
 
 mod batches;
+mod channels;
 mod matrix;
 mod values;
 mod vector;
@@ -88,7 +89,8 @@ pub fn run(
     let mut overflowed_sums = vec![0; program.ops.len()];
     let mut preparation = VectorExecutor::default();
     for op in &program.preparation {
-        let shape = program.tensor(op.kind.reads()[0]).shape;
+        let walked = op.kind.walked_input().expect("nothing is multiplied before the run");
+        let shape = program.tensor(walked).shape;
         let whole = Tile { batch: 0, m: Span::new(0, shape.rows), k: Span::new(0, 1), n: Span::new(0, shape.columns) };
         preparation.run(&mut values, &op.kind, &whole, true, true);
     }
@@ -97,6 +99,20 @@ pub fn run(
         if let Some(work) = &nest.matrix {
             let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
             let mut executor = MatrixExecutor::new(program, work.op, plan);
+            let mut prologue = nest.prologue.map(|prologue| {
+                let plan = schedule.accumulation_plan(prologue.op).expect("every product has an accumulation plan");
+                let depth = prologue.operands[0].storage.shape.columns;
+                (prologue.op, Span::new(0, depth), MatrixExecutor::new(program, prologue.op, plan))
+            });
+            // The product before it does the same outputs over its own depth, before the first block of k.
+            let mut run_prologue = |values: &mut Values, tile: &Tile| {
+                if let Some((op, depth, executor)) = &mut prologue
+                    && tile.k.start == 0
+                {
+                    macs[op.0] += executor.run(values, &Tile { k: *depth, ..*tile });
+                    overflowed_sums[op.0] = executor.overflowed();
+                }
+            };
             let tiles = || {
                 commands(Queue::Matrix(work.unit)).filter_map(|command| match command.work {
                     Work::Matrix(tile) => Some(tile),
@@ -105,10 +121,15 @@ pub fn run(
             };
             let whole =
                 (granularity == Granularity::Products && executor.is_order_free()).then(|| filled_boxes(tiles()));
-            macs[work.op.0] += match whole.flatten() {
-                Some(tiles) => tiles.iter().map(|tile| executor.run(&mut values, tile)).sum::<u64>(),
-                None => tiles().map(|tile| executor.run(&mut values, &tile)).sum(),
+            let mut run = |values: &mut Values, tile: &Tile| {
+                run_prologue(values, tile);
+                executor.run(values, tile)
             };
+            let executed: u64 = match whole.flatten() {
+                Some(tiles) => tiles.iter().map(|tile| run(&mut values, tile)).sum(),
+                None => tiles().map(|tile| run(&mut values, &tile)).sum(),
+            };
+            macs[work.op.0] += executed;
             overflowed_sums[work.op.0] = executor.overflowed();
         }
         if let Some(work) = &nest.vector {

@@ -59,6 +59,12 @@ impl Values {
                 |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
                 (Origin::Source(id), _) => recode(given(id)?, tensor.format),
+                (Origin::Constant(id), _) => {
+                    let (values, format) = (&program.constants[id.0], tensor.format);
+                    let made =
+                        Tensor::from_f32(tensor.shape, format, values, Rounding::NearestEven, Overflow::Saturate);
+                    Stored::of(&made.expect("a constant fills its tensor"))
+                }
                 (Origin::Produced, Some(record)) => {
                     computed.insert(TensorId(position), Stored::zeros(tensor.shape, tensor.format));
                     let record = given(record)?;
@@ -77,6 +83,11 @@ impl Values {
 
     pub(super) fn format(&self, id: TensorId) -> &'static ElementFormat {
         self.tensors[id.0].format
+    }
+
+    /// The codes of a tensor.
+    pub(super) fn elements(&self, id: TensorId) -> &Elements {
+        &self.tensors[id.0].elements
     }
 
     /// Takes the codes of a tensor out, to write them while others are read.
@@ -159,8 +170,21 @@ impl Values {
                     *out = encode(*value) as u8;
                 }
             }
-            other => unreachable!("real values are stored in a float format, not {other:?}"),
+            // Codes that are only moved.
+            Elements::I8(out) => {
+                for (out, value) in out[range].iter_mut().zip(values) {
+                    *out = *value as i8;
+                }
+            }
+            other => unreachable!("real values and codes to be moved are not stored in {other:?}"),
         }
+    }
+
+    /// Integer sums of some columns of one row.
+    pub(super) fn sums_row(&self, id: TensorId, row: u64, columns: Span) -> Vec<i32> {
+        let stored = &self.tensors[id.0];
+        let Elements::I32(sums) = &stored.elements else { unreachable!("integer sums are held in 32 bits") };
+        sums[stored.range(row, columns)].to_vec()
     }
 
     /// Writes integer sums, which fit 32 bits, to the columns from `first_column` of one row.

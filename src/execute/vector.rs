@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::execute::channels;
 use crate::execute::values::Values;
 use crate::numerics::block::{BlockOptions, BlockQuantizer};
 use crate::numerics::dequantize::{RowScales, dequantize_row};
@@ -71,6 +72,11 @@ impl VectorExecutor {
                     values.write_row(vector.output, row, tile.n.start, &self.input);
                 }
             }
+            OpKind::ExtractChannels(extract) => channels::extract(values, extract, tile),
+            OpKind::ExtractTop(top) => channels::extract_top(values, top, tile),
+            OpKind::GatherRows(gather) => channels::gather_rows(values, gather, tile),
+            OpKind::Merge(merge) => channels::merge(values, merge, tile),
+            OpKind::DivideChannels(divide) => channels::divide(values, divide, tile),
             OpKind::Activate { function, input, output } => {
                 let apply = activation(*function);
                 for row in tile.m.start..tile.m.end {
@@ -219,6 +225,7 @@ impl VectorExecutor {
 
 fn scale_for(target: ScaleTarget, abs_max: f32) -> f32 {
     match target {
+        ScaleTarget::Magnitude => abs_max,
         ScaleTarget::Element(format) => ScaledQuantizer::new(format).scale(abs_max),
         ScaleTarget::Blocks(format) => {
             let quantizer = format.quantizer(BlockOptions::default()).expect("the default options suit every format");

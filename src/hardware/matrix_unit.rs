@@ -25,6 +25,8 @@ pub struct MatrixUnit {
     pub accumulator_memory: MemoryId,
     /// Cycles from the moment a command's operands are ready to its first action in the array.
     pub launch: Cycles,
+    /// Cycles that the sums of a tile take to be shifted by one bit, before another product adds to them.
+    pub accumulator_shift: Cycles,
 }
 
 impl MatrixUnit {

@@ -29,11 +29,15 @@ pub enum VectorFunction {
     Normalize,
     /// Rotary positions: each element from a pair, a sine and a cosine.
     Rotary,
+    /// Move one element to or from a place that an index names.
+    Gather,
+    /// Shift, subtract and add two paths together.
+    Merge,
 }
 
 impl VectorFunction {
     /// Every function, in the order of the hardware files.
-    pub const ALL: [VectorFunction; 9] = [
+    pub const ALL: [VectorFunction; 11] = [
         VectorFunction::Reduce,
         VectorFunction::Quantize,
         VectorFunction::Dequantize,
@@ -43,6 +47,8 @@ impl VectorFunction {
         VectorFunction::Softmax,
         VectorFunction::Normalize,
         VectorFunction::Rotary,
+        VectorFunction::Gather,
+        VectorFunction::Merge,
     ];
 
     /// Name in files and reports.
@@ -57,6 +63,8 @@ impl VectorFunction {
             VectorFunction::Softmax => "softmax",
             VectorFunction::Normalize => "normalize",
             VectorFunction::Rotary => "rotary",
+            VectorFunction::Gather => "gather",
+            VectorFunction::Merge => "merge",
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod accumulate;
 pub mod block;
+pub mod channel_statistics;
 pub mod dequantize;
 pub mod error_metrics;
 pub mod float_bits;

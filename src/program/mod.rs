@@ -3,6 +3,7 @@
 //! A program knows formats, scales and their scopes; it knows no hardware, no tiles and no values. Everything after it
 //! (schedule, timing, execution) reads the same program, so none of them can do work that another does not see.
 
+pub mod channels;
 pub mod op;
 pub mod tensor;
 pub mod text;
@@ -23,6 +24,8 @@ pub struct Program {
     pub preparation: Vec<Op>,
     /// Operations of the run, by [`OpId`], in an order that respects dependencies.
     pub ops: Vec<Op>,
+    /// Values of constants that a calibration gave, by [`ConstantId`](crate::program::tensor::ConstantId).
+    pub constants: Vec<Vec<f32>>,
     /// Names of the layers, by [`LayerId`].
     pub layers: Vec<ProgramLayer>,
 }

@@ -4,6 +4,7 @@
 use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
+use crate::program::channels::{DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover};
 use crate::program::tensor::TensorId;
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::Batching;
@@ -179,6 +180,16 @@ pub enum OpKind {
         /// `[m, n]`.
         output: TensorId,
     },
+    /// Takes channels out of an activation.
+    ExtractChannels(ExtractChannels),
+    /// Takes the largest element of each group of each row out of an activation.
+    ExtractTop(ExtractTop),
+    /// Gathers rows of a weight.
+    GatherRows(GatherRows),
+    /// Adds two paths together.
+    Merge(Merge),
+    /// Divides channels of an activation by factors, or multiplies those of a weight.
+    DivideChannels(DivideChannels),
 }
 
 /// Vector arithmetic.
@@ -201,6 +212,8 @@ pub enum ScaleTarget {
     Element(&'static ElementFormat),
     /// The largest value that a block format with a tensor scale can hold.
     Blocks(&'static BlockFormat),
+    /// Itself: the result is the largest magnitude, not a scale.
+    Magnitude,
 }
 
 /// Along which axis of a matrix blocks run.
@@ -227,6 +240,8 @@ pub struct Gemm {
     pub batching: Batching,
     /// The window of a convolution.
     pub window: Option<ConvolutionWindow>,
+    /// Sums of an earlier product that stay in the accumulators and that this one adds to; without them it starts at zero.
+    pub initial: Option<InitialSums>,
     /// `[m, n]` partial sums of each batch.
     pub output: TensorId,
 }
@@ -288,7 +303,8 @@ impl OpKind {
             OpKind::Gemm(gemm) => {
                 let operands = [gemm.left, gemm.right];
                 let scales = operands.iter().filter_map(|operand| operand.blocks.map(|blocks| blocks.scales));
-                operands.iter().map(|operand| operand.codes).chain(scales).collect()
+                let initial = gemm.initial.map(|initial| initial.sums);
+                operands.iter().map(|operand| operand.codes).chain(scales).chain(initial).collect()
             }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
             OpKind::Vector(vector) => vector.inputs.iter().chain(&vector.constants).copied().collect(),
@@ -299,6 +315,13 @@ impl OpKind {
                 let scales = [left_scale, right_scale].into_iter().flatten().map(|scale| scale.tensor);
                 std::iter::once(*input).chain(scales).chain(*bias).collect()
             }
+            OpKind::ExtractChannels(extract) => {
+                std::iter::once(extract.input).chain(extract.selection.reads()).collect()
+            }
+            OpKind::ExtractTop(top) => vec![top.input],
+            OpKind::GatherRows(gather) => std::iter::once(gather.input).chain(gather.selection.reads()).collect(),
+            OpKind::Merge(merge) => merge.base.into_iter().chain([merge.addend]).collect(),
+            OpKind::DivideChannels(divide) => vec![divide.input, divide.factors],
         }
     }
 
@@ -312,6 +335,11 @@ impl OpKind {
             | OpKind::Activate { output, .. } => vec![*output],
             OpKind::Vector(vector) => vec![vector.output],
             OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
+            OpKind::ExtractChannels(extract) => extract.body.into_iter().chain(extract.dense).collect(),
+            OpKind::ExtractTop(top) => vec![top.body, top.kept],
+            OpKind::GatherRows(GatherRows { output, .. })
+            | OpKind::Merge(Merge { output, .. })
+            | OpKind::DivideChannels(DivideChannels { output, .. }) => vec![*output],
         }
     }
 
@@ -319,11 +347,16 @@ impl OpKind {
     pub fn walked_inputs(&self) -> Vec<TensorId> {
         match self {
             OpKind::Vector(vector) => vector.inputs.clone(),
+            OpKind::Merge(merge) => merge.base.into_iter().chain([merge.addend]).collect(),
             OpKind::Gemm(_)
             | OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
+            | OpKind::ExtractChannels(_)
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::DivideChannels(_)
             | OpKind::Activate { .. } => self.walked_input().into_iter().collect(),
         }
     }
@@ -338,6 +371,30 @@ impl OpKind {
             | OpKind::QuantizeBlocks { input, .. }
             | OpKind::Dequantize { input, .. }
             | OpKind::Activate { input, .. } => Some(*input),
+            OpKind::ExtractChannels(extract) => Some(extract.input),
+            OpKind::ExtractTop(top) => Some(top.input),
+            // Only the rows that are gathered are touched.
+            OpKind::GatherRows(gather) => Some(gather.output),
+            OpKind::Merge(merge) => Some(merge.base.unwrap_or(merge.addend)),
+            OpKind::DivideChannels(divide) => Some(divide.input),
+        }
+    }
+
+    /// Elements of each row that a vector operation works on, where these are not all of them.
+    pub const fn columns_worked_on(&self) -> Option<u64> {
+        match self {
+            OpKind::ExtractChannels(extract) => Some(extract.moved_columns),
+            OpKind::Gemm(_)
+            | OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::Activate { .. }
+            | OpKind::Vector(_)
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::Merge(_)
+            | OpKind::DivideChannels(_) => None,
         }
     }
 
@@ -357,6 +414,15 @@ impl OpKind {
                 VectorArithmetic::LayerNorm { .. } | VectorArithmetic::RmsNorm { .. } => &[VectorFunction::Normalize],
                 VectorArithmetic::Rotary { .. } => &[VectorFunction::Rotary],
             },
+            OpKind::ExtractChannels(extract) => match extract.mover {
+                Mover::VectorUnit => &[VectorFunction::Gather],
+                Mover::Inline => &[],
+            },
+            OpKind::ExtractTop(_) => &[VectorFunction::Reduce, VectorFunction::Gather],
+            OpKind::GatherRows(_) => &[VectorFunction::Gather],
+            OpKind::Merge(_) => &[VectorFunction::Merge],
+            // Folded into whoever makes the activation, and into the weights.
+            OpKind::DivideChannels(_) => &[],
         }
     }
 }

@@ -9,6 +9,10 @@ use crate::workload::tensor_description::SourceTensorId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub usize);
 
+/// Index of the values of a constant in [`Program::constants`](crate::program::Program::constants).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConstantId(pub usize);
+
 /// A tensor of elements of one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramTensor {
@@ -31,6 +35,8 @@ pub struct ProgramTensor {
 pub enum Origin {
     /// From the workload, in off-chip memory when the run starts.
     Source(SourceTensorId),
+    /// From a calibration: a table of channels, static scales; in off-chip memory when the run starts.
+    Constant(ConstantId),
     /// From the program's preparation: a constant, in off-chip memory when the run starts.
     Prepared,
     /// Written by an operation of the run.
@@ -61,7 +67,7 @@ impl ProgramTensor {
     /// Whether it is there before the run starts.
     pub fn is_given(&self) -> bool {
         match self.origin {
-            Origin::Source(_) | Origin::Prepared => true,
+            Origin::Source(_) | Origin::Constant(_) | Origin::Prepared => true,
             Origin::Produced => false,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::program::Program;
+use crate::program::channels::{ChannelSide, Selection, SumFactor, Treatment};
 use crate::program::op::{BlockAxis, GemmOperand, Op, OpKind, Scale, ScaleSource, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 
@@ -34,6 +35,15 @@ impl OpText<'_> {
         self.name(operand.codes) + &scales.unwrap_or_default()
     }
 
+    fn selection(&self, selection: &Selection) -> String {
+        match selection {
+            Selection::Static { channels, .. } => format!("{} channels", channels.len()),
+            Selection::Planned { maxima, rule, count } => {
+                format!("up to {count} channels with {} {rule}", self.name(*maxima))
+            }
+        }
+    }
+
     fn by(&self, scale: Option<Scale>) -> String {
         let Some(scale) = scale else { return String::new() };
         let source = match scale.source {
@@ -41,6 +51,15 @@ impl OpText<'_> {
             ScaleSource::Dynamic => "dynamic",
         };
         format!(" by {} ({source} per {})", self.name(scale.tensor), scope_name(scale.scope))
+    }
+}
+
+/// A factor before what it multiplies.
+fn factor_text(factor: SumFactor) -> String {
+    match factor {
+        SumFactor::One => String::new(),
+        SumFactor::Shift(exponent) => format!("2^{exponent} "),
+        SumFactor::ShiftSubtract(exponent) => format!("(2^{exponent} - 1) "),
     }
 }
 
@@ -71,11 +90,15 @@ impl fmt::Display for OpText<'_> {
                 if let Some(window) = &gemm.window {
                     write!(formatter, " window {}x{}", window.y.kernel(), window.x.kernel())?;
                 }
+                if let Some(initial) = gemm.initial {
+                    write!(formatter, " onto {}{}", factor_text(initial.factor), self.name(initial.sums))?;
+                }
             }
             OpKind::Reduce { input, scope, target, .. } => {
                 let target = match target {
                     ScaleTarget::Element(format) => format.name(),
                     ScaleTarget::Blocks(format) => format.name(),
+                    ScaleTarget::Magnitude => "itself",
                 };
                 write!(formatter, "reduce abs_max per {} of {} for {target}", scope_name(*scope), self.name(*input))?;
             }
@@ -105,6 +128,39 @@ impl fmt::Display for OpText<'_> {
             }
             OpKind::Activate { function, input, .. } => {
                 write!(formatter, "{} {}", function.name(), self.name(*input))?;
+            }
+            OpKind::ExtractChannels(extract) => {
+                let treatment = match extract.treatment {
+                    Treatment::Zero => "zeroed".to_owned(),
+                    Treatment::ShiftDown(exponent) => format!("divided by 2^{exponent}"),
+                };
+                let which = self.selection(&extract.selection);
+                write!(formatter, "extract {which} of {}", self.name(extract.input))?;
+                if extract.body.is_some() {
+                    write!(formatter, ", {treatment} in the body")?;
+                }
+            }
+            OpKind::ExtractTop(top) => {
+                write!(formatter, "extract the largest of each {} channels of {}", top.group, self.name(top.input))?;
+            }
+            OpKind::GatherRows(gather) => {
+                write!(
+                    formatter,
+                    "gather {} as rows of {}",
+                    self.selection(&gather.selection),
+                    self.name(gather.input)
+                )?;
+            }
+            OpKind::Merge(merge) => {
+                let base = merge.base.map(|base| format!("{} + ", self.name(base))).unwrap_or_default();
+                write!(formatter, "merge {base}{}{}", factor_text(merge.factor), self.name(merge.addend))?;
+            }
+            OpKind::DivideChannels(divide) => {
+                let (input, factors) = (self.name(divide.input), self.name(divide.factors));
+                match divide.side {
+                    ChannelSide::Activation => write!(formatter, "divide columns of {input} by {factors}")?,
+                    ChannelSide::Weight => write!(formatter, "multiply rows of {input} by {factors}")?,
+                }
             }
         }
         write!(formatter, "  # {}, {}", self.program.layer(self.op.layer).name, self.op.path.name())

@@ -2,7 +2,8 @@
 
 use crate::numerics::block::BlockFormat;
 use crate::program::Program;
-use crate::program::op::{BlockAxis, Op, OpKind, Scale, Scope};
+use crate::program::channels::{ChannelSide, Selection};
+use crate::program::op::{BlockAxis, Gemm, Op, OpKind, Scale, Scope};
 use crate::program::tensor::{Origin, TensorId};
 use crate::shape::MatrixShape;
 
@@ -41,6 +42,24 @@ pub enum ProgramError {
         /// The shape that the operation needs.
         expected: MatrixShape,
     },
+    /// Accumulators hold only the sums of the operation right before.
+    #[error("`{layer}` adds to %{tensor}, which is not the product right before it")]
+    SumsNotHeld {
+        /// Layer of the product.
+        layer: String,
+        /// The sums.
+        tensor: String,
+    },
+    /// A channel does not exist.
+    #[error("`{layer}`: channel {channel} is selected, but there are {channels}")]
+    Channel {
+        /// Layer of the operation.
+        layer: String,
+        /// The channel.
+        channel: u64,
+        /// How many there are.
+        channels: u64,
+    },
     /// A scale cannot have that scope there.
     #[error("`{layer}`: a scale per {scope} cannot be applied here")]
     ScaleScope {
@@ -57,7 +76,8 @@ pub enum ProgramError {
 /// The first broken rule.
 pub fn verify(program: &Program) -> Result<(), ProgramError> {
     let mut written: Vec<bool> =
-        program.tensors.iter().map(|tensor| matches!(tensor.origin, Origin::Source(_))).collect();
+        program.tensors.iter().map(|tensor| matches!(tensor.origin, Origin::Source(_) | Origin::Constant(_))).collect();
+    let mut last_sums = None;
     for op in program.preparation.iter().chain(&program.ops) {
         let layer = || program.layer(op.layer).name.clone();
         for read in op.kind.reads() {
@@ -70,6 +90,15 @@ pub fn verify(program: &Program) -> Result<(), ProgramError> {
                 return Err(ProgramError::WrittenTwice { tensor: name(program, output) });
             }
         }
+        if let OpKind::Gemm(Gemm { initial: Some(initial), .. }) = &op.kind
+            && last_sums != Some(initial.sums)
+        {
+            return Err(ProgramError::SumsNotHeld { layer: layer(), tensor: name(program, initial.sums) });
+        }
+        last_sums = match &op.kind {
+            OpKind::Gemm(gemm) if gemm.initial.is_none() => Some(gemm.output),
+            _ => None,
+        };
         verify_shapes(program, op)?;
     }
     match written.iter().position(|written| !written) {
@@ -93,6 +122,18 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
         Err(ProgramError::Shape { layer, tensor: name(program, id), given, expected })
     };
     let expect_scale = |scale: &Scale, of: MatrixShape| expect(scale.tensor, scope_shape(scale.scope, of));
+    let expect_selection = |selection: &Selection, channels: u64| match selection {
+        Selection::Static { channels: selected, .. } => {
+            match selected.iter().flatten().find(|channel| u64::from(**channel) >= channels) {
+                Some(channel) => {
+                    let layer = program.layer(op.layer).name.clone();
+                    Err(ProgramError::Channel { layer, channel: u64::from(*channel), channels })
+                }
+                None => Ok(()),
+            }
+        }
+        Selection::Planned { maxima, .. } => expect(*maxima, MatrixShape::new(1, channels)),
+    };
     match &op.kind {
         OpKind::Gemm(gemm) => {
             for (operand, expected) in [(gemm.left, gemm.left_shape()), (gemm.right, gemm.right_shape())] {
@@ -100,6 +141,9 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
                 if let Some(blocks) = operand.blocks {
                     expect(blocks.scales, block_scales_shape(blocks.format, expected))?;
                 }
+            }
+            if let Some(initial) = gemm.initial {
+                expect(initial.sums, gemm.output_shape())?;
             }
             expect(gemm.output, gemm.output_shape())
         }
@@ -152,6 +196,41 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             vector.inputs.iter().try_for_each(|input| expect(*input, shape(vector.output)))?;
             let constant = vector.function.constant_shape(shape(vector.output));
             vector.constants.iter().try_for_each(|id| expect(*id, constant))
+        }
+        OpKind::ExtractChannels(extract) => {
+            let input = shape(extract.input);
+            expect_selection(&extract.selection, input.columns)?;
+            if let Some(body) = extract.body {
+                expect(body, input)?;
+            }
+            match extract.dense {
+                Some(dense) => expect(dense, MatrixShape::new(input.rows, extract.selection.count())),
+                None => Ok(()),
+            }
+        }
+        OpKind::ExtractTop(top) => {
+            expect(top.body, shape(top.input))?;
+            expect(top.kept, shape(top.input))
+        }
+        OpKind::GatherRows(gather) => {
+            let input = shape(gather.input);
+            expect_selection(&gather.selection, input.rows)?;
+            expect(gather.output, MatrixShape::new(gather.selection.count(), input.columns))
+        }
+        OpKind::Merge(merge) => {
+            if let Some(base) = merge.base {
+                expect(base, shape(merge.addend))?;
+            }
+            expect(merge.output, shape(merge.addend))
+        }
+        OpKind::DivideChannels(divide) => {
+            let input = shape(divide.input);
+            let channels = match divide.side {
+                ChannelSide::Activation => input.columns,
+                ChannelSide::Weight => input.rows,
+            };
+            expect(divide.factors, MatrixShape::new(1, channels))?;
+            expect(divide.output, input)
         }
     }
 }

@@ -4,6 +4,7 @@
 //! same accumulation plan. [`real`] evaluates the workload itself in f64, without any quantization: numeric error is
 //! measured against it. Neither shares code with `execute` above the level of one row's arithmetic.
 
+mod channels;
 mod gather;
 pub mod real;
 mod real_vector;

@@ -24,9 +24,11 @@ use crate::workload::layer::ActivationFunction;
 pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings: &Bindings) -> Vec<Option<Tensor>> {
     let mut evaluator = Evaluator { program, tensors: vec![None; program.tensors.len()] };
     for (index, tensor) in program.tensors.iter().enumerate() {
-        if let Origin::Source(id) = tensor.origin {
-            evaluator.tensors[index] = bindings.get(id).cloned();
-        }
+        evaluator.tensors[index] = match tensor.origin {
+            Origin::Source(id) => bindings.get(id).cloned(),
+            Origin::Constant(id) => evaluator.real(TensorId(index), &program.constants[id.0]),
+            Origin::Prepared | Origin::Produced => None,
+        };
     }
     let preparation = program.preparation.iter().map(|op| (op, None));
     for (op, plan) in preparation.chain(program.ops.iter().zip(plans.iter().map(Option::as_ref))) {
@@ -41,8 +43,8 @@ pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings:
     evaluator.tensors
 }
 
-struct Evaluator<'a> {
-    program: &'a Program,
+pub(super) struct Evaluator<'a> {
+    pub(super) program: &'a Program,
     tensors: Vec<Option<Tensor>>,
 }
 
@@ -64,6 +66,23 @@ impl Evaluator<'_> {
                 vec![self.dequantize((*input, batching), scales, *bias, *output)]
             }
             OpKind::Vector(vector) => vec![self.vector(vector)],
+            OpKind::ExtractChannels(extract) => self.extract(extract),
+            OpKind::ExtractTop(top) => {
+                self.extract_top(top).map_or_else(|| vec![None; 2], |tensors| tensors.map(Some).to_vec())
+            }
+            OpKind::GatherRows(gather) => {
+                let values = self.selected(&gather.selection).and_then(|channels| {
+                    let input = self.get(gather.input)?;
+                    let columns = input.shape().columns;
+                    let row = |channel: Option<u32>| {
+                        (0..columns).map(move |n| channel.map_or(0.0, |k| input.value(u64::from(k), n) as f32))
+                    };
+                    Some(channels.into_iter().flat_map(row).collect::<Vec<f32>>())
+                });
+                vec![values.and_then(|values| self.real(gather.output, &values))]
+            }
+            OpKind::Merge(merge) => vec![self.merge(merge)],
+            OpKind::DivideChannels(divide) => vec![self.divide(divide)],
             OpKind::Activate { function, input, output } => {
                 let apply = match function {
                     ActivationFunction::Gelu => functions::gelu,
@@ -77,12 +96,12 @@ impl Evaluator<'_> {
         }
     }
 
-    fn get(&self, id: TensorId) -> Option<&Tensor> {
+    pub(super) fn get(&self, id: TensorId) -> Option<&Tensor> {
         self.tensors[id.0].as_ref()
     }
 
     /// Real values in the format of a tensor.
-    fn real(&self, id: TensorId, values: &[f32]) -> Option<Tensor> {
+    pub(super) fn real(&self, id: TensorId, values: &[f32]) -> Option<Tensor> {
         let described = self.program.tensor(id);
         Tensor::from_f32(described.shape, described.format, values, Rounding::NearestEven, Overflow::Saturate).ok()
     }
@@ -110,21 +129,28 @@ impl Evaluator<'_> {
             Accumulator::Integer(_) => integers = vec![0i32; size(described.shape.elements())?],
             Accumulator::Float { .. } => reals = vec![0f32; size(described.shape.elements())?],
         }
+        let held = self.initial_sums(gemm)?;
         for batch in 0..gemm.batching.count {
             let left = gather::left(self.get(gemm.left.codes)?, gemm, batch, 1)?;
             let right = gather::right_by_columns(self.get(gemm.right.codes)?, gemm, batch, 1)?;
             let positions = (0..gemm.shape.m)
                 .flat_map(|row| (0..gemm.shape.n).map(move |column| gather::output_position(gemm, batch, row, column)));
+            let held: Option<Vec<f64>> = match &held {
+                None => None,
+                Some(held) => Some(positions.clone().map(|at| size(at).map(|at| held[at])).collect::<Option<_>>()?),
+            };
             match plan.accumulator {
                 Accumulator::Integer(accumulator) => {
-                    let mut sums = vec![0; m * n];
+                    // What the accumulators hold before the first term.
+                    let start = held.map(|held| held.into_iter().map(|sum| sum as i32).collect::<Vec<_>>());
+                    let mut sums = start.clone().unwrap_or_else(|| vec![0; m * n]);
                     if accumulator == IntegerAccumulator::INT32 {
                         let right = right.transposed();
                         let left = Matrix::dense(left.as_i8()?, m, k).ok()?;
                         let right = Matrix::dense(right.as_i8()?, k, n).ok()?;
                         int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
                     } else {
-                        narrow_sums(accumulator, left.as_i8()?, right.as_i8()?, k, &mut sums)?;
+                        narrow_sums(accumulator, left.as_i8()?, right.as_i8()?, k, start.as_deref(), &mut sums)?;
                     }
                     for (position, sum) in positions.zip(sums) {
                         integers[size(position)?] = sum;
@@ -135,6 +161,9 @@ impl Evaluator<'_> {
                     let right_scales = self.block_scales(gemm.right, gemm, batch, gather::right_by_columns)?;
                     let (left, right) = (operand(&left, &left_scales)?, operand(&right, &right_scales)?);
                     let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                    if let Some(held) = held {
+                        tile.start_from(&held.into_iter().map(|sum| sum as f32).collect::<Vec<_>>());
+                    }
                     float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
                     for (position, sum) in positions.zip(tile.values()) {
                         reals[size(position)?] = sum;
@@ -146,6 +175,17 @@ impl Evaluator<'_> {
             Accumulator::Integer(_) => Tensor::try_new(described.shape, described.format, Elements::I32(integers)).ok(),
             Accumulator::Float { .. } => self.real(gemm.output, &reals),
         }
+    }
+
+    /// What the accumulators hold before a product, each an integer of 32 bits or a float of as many; the outer `None`
+    /// where it is not known.
+    fn initial_sums(&self, gemm: &Gemm) -> Option<Option<Vec<f64>>> {
+        let Some(initial) = gemm.initial else { return Some(None) };
+        let held = self.get(initial.sums)?;
+        Some(Some(match held.as_i32() {
+            Some(sums) => sums.iter().map(|sum| f64::from(initial.factor.of_i32(*sum))).collect(),
+            None => held.to_f32().into_iter().map(|sum| f64::from(initial.factor.of_f32(sum))).collect(),
+        }))
     }
 
     /// The block scales of an operand's batch, if it has any.
@@ -169,6 +209,7 @@ impl Evaluator<'_> {
         let input = self.get(input)?;
         let maxima = abs_maxima(&input.to_f32(), input.shape(), granularity);
         let scales: Vec<f32> = match target {
+            ScaleTarget::Magnitude => maxima,
             ScaleTarget::Element(format) => maxima.into_iter().map(|abs_max| scale_of(format, abs_max)).collect(),
             ScaleTarget::Blocks(format) => {
                 let quantizer = format.quantizer(BlockOptions::default()).ok()?;
@@ -268,12 +309,13 @@ fn narrow_sums(
     left: &[i8],
     right_by_columns: &[i8],
     k: usize,
+    held: Option<&[i32]>,
     sums: &mut [i32],
 ) -> Option<()> {
     let products = accumulator.products_per_operation();
     let pairs = left.chunks_exact(k).flat_map(|row| right_by_columns.chunks_exact(k).map(move |column| (row, column)));
-    for ((row, column), out) in pairs.zip(sums) {
-        let mut sum = 0;
+    for (index, ((row, column), out)) in pairs.zip(sums).enumerate() {
+        let mut sum = held.map_or(0, |held| accumulator.add(0, i64::from(held[index])));
         for (row, column) in row.chunks(products).zip(column.chunks(products)) {
             let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
             sum = accumulator.add(sum, terms.sum());

@@ -41,10 +41,23 @@ pub fn compulsory_traffic(program: &Program) -> Traffic {
     let is_written = |id: TensorId| program.ops.iter().any(|op| op.kind.writes().contains(&id));
     let bytes = |of: &dyn Fn(TensorId) -> bool| -> Bytes {
         let tensors = (0..program.tensors.len()).map(TensorId).filter(|id| of(*id));
-        tensors.map(|id| program.tensor(id).bytes()).sum()
+        tensors.map(|id| needed_bytes(program, id)).sum()
     };
     Traffic {
         read: bytes(&|id| program.tensor(id).is_given() && is_read(id)),
         written: bytes(&|id| !program.tensor(id).is_given() && is_written(id) && !is_read(id)),
     }
+}
+
+/// Bytes of a tensor, or of the rows that are gathered from it where nothing else reads it.
+fn needed_bytes(program: &Program, id: TensorId) -> Bytes {
+    let tensor = program.tensor(id);
+    let mut rows = 0;
+    for op in program.ops.iter().filter(|op| op.kind.reads().contains(&id)) {
+        match &op.kind {
+            OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
+            _ => return tensor.bytes(),
+        }
+    }
+    if rows == 0 { tensor.bytes() } else { tensor.bytes_of(rows.min(tensor.shape.rows), tensor.shape.columns) }
 }

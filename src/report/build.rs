@@ -234,11 +234,16 @@ impl Context<'_> {
                     std::iter::once(gemm.right.codes).chain(gemm.right.blocks.map(|blocks| blocks.scales)).collect()
                 }
                 OpKind::Vector(vector) => vector.constants.clone(),
+                OpKind::GatherRows(_) => kind.reads(),
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
-                | OpKind::Activate { .. } => kind.reads().into_iter().skip(1).collect::<Vec<_>>(),
+                | OpKind::Activate { .. }
+                | OpKind::ExtractChannels(_)
+                | OpKind::ExtractTop(_)
+                | OpKind::Merge(_)
+                | OpKind::DivideChannels(_) => kind.reads().into_iter().skip(1).collect::<Vec<_>>(),
             };
             constants.extend(read.into_iter().filter(|tensor| self.program.tensor(*tensor).is_given()));
         }

@@ -323,6 +323,15 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     for read in matrix.operands.iter().chain(matrix.scales.iter().flatten()) {
         use_operand(of, read, Reader::Matrix, step.index..step.index + 1, &step.tile, waits, signals);
     }
+    if let Some(prologue) = &nest.prologue
+        && step.is_first_k
+    {
+        // Its operands serve a whole output tile, and are read with its first step.
+        let steps = step.index..step.index + nest.grid.k.count();
+        for read in prologue.operands.iter().chain(prologue.scales.iter().flatten()) {
+            use_operand(of, read, Reader::Matrix, steps.clone(), &step.tile, waits, signals);
+        }
+    }
     if step.is_first_k && !matrix.streams_results {
         let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
         waits.extend(claim(matrix.accumulators, bytes, claimed));

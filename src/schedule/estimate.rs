@@ -9,7 +9,7 @@ use crate::dataflow::{self, ArrayState};
 use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
-use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap};
+use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap, VectorStep};
 use crate::schedule::room::{Buffer, leaving, needed};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
@@ -210,7 +210,13 @@ fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let dataflow = dataflow::of(&unit.array);
     let extents = |tile: &Tile| [tile.m.len(), tile.k.len(), tile.n.len()];
     let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, extents(tile)));
-    let all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
+    let mut all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
+    if let Some(prologue) = &nest.prologue {
+        let depth = prologue.operands[0].storage.shape.columns;
+        let work = |tile: &Tile| tile_work(npu, prologue, [tile.m.len(), depth, tile.n.len()]);
+        let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &work(tile));
+        all += output_tiles(grid).map(|(times, tile)| times * steady(&tile)).sum::<u64>();
+    }
     // Full tiles one after the other show what starting a tile adds to its steady cycles.
     let work = tile_work(npu, matrix, extents(&grid.first_tile()));
     let mut state = ArrayState::default();
@@ -236,9 +242,15 @@ fn vector_cycles(npu: &Npu, nest: &Nest, tile: &Tile) -> u64 {
     let Some(vector) = &nest.vector else { return 0 };
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
-    let elements = tile.m.len() * tile.n.len();
-    let functions = vector.steps.iter().flat_map(|step| step.functions);
-    let lanes: u64 = functions.map(|function| unit.rate(*function).cycles_for(elements).get()).sum();
+    // Whether the tile is the last of its rows is not known here; what belongs to whole rows is spread over their tiles.
+    let elements = |step: &VectorStep| match step.columns {
+        None => tile.m.len() * tile.n.len(),
+        Some(columns) => (tile.m.len() * columns * tile.n.len()).div_ceil(nest.grid.n.extent()),
+    };
+    let lanes_of = |step: &VectorStep| -> u64 {
+        step.functions.iter().map(|function| unit.rate(*function).cycles_for(elements(step)).get()).sum()
+    };
+    let lanes: u64 = vector.steps.iter().map(lanes_of).sum();
     let (mut read, mut sums) = (0, 0);
     for input in &vector.reads {
         let bytes = input.storage.tile_bytes(input.map, tile).get();

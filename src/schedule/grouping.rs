@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::program::Program;
 use crate::program::op::{OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
+use crate::shape::MatrixShape;
 
 /// The most operations of a chain.
 const LONGEST_CHAIN: usize = 8;
@@ -18,6 +19,8 @@ const MOST_READS: usize = 6;
 /// Operations of one nest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
+    /// A product whose sums stay in the accumulators for the matrix product to add to.
+    pub prologue: Option<OpId>,
     /// The matrix product, if any.
     pub matrix: Option<OpId>,
     /// Vector operations in order.
@@ -27,7 +30,7 @@ pub struct Group {
 impl Group {
     /// Every operation, in program order.
     pub fn ops(&self) -> impl Iterator<Item = OpId> + '_ {
-        self.matrix.into_iter().chain(self.chain.iter().copied())
+        self.prologue.into_iter().chain(self.matrix).chain(self.chain.iter().copied())
     }
 }
 
@@ -36,12 +39,17 @@ pub fn group(program: &Program) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for index in 0..program.ops.len() {
         let id = OpId(index);
-        if let OpKind::Gemm(_) = program.op(id).kind {
-            groups.push(Group { matrix: Some(id), chain: Vec::new() });
+        if let OpKind::Gemm(gemm) = &program.op(id).kind {
+            match groups.last_mut() {
+                Some(last) if gemm.initial.is_some() => {
+                    last.prologue = last.matrix.replace(id);
+                }
+                Some(_) | None => groups.push(Group { matrix: Some(id), ..Group::default() }),
+            }
         } else if let Some(last) = groups.last_mut().filter(|group| joins(program, group, id)) {
             last.chain.push(id);
         } else {
-            groups.push(Group { matrix: None, chain: vec![id] });
+            groups.push(Group { chain: vec![id], ..Group::default() });
         }
     }
     groups
@@ -58,13 +66,18 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     // A product's output tiles may split a row: then even a scale per row is complete only after the walk, and blocks
     // along the row would be cut.
     let needs_whole_rows = match kind {
-        OpKind::QuantizeBlocks { .. } => group.matrix.is_some(),
+        OpKind::QuantizeBlocks { .. } | OpKind::ExtractTop(_) => group.matrix.is_some(),
         OpKind::Vector(vector) => vector.function.needs_whole_rows() && group.matrix.is_some(),
+        // Dense columns are gathered from a whole row; a mask applies to any part of it.
+        OpKind::ExtractChannels(extract) => group.matrix.is_some() && extract.dense.is_some(),
         OpKind::Gemm(_)
         | OpKind::Reduce { .. }
         | OpKind::Quantize { .. }
         | OpKind::Dequantize { .. }
-        | OpKind::Activate { .. } => false,
+        | OpKind::Activate { .. }
+        | OpKind::GatherRows(_)
+        | OpKind::Merge(_)
+        | OpKind::DivideChannels(_) => false,
     };
     let waits_for_the_walk = kind.reads().into_iter().filter(|read| written.contains(read)).any(|read| {
         group.ops().any(|op| match &program.op(op).kind {
@@ -72,13 +85,18 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
                 Scope::Row => group.matrix.is_some(),
                 Scope::Tensor | Scope::Column => true,
             },
+            OpKind::ExtractChannels(extract) => extract.is_separate_pass,
             OpKind::Reduce { .. }
             | OpKind::Gemm(_)
             | OpKind::Quantize { .. }
             | OpKind::QuantizeBlocks { .. }
             | OpKind::Dequantize { .. }
             | OpKind::Vector(_)
-            | OpKind::Activate { .. } => false,
+            | OpKind::Activate { .. }
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::Merge(_)
+            | OpKind::DivideChannels(_) => false,
         })
     });
     // Each tensor from outside is a condition of the chain's commands, which hold a bounded number of them.
@@ -86,5 +104,17 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     let outside: BTreeSet<TensorId> = reads.filter(|read| !written.contains(read)).collect();
     let of_matrix = group.matrix.map_or(0, |op| program.op(op).kind.reads().len());
     let has_room = group.chain.len() < LONGEST_CHAIN && outside.len() - of_matrix.min(outside.len()) <= MOST_READS;
-    kind.walked_inputs().into_iter().any(touched) && !needs_whole_rows && !waits_for_the_walk && has_room
+    // Dense columns beside the walked matrix are a matrix of their own.
+    let is_of_the_grid = |tensor: TensorId| program.tensor(tensor).shape == grid_shape(program, group);
+    let walked = kind.walked_inputs().into_iter().find(|tensor| touched(*tensor));
+    walked.is_some_and(is_of_the_grid) && !needs_whole_rows && !waits_for_the_walk && has_room
+}
+
+/// Rows and columns of the matrix over whose tiles a group walks.
+fn grid_shape(program: &Program, group: &Group) -> MatrixShape {
+    let walked = match group.matrix {
+        Some(matrix) => program.op(matrix).kind.writes()[0],
+        None => program.op(group.chain[0]).kind.walked_input().expect("a chain of vector operations walks a matrix"),
+    };
+    program.tensor(walked).shape
 }

@@ -23,6 +23,9 @@ pub struct Nest {
     pub grid: Grid,
     /// Where the batches of its outputs lie.
     pub output_batches: BatchStride,
+    /// A product over the same outputs that runs before the first block of k of each output tile, on the same unit; its
+    /// sums stay in the accumulators, where the matrix product adds to them.
+    pub prologue: Option<MatrixWork>,
     /// The matrix product, if any.
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
@@ -133,6 +136,12 @@ impl TileMap {
     /// The map of the scales of an operand's blocks.
     pub const fn of_block_scales(self, block: u64) -> TileMap {
         TileMap { column_block: block, ..self }
+    }
+
+    /// The same map where each tile takes the reduction axis whole.
+    pub fn of_whole_depth(self) -> TileMap {
+        let but_depth = |axis: Option<Axis>| axis.filter(|axis| *axis != Axis::K);
+        TileMap { rows: but_depth(self.rows), columns: but_depth(self.columns), ..self }
     }
 
     /// Axes that the tensor's tile depends on.
@@ -366,6 +375,8 @@ pub struct MatrixWork {
     /// Whether results leave the array while it works on a tile: then no sums wait in the accumulators or in the output
     /// partition for its end.
     pub streams_results: bool,
+    /// Single-bit shifts of the sums that an earlier product left, before this one adds to them.
+    pub initial_shifts: u32,
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.
@@ -388,8 +399,21 @@ pub struct VectorWork {
 pub struct VectorStep {
     /// The operation.
     pub op: OpId,
-    /// What it costs the lanes, each once per element of the tile.
+    /// What it costs the lanes, each once per element that it works on.
     pub functions: &'static [VectorFunction],
+    /// Elements of each row that it works on, where these are not all of the tile.
+    pub columns: Option<u64>,
+}
+
+impl VectorStep {
+    /// Elements of a tile that it works on. What belongs to whole rows is booked with their last tile.
+    pub const fn elements(&self, tile: &Tile, is_last_n: bool) -> u64 {
+        match self.columns {
+            None => tile.m.len() * tile.n.len(),
+            Some(columns) if is_last_n => tile.m.len() * columns,
+            Some(_) => 0,
+        }
+    }
 }
 
 /// A tensor that leaves a nest.

@@ -91,6 +91,10 @@ impl<'a> Planner<'a> {
             let (grid, by) = self.grid(&nest, tiler, mapping)?;
             nest.grid = grid;
             chosen_by.push(by);
+            if let Some(prologue) = &nest.prologue {
+                let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
+                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator: prologue.accumulator, segments });
+            }
             if let Some(matrix) = &nest.matrix {
                 let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
                 accumulation[matrix.op.0] = Some(plan);
@@ -113,6 +117,7 @@ impl<'a> Planner<'a> {
         let mut nest = Nest {
             grid: self.whole_grid(group),
             output_batches: self.output_batches(group),
+            prologue: None,
             matrix: None,
             vector: None,
             loads: Vec::new(),
@@ -123,8 +128,11 @@ impl<'a> Planner<'a> {
             tiles_finished,
             done,
         };
+        if let Some(op) = group.prologue {
+            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole)?);
+        }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op)?);
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled)?);
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
@@ -158,14 +166,23 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId) -> Result<MatrixWork, ScheduleError> {
+    fn matrix_work(
+        &mut self,
+        loads: &mut Vec<Load>,
+        id: NestId,
+        op: OpId,
+        depth: Depth,
+    ) -> Result<MatrixWork, ScheduleError> {
         let gemm = self.gemm(op).clone();
         let unit = MatrixUnitId(0);
         let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
             return Err(self.unsupported(op, &gemm));
         };
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
-        let [left_map, right_map] = operand_maps(&gemm);
+        let [left_map, right_map] = operand_maps(&gemm).map(|map| match depth {
+            Depth::Tiled => map,
+            Depth::Whole => map.of_whole_depth(),
+        });
         let sides = [(gemm.left, left_map, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
         let mut read = |planner: &mut Self, tensor, map, queue| {
             let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
@@ -198,6 +215,7 @@ impl<'a> Planner<'a> {
             accumulators,
             macs_per_element_per_cycle,
             streams_results: self.npu.matrix_unit(unit).array.streams_results(),
+            initial_shifts: gemm.initial.map_or(0, |initial| initial.factor.shifts()),
         })
     }
 
@@ -209,14 +227,15 @@ impl<'a> Planner<'a> {
         let mut reads: Vec<Read> = Vec::new();
         let mut steps = Vec::new();
         for op in group.chain.iter().copied() {
-            let functions = self.program.op(op).kind.vector_functions();
+            let kind = &self.program.op(op).kind;
+            let functions = kind.vector_functions();
             let described = self.npu.vector_unit(unit);
             if let Some(missing) = functions.iter().find(|function| !described.supports(**function)) {
                 let (layer, unit) = (self.layer_name(op), described.name.clone());
                 return Err(ScheduleError::MissingVectorFunction { layer, function: missing.name(), unit });
             }
-            steps.push(VectorStep { op, functions });
-            for (tensor, map, queue) in vector_operands(self.program, &self.program.op(op).kind, output_batches) {
+            steps.push(VectorStep { op, functions, columns: kind.columns_worked_on() });
+            for (tensor, map, queue) in vector_operands(self.program, kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;
                 }
@@ -251,16 +270,24 @@ impl<'a> Planner<'a> {
                 }
             };
             let map = match &self.program.op(op).kind {
+                // The last tile writes all of them.
+                OpKind::Reduce { scope: Scope::Column, .. } => TileMap::WHOLE,
                 OpKind::Reduce { scope, .. } => scope_map(*scope),
                 OpKind::QuantizeBlocks { format, scales, .. } if *scales == tensor => {
                     TileMap::OUTPUT.of_block_scales(format.block())
                 }
+                OpKind::ExtractChannels(extract) if extract.dense == Some(tensor) => TileMap::PER_ROW,
                 OpKind::Gemm(_)
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
                 | OpKind::Dequantize { .. }
                 | OpKind::Vector(_)
-                | OpKind::Activate { .. } => TileMap::OUTPUT,
+                | OpKind::Activate { .. }
+                | OpKind::ExtractChannels(_)
+                | OpKind::ExtractTop(_)
+                | OpKind::GatherRows(_)
+                | OpKind::Merge(_)
+                | OpKind::DivideChannels(_) => TileMap::OUTPUT,
             };
             let map = map.in_output(nest.output_batches);
             let rows = self.rows_counter(tensor);
@@ -462,6 +489,13 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Whether the depth of a product is cut into blocks.
+#[derive(Clone, Copy)]
+enum Depth {
+    Tiled,
+    Whole,
+}
+
 /// A unit's wish to read a tensor.
 struct Request {
     tensor: TensorId,
@@ -555,6 +589,22 @@ fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -> Ve
             operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN.in_output(batches), DmaQueue::Weights)));
             operands
         }
+        OpKind::ExtractChannels(extract) => {
+            let table = extract.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
+            std::iter::once((extract.input, TileMap::OUTPUT, DmaQueue::Activations)).chain(table).collect()
+        }
+        OpKind::ExtractTop(top) => vec![(top.input, TileMap::OUTPUT, DmaQueue::Activations)],
+        // As many rows are read as are gathered, wherever they lie.
+        OpKind::GatherRows(gather) => {
+            let table = gather.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
+            std::iter::once((gather.input, TileMap::OUTPUT, DmaQueue::Weights)).chain(table).collect()
+        }
+        OpKind::Merge(merge) => {
+            let both = merge.base.into_iter().chain([merge.addend]);
+            both.map(|tensor| (tensor, TileMap::OUTPUT, DmaQueue::Activations)).collect()
+        }
+        // The factors are a part of whoever makes the activation.
+        OpKind::DivideChannels(divide) => vec![(divide.input, TileMap::OUTPUT, DmaQueue::Activations)],
     }
 }
 

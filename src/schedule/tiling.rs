@@ -13,7 +13,7 @@ use crate::schedule::estimate::{Estimate, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::lattice::candidates;
-use crate::schedule::nest::{Access, Destination, DmaQueue, Nest, Read, Reader, Storage, TileMap};
+use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
 use crate::shape::MatrixShape;
 use crate::units::Cycles;
@@ -246,8 +246,9 @@ fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate
 struct Signature {
     grid: Grid,
     tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
-    matrix: Option<(MatrixUnitId, u64, u64)>,
-    vector: Option<(VectorUnitId, Vec<VectorFunction>)>,
+    /// Unit, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
+    products: Vec<(MatrixUnitId, u64, u64, u32)>,
+    vector: Option<(VectorUnitId, Vec<(VectorFunction, Option<u64>)>)>,
 }
 
 /// What a tensor is to a nest.
@@ -271,7 +272,7 @@ impl Signature {
             let role = Role::Loaded { queue: load.queue, reader: load.reader, stays: stays(load.destination) };
             entry(&load.storage, load.map, role)
         }));
-        if let Some(matrix) = &nest.matrix {
+        for matrix in nest.prologue.iter().chain(&nest.matrix) {
             tensors.extend(matrix.operands.iter().map(|operand| read(operand, Role::Operand)));
             tensors.extend(matrix.scales.iter().flatten().map(|scales| read(scales, Role::Scales)));
             tensors.push(entry(&matrix.sums, TileMap::OUTPUT, Role::Sums));
@@ -287,13 +288,20 @@ impl Signature {
                 .iter()
                 .map(|output| entry(&output.storage, output.map, Role::Leaves { stays: stays(output.destination) })),
         );
+        let product = |matrix: &MatrixWork| {
+            (matrix.unit, matrix.depth_unit, matrix.macs_per_element_per_cycle, matrix.initial_shifts)
+        };
         let functions = |steps: &[crate::schedule::nest::VectorStep]| {
-            steps.iter().flat_map(|step| step.functions.iter().copied()).collect()
+            let each = |step: &crate::schedule::nest::VectorStep| {
+                let columns = step.columns;
+                step.functions.iter().map(move |function| (*function, columns))
+            };
+            steps.iter().flat_map(each).collect()
         };
         Signature {
             grid: nest.grid,
             tensors,
-            matrix: nest.matrix.map(|matrix| (matrix.unit, matrix.depth_unit, matrix.macs_per_element_per_cycle)),
+            products: nest.prologue.iter().chain(&nest.matrix).map(product).collect(),
             vector: nest.vector.as_ref().map(|vector| (vector.unit, functions(&vector.steps))),
         }
     }

@@ -10,7 +10,7 @@ use crate::numerics::block::{self, BlockFormat};
 use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
 /// Both operands in one block format.
@@ -28,6 +28,26 @@ impl Blocks {
     pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool) -> Blocks {
         let description = "both operands in one block format";
         Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes }
+    }
+
+    /// Why it cannot lower a product: blocks along k that would be cut, or would have to be turned during the run.
+    fn refusal(&self, gemm: &LogicalGemm) -> Option<String> {
+        let (name, block) = (self.format.name(), self.format.block());
+        if matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN {
+            return Some(format!(
+                "blocks of {name} run along k, and another layer writes its weight k by n; take a scheme without blocks"
+            ));
+        }
+        let (parts, run) = match &gemm.window {
+            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
+            None => (gemm.batching.count, gemm.shape.k),
+        };
+        let is_cut = parts > 1 && !run.is_multiple_of(block);
+        is_cut.then(|| {
+            format!(
+                "blocks of {name} span {block} elements along k, of which {run} lie together; take a scheme without blocks"
+            )
+        })
     }
 }
 
@@ -66,20 +86,15 @@ impl Scheme for Blocks {
         self.description
     }
 
-    fn refusal(&self, gemm: &LogicalGemm) -> Option<String> {
-        let (name, block) = (self.format.name(), self.format.block());
-        if matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN {
-            return Some(format!("blocks of {name} run along k, and another layer writes its weight k by n"));
+    fn lower_gemm(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        gemm: &LogicalGemm,
+    ) -> Result<TensorId, LoweringError> {
+        if let Some(problem) = self.refusal(gemm) {
+            return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
         }
-        let (parts, run) = match &gemm.window {
-            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
-            None => (gemm.batching.count, gemm.shape.k),
-        };
-        let is_cut = parts > 1 && !run.is_multiple_of(block);
-        is_cut.then(|| format!("blocks of {name} span {block} elements along k, of which {run} lie together"))
-    }
-
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
         let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
         let tensor_scale = self
@@ -87,6 +102,6 @@ impl Scheme for Blocks {
             .has_tensor_scale()
             .then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(self.format)));
         let left = lowering.quantize_blocks(layer, input, self.format, tensor_scale, self.counts_scale_bytes);
-        lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right)
+        Ok(lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right))
     }
 }

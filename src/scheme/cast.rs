@@ -6,7 +6,7 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::GemmOperand;
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// Both operands in one float format.
@@ -41,11 +41,16 @@ impl Scheme for Cast {
         self.description
     }
 
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+    fn lower_gemm(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        gemm: &LogicalGemm,
+    ) -> Result<TensorId, LoweringError> {
         let (weight, _) = lowering.prepared_weight(layer, gemm.weight, None, self.format);
         let input = lowering.value(gemm.input);
         let codes = lowering.quantize(layer, input, None, self.format);
         let [left, right] = [codes, weight].map(|codes| (GemmOperand::plain(codes), None));
-        lowering.gemm_and_dequantize(layer, gemm, left, right)
+        Ok(lowering.gemm_and_dequantize(layer, gemm, left, right))
     }
 }

@@ -7,7 +7,7 @@ use crate::numerics::formats;
 use crate::program::op::{Gemm, GemmOperand, OpKind, Path};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
-use crate::scheme::lowering::Lowering;
+use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm, ValueRef};
 
 /// INT8 in, INT32 sums, INT8 out.
@@ -32,7 +32,12 @@ impl Scheme for Integer {
         "INT8 codes without scales, sums saturated to INT8"
     }
 
-    fn lower_gemm(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+    fn lower_gemm(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        gemm: &LogicalGemm,
+    ) -> Result<TensorId, LoweringError> {
         let codes = |lowering: &mut Lowering<'_>, value: ValueRef| match value {
             ValueRef::Source(id) => GemmOperand::plain(lowering.source_as(id, &formats::INT8)),
             ValueRef::Layer(_) => GemmOperand::plain(lowering.value(value)),
@@ -40,7 +45,7 @@ impl Scheme for Integer {
         let (left, right) = (codes(lowering, gemm.input), codes(lowering, gemm.weight));
         let LogicalGemm { shape, weight_layout: right_layout, batching, window, .. } = *gemm;
         let sums = lowering.produced(layer, "sums", gemm.output_shape(), &formats::INT32);
-        let product = Gemm { shape, left, right, right_layout, batching, window, output: sums };
+        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
         lowering.push(layer, Path::Body, OpKind::Gemm(product));
         let input = match gemm.bias {
             None => sums,
@@ -55,6 +60,6 @@ impl Scheme for Integer {
         };
         let output = lowering.produced(layer, "out", gemm.output_shape(), &formats::INT8);
         lowering.push(layer, Path::Quantization, OpKind::Quantize { input, scale: None, output });
-        output
+        Ok(output)
     }
 }

@@ -2,16 +2,18 @@
 
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
+use crate::program::channels::{GatherRows, InitialSums, Selection};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
     VectorOp,
 };
-use crate::program::tensor::{Origin, ProgramTensor, TensorId};
+use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
 use crate::program::{Program, ProgramLayer};
-use crate::scheme::Scheme;
-use crate::shape::MatrixShape;
+use crate::scheme::{Scheme, lower_product};
+use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::{BatchAxis, Batching};
+use crate::workload::calibration::{Calibration, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -28,6 +30,7 @@ struct QuantizedAs<Format: 'static> {
 #[derive(Debug)]
 pub struct Lowering<'a> {
     workload: &'a Workload,
+    calibration: Option<&'a Calibration>,
     program: Program,
     sources: Vec<Option<TensorId>>,
     /// Scales and codes that several layers ask for: each is computed once.
@@ -36,24 +39,73 @@ pub struct Lowering<'a> {
     blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
 }
 
+/// Why a scheme cannot lower a workload.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LoweringError {
+    /// Nothing is known about the activations of a layer.
+    #[error(
+        "scheme `{scheme}` has to know the activations of layer `{layer}` before the run, but there is no calibration; give \
+         the workload's tensors values, or give the scheme a calibration file (calibration: PATH) or a number of channels to \
+         plan with (assumed_channels: N)"
+    )]
+    NoCalibration {
+        /// The scheme.
+        scheme: String,
+        /// The layer.
+        layer: String,
+    },
+    /// A calibration was made for something else.
+    #[error("the calibration does not fit layer `{layer}`: {problem}; make it anew from this workload and this scheme")]
+    CalibrationMismatch {
+        /// The layer.
+        layer: String,
+        /// What differs.
+        problem: String,
+    },
+    /// Parameters do not fit a layer.
+    #[error("layer `{layer}`: {problem}")]
+    Unfit {
+        /// The layer.
+        layer: String,
+        /// What does not fit, and the remedy.
+        problem: String,
+    },
+}
+
 impl<'a> Lowering<'a> {
     /// Starts an empty program for `workload`.
-    pub fn new(workload: &'a Workload) -> Lowering<'a> {
+    pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
         let sources = vec![None; workload.tensors().len()];
         let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        Lowering { workload, program: Program::default(), sources, scales, codes, blocks }
+        Lowering { workload, calibration, program: Program::default(), sources, scales, codes, blocks }
     }
 
     /// Lowers each layer in execution order.
-    pub fn run(mut self, scheme: &dyn Scheme) -> Program {
+    ///
+    /// # Errors
+    /// What the scheme refuses.
+    pub fn run(mut self, scheme: &dyn Scheme) -> Result<Program, LoweringError> {
         let workload = self.workload;
+        for name in scheme.layers() {
+            if !workload.layers().iter().any(|layer| layer.name == name) {
+                let products =
+                    workload.layers().iter().filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_)));
+                let products: Vec<&str> = products.map(|layer| layer.name.as_str()).collect();
+                let problem = format!(
+                    "scheme `{}` names it, but the workload has no such layer; its products are: {}",
+                    scheme.name(),
+                    products.join(", ")
+                );
+                return Err(LoweringError::Unfit { layer: name.to_owned(), problem });
+            }
+        }
         for (index, layer) in workload.layers().iter().enumerate() {
             let id = LayerId(index);
             // The layer's line stands before its operations are added, because their text names it; the output is
             // known only afterwards.
             self.program.layers.push(ProgramLayer { name: layer.name.clone(), output: TensorId(usize::MAX) });
             let output = match &layer.operation {
-                LayerOperation::Gemm(gemm) => scheme.lower_gemm(&mut self, id, gemm),
+                LayerOperation::Gemm(gemm) => lower_product(scheme, &mut self, id, gemm)?,
                 LayerOperation::Activate { function, input, shape } => {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
@@ -72,7 +124,82 @@ impl<'a> Lowering<'a> {
             self.program.layers[index].output = output;
             self.program.tensors[output.0].recorded = layer.recorded_output;
         }
-        self.program
+        Ok(self.program)
+    }
+
+    /// What the calibration knows about the input of a layer of `channels` input channels.
+    ///
+    /// # Errors
+    /// [`LoweringError`] where there is none, or it is of another request or shape.
+    pub fn calibrated(
+        &self,
+        scheme: &dyn Scheme,
+        layer: LayerId,
+        channels: u64,
+    ) -> Result<&'a LayerCalibration, LoweringError> {
+        let name = self.layer_name(layer);
+        let Some(calibration) = self.calibration else {
+            return Err(LoweringError::NoCalibration { scheme: scheme.name().to_owned(), layer: name });
+        };
+        let mismatch = |problem: String| LoweringError::CalibrationMismatch { layer: name.clone(), problem };
+        let asked = scheme.calibration();
+        if calibration.request != asked {
+            let (given, asked) = (&calibration.request, &asked);
+            return Err(mismatch(format!("it answers {given:?}, scheme `{}` asks {asked:?}", scheme.name())));
+        }
+        let of_layer = calibration.layers.get(&name).ok_or_else(|| mismatch("it has no such layer".to_owned()))?;
+        if of_layer.channels != channels {
+            return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
+        }
+        Ok(of_layer)
+    }
+
+    /// Name of a layer.
+    pub fn layer_name(&self, layer: LayerId) -> String {
+        self.workload.layer(layer).name.clone()
+    }
+
+    /// Shape of a tensor.
+    pub fn shape(&self, tensor: TensorId) -> MatrixShape {
+        self.program.tensor(tensor).shape
+    }
+
+    /// A constant `[1, n]` of a calibration.
+    pub fn constant(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        format: &'static ElementFormat,
+        values: Vec<f32>,
+        is_counted: bool,
+    ) -> TensorId {
+        let shape = MatrixShape::new(1, values.len() as u64);
+        self.program.constants.push(values);
+        let constant = ConstantId(self.program.constants.len() - 1);
+        let tensor = self.tensor(layer, role, shape, format, Origin::Constant(constant));
+        self.program.tensors[tensor.0].is_counted = is_counted;
+        tensor
+    }
+
+    /// A tensor that the preparation writes, named `layer.role`.
+    pub fn prepared(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        shape: MatrixShape,
+        format: &'static ElementFormat,
+    ) -> TensorId {
+        self.tensor(layer, role, shape, format, Origin::Prepared)
+    }
+
+    /// Adds an operation of the preparation.
+    pub fn prepare(&mut self, layer: LayerId, path: Path, kind: OpKind) {
+        self.program.preparation.push(Op { layer, path, kind });
+    }
+
+    /// The layer's output tensor, still without a writer.
+    pub fn layer_output(&mut self, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
+        self.produced(layer, "out", gemm.output_shape(), self.workload.activation_format())
     }
 
     /// The real-valued tensor behind a workload value.
@@ -222,15 +349,26 @@ impl<'a> Lowering<'a> {
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
         let input = self.value(weight);
-        let layout = self.weight_layout(layer);
         if let ValueRef::Layer(_) = weight {
+            let layout = self.weight_layout(layer);
             assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
             let tensor_scale = format
                 .has_tensor_scale()
                 .then(|| self.reduced_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format), "w_scale"));
             return (self.quantize_blocks(layer, input, format, tensor_scale, counts_scale_bytes), tensor_scale);
         }
-        let along = match layout {
+        self.prepared_block_matrix(layer, input, format, counts_scale_bytes)
+    }
+
+    /// Quantizes a constant right operand of a product to a block format before the run, blocks along k.
+    pub fn prepared_block_matrix(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        format: &'static BlockFormat,
+        counts_scale_bytes: bool,
+    ) -> (GemmOperand, Option<Scale>) {
+        let along = match self.weight_layout(layer) {
             RightLayout::KByN => BlockAxis::Rows,
             RightLayout::NByK => BlockAxis::Columns,
         };
@@ -297,23 +435,38 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
         let input = self.value(weight);
-        let shape = self.program.tensor(input).shape;
-        // Where the operand is stored by output columns, its rows are what the program calls columns.
-        let stored = scope.map(|scope| match (scope, self.weight_layout(layer)) {
+        if let ValueRef::Source(_) = weight {
+            return self.prepared_matrix(layer, input, scope, format);
+        }
+        let scale = self
+            .stored_scope(layer, scope)
+            .map(|scope| self.reduced_scale(layer, input, scope, ScaleTarget::Element(format), "w_scale"));
+        let codes = self.quantized(layer, input, scale, format, "w_codes");
+        (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
+    }
+
+    /// Where the right operand is stored by output columns, its rows are what the program calls columns.
+    fn stored_scope(&self, layer: LayerId, scope: Option<Scope>) -> Option<Scope> {
+        scope.map(|scope| match (scope, self.weight_layout(layer)) {
             (Scope::Column, RightLayout::NByK) => Scope::Row,
             (scope, _) => scope,
-        });
-        let target = ScaleTarget::Element(format);
-        let (codes, scale) = if let ValueRef::Layer(_) = weight {
-            let scale = stored.map(|scope| self.reduced_scale(layer, input, scope, target, "w_scale"));
-            (self.quantized(layer, input, scale, format, "w_codes"), scale)
-        } else {
-            let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, target));
-            let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
-            let quantize = OpKind::Quantize { input, scale, output: codes };
-            self.program.preparation.push(Op { layer, path: Path::Quantization, kind: quantize });
-            (codes, scale)
-        };
+        })
+    }
+
+    /// Quantizes a constant right operand of a product before the run: codes and static scale.
+    pub fn prepared_matrix(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        scope: Option<Scope>,
+        format: &'static ElementFormat,
+    ) -> (TensorId, Option<Scale>) {
+        let shape = self.program.tensor(input).shape;
+        let stored = self.stored_scope(layer, scope);
+        let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
+        let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
+        let quantize = OpKind::Quantize { input, scale, output: codes };
+        self.program.preparation.push(Op { layer, path: Path::Quantization, kind: quantize });
         (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
     }
 
@@ -334,21 +487,95 @@ impl<'a> Lowering<'a> {
         (left, left_scale): (GemmOperand, Option<Scale>),
         (right, right_scale): (GemmOperand, Option<Scale>),
     ) -> TensorId {
-        let shape = gemm.shape;
-        let is_integer =
-            |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
-        let sums_format = if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 };
-        let sums = self.produced(layer, "sums", gemm.output_shape(), sums_format);
+        let sums = self.produced(layer, "sums", gemm.output_shape(), self.sums_format(left, right));
         // Blocks of weights run along k and are stored contiguously.
         let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { gemm.weight_layout };
         let batching = Batching { right: right_axis(gemm, right_layout), ..gemm.batching };
-        let window = gemm.window;
-        let product = Gemm { shape, left, right, right_layout, batching, window, output: sums };
+        let (shape, window) = (gemm.shape, gemm.window);
+        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
         self.push(layer, Path::Body, OpKind::Gemm(product));
         let bias = gemm.bias.map(|bias| self.source(bias));
-        let output = self.produced(layer, "out", gemm.output_shape(), self.workload.activation_format());
+        let output = self.layer_output(layer, gemm);
         let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
         self.push(layer, Path::Dequantization, kind);
+        output
+    }
+
+    /// Products of plain integers are summed in INT32, all others in FP32.
+    fn sums_format(&self, left: GemmOperand, right: GemmOperand) -> &'static ElementFormat {
+        let is_integer =
+            |operand: GemmOperand| operand.blocks.is_none() && self.program.tensor(operand.codes).format.is_integer();
+        if is_integer(left) && is_integer(right) { &formats::INT32 } else { &formats::FP32 }
+    }
+
+    /// Scales sums back to real values in `output`.
+    pub fn dequantize(
+        &mut self,
+        layer: LayerId,
+        sums: TensorId,
+        [left_scale, right_scale]: [Option<Scale>; 2],
+        bias: Option<SourceTensorId>,
+        output: TensorId,
+    ) {
+        let bias = bias.map(|bias| self.source(bias));
+        let batching = Batching::SINGLE;
+        let kind = OpKind::Dequantize { input: sums, left_scale, right_scale, bias, batching, output };
+        self.push(layer, Path::Dequantization, kind);
+    }
+
+    /// Format of a tensor.
+    pub fn format(&self, tensor: TensorId) -> &'static ElementFormat {
+        self.program.tensor(tensor).format
+    }
+
+    /// Adds a product; returns its sums. Products of plain integers are summed in INT32, all others in FP32.
+    pub fn product(
+        &mut self,
+        layer: LayerId,
+        path: Path,
+        left: GemmOperand,
+        right: GemmOperand,
+        initial: Option<InitialSums>,
+    ) -> TensorId {
+        // Blocks of weights run along k and are stored contiguously.
+        let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { RightLayout::KByN };
+        let MatrixShape { rows: m, columns: k } = self.shape(left.codes);
+        let n = match right_layout {
+            RightLayout::KByN => self.shape(right.codes).columns,
+            RightLayout::NByK => self.shape(right.codes).rows,
+        };
+        let shape = GemmShape::new(m, k, n);
+        let sums_format = self.sums_format(left, right);
+        let role = match path {
+            Path::Auxiliary => "auxiliary_sums",
+            Path::Branch => "branch_sums",
+            Path::Body
+            | Path::Extraction
+            | Path::ScaleReduction
+            | Path::Quantization
+            | Path::Merge
+            | Path::Dequantization => "sums",
+        };
+        let output = self.produced(layer, role, shape.output(), sums_format);
+        let (batching, window) = (Batching::SINGLE, None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, initial, output };
+        self.push(layer, path, OpKind::Gemm(gemm));
+        output
+    }
+
+    /// Gathers the selected channels' rows of a constant weight `[k, n]` before the run, rounded to `format`.
+    pub fn prepared_rows(
+        &mut self,
+        layer: LayerId,
+        role: &str,
+        input: TensorId,
+        channels: Vec<Option<u32>>,
+        format: &'static ElementFormat,
+    ) -> TensorId {
+        let shape = MatrixShape::new(channels.len() as u64, self.shape(input).columns);
+        let output = self.prepared(layer, role, shape, format);
+        let selection = Selection::Static { channels, table: None };
+        self.prepare(layer, Path::Extraction, OpKind::GatherRows(GatherRows { input, selection, output }));
         output
     }
 

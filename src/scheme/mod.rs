@@ -5,14 +5,21 @@
 
 pub mod blocks;
 pub mod cast;
+pub mod fallback;
 pub mod integer;
+pub mod llm_int8;
 pub mod lowering;
+pub mod muxq;
+pub mod osc;
+pub mod treatment;
 pub mod w8a8;
 
 use crate::program::Program;
-use crate::scheme::lowering::Lowering;
+use crate::program::tensor::TensorId;
+use crate::scheme::lowering::{Lowering, LoweringError};
+use crate::workload::calibration::{Calibration, CalibrationRequest};
 use crate::workload::graph::Workload;
-use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm};
+use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// How a family of schemes turns matrix products into operations.
 pub trait Scheme: Send + Sync + std::fmt::Debug {
@@ -22,18 +29,32 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
     /// One sentence for `npusim list`.
     fn description(&self) -> &str;
 
-    /// Why it cannot lower a product, if it cannot: the end of a sentence that begins with the layer.
-    fn refusal(&self, _gemm: &LogicalGemm) -> Option<String> {
+    /// What it has to know about the activations before the run.
+    fn calibration(&self) -> CalibrationRequest {
+        CalibrationRequest::default()
+    }
+
+    /// Layers that it names and that a workload must have.
+    fn layers(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// The scheme that lowers `gemm` in its place, where this one is not made for it: outlier schemes treat single products
+    /// with constant weights, and weights of four bits are no format for what a run computes.
+    fn substitute(&self, _gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
         None
     }
 
     /// Lowers one matrix product and returns its real-valued output.
+    ///
+    /// # Errors
+    /// [`LoweringError`] where a calibration is missing or does not fit, or parameters do not fit the layer.
     fn lower_gemm(
         &self,
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         gemm: &LogicalGemm,
-    ) -> crate::program::tensor::TensorId;
+    ) -> Result<TensorId, LoweringError>;
 }
 
 /// Every scheme that can be named without a file, in the order of listings.
@@ -45,6 +66,20 @@ pub static ALL: &[&dyn Scheme] = &[
     &w8a8::PER_TOKEN_PER_CHANNEL,
     &w8a8::FP8_PER_TENSOR,
     &w8a8::FP8_PER_TOKEN_PER_CHANNEL,
+    &w8a8::STATIC,
+    &w8a8::W4A8,
+    &w8a8::W4A16,
+    &w8a8::SMOOTHQUANT_PER_TENSOR,
+    &w8a8::SMOOTHQUANT_PER_TOKEN,
+    &muxq::PER_TENSOR,
+    &muxq::PER_TOKEN_PER_CHANNEL,
+    &muxq::SEPARATE,
+    &muxq::TENDER,
+    &llm_int8::FROZEN,
+    &llm_int8::ONLINE,
+    &osc::MXFP4,
+    &osc::MXFP4_COMPACT,
+    &osc::DYNAMIC,
     &blocks::MXFP8_E4M3,
     &blocks::MXFP8_E5M2,
     &blocks::MXFP6_E2M3,
@@ -61,34 +96,31 @@ pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
     ALL.iter().copied().find(|scheme| scheme.name() == name)
 }
 
-/// A scheme cannot lower a layer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the scheme `{scheme}` cannot lower layer `{layer}`: {reason}")]
-pub struct UnsupportedLayer {
-    /// Name of the scheme.
-    pub scheme: String,
-    /// The layer.
-    pub layer: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Checks that `scheme` can lower each layer of `workload`: ask before [`lower`].
+/// Lowers one matrix product by `scheme`, or by the one that takes its place there.
 ///
 /// # Errors
-/// [`UnsupportedLayer`] for the first that it cannot.
-pub fn check(workload: &Workload, scheme: &dyn Scheme) -> Result<(), UnsupportedLayer> {
-    for layer in workload.layers() {
-        if let LayerOperation::Gemm(gemm) = &layer.operation
-            && let Some(reason) = scheme.refusal(gemm)
-        {
-            return Err(UnsupportedLayer { scheme: scheme.name().to_owned(), layer: layer.name.clone(), reason });
-        }
+/// As [`Scheme::lower_gemm`].
+pub fn lower_product(
+    scheme: &dyn Scheme,
+    lowering: &mut Lowering<'_>,
+    layer: LayerId,
+    gemm: &LogicalGemm,
+) -> Result<TensorId, LoweringError> {
+    match scheme.substitute(gemm) {
+        Some(substitute) => substitute.lower_gemm(lowering, layer, gemm),
+        None => scheme.lower_gemm(lowering, layer, gemm),
     }
-    Ok(())
 }
 
-/// Lowers a whole workload under one scheme, which must be able to ([`check`]).
-pub fn lower(workload: &Workload, scheme: &dyn Scheme) -> Program {
-    Lowering::new(workload).run(scheme)
+/// Lowers a whole workload under one scheme.
+///
+/// # Errors
+/// [`LoweringError`] where the scheme needs a calibration that is not there or does not fit, or where its parameters do not
+/// fit a layer.
+pub fn lower(
+    workload: &Workload,
+    scheme: &dyn Scheme,
+    calibration: Option<&Calibration>,
+) -> Result<Program, LoweringError> {
+    Lowering::new(workload, calibration).run(scheme)
 }

@@ -10,13 +10,15 @@ use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
+use crate::schedule::grid::Tile;
 use crate::schedule::nest::DmaQueue;
+use crate::shape::Span;
 use crate::timing::TimingError;
 use crate::timing::bank_contention::BankContention;
 use crate::timing::flows::{Flows, Pacer};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
-use crate::timing::units::{MatrixEngine, count_transfer, vector_occupancy};
+use crate::timing::units::{MatrixEngine, Product, count_transfer, vector_occupancy};
 use crate::units::Cycles;
 
 /// Times `schedule` on `npu`.
@@ -355,13 +357,32 @@ impl<'a> Engine<'a> {
             }
             Work::Matrix(tile) => {
                 let matrix = nest.matrix.as_ref().expect("a matrix command belongs to a nest with a product");
-                let held_up = self.banks.as_mut().map_or(Cycles::ZERO, |banks| banks.take(index));
-                let statistics = &mut self.ops[command.op.0];
-                statistics.start.get_or_insert(now);
-                statistics.stalls.add(cause, waited);
+                let mut held_up = self.banks.as_mut().map_or(Cycles::ZERO, |banks| banks.take(index));
                 let engine = &mut self.matrix_engines[matrix.unit.0];
-                let (phases, unhindered) = engine.issue(self.npu, matrix, &tile, (now, held_up), statistics);
-                statistics.busy += phases.operands_released.max(phases.next_issue) - now.max(busy_before);
+                let mut from = now;
+                if let Some(prologue) = &nest.prologue
+                    && tile.k.start == 0
+                {
+                    let depth = prologue.operands[0].storage.shape.columns;
+                    let first = Tile { k: Span::new(0, depth), ..tile };
+                    let statistics = &mut self.ops[prologue.op.0];
+                    statistics.start.get_or_insert(now);
+                    statistics.stalls.add(cause, waited);
+                    let start = (now, std::mem::take(&mut held_up));
+                    let (phases, _) = engine.issue(self.npu, prologue, Product::Prologue, &first, start, statistics);
+                    statistics.busy += phases.next_issue.saturating_sub(now.max(busy_before));
+                    statistics.end = statistics.end.max(phases.complete);
+                    from = phases.next_issue;
+                }
+                let statistics = &mut self.ops[command.op.0];
+                statistics.start.get_or_insert(from);
+                if from == now {
+                    statistics.stalls.add(cause, waited);
+                }
+                let product = if nest.prologue.is_some() { Product::AfterPrologue } else { Product::Alone };
+                let (phases, unhindered) = engine.issue(self.npu, matrix, product, &tile, (from, held_up), statistics);
+                let released = phases.operands_released.max(phases.next_issue);
+                statistics.busy += released.saturating_sub(from.max(busy_before));
                 let op = command.op;
                 let moments = Moments {
                     free: phases.next_issue,

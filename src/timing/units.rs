@@ -18,12 +18,30 @@ pub(super) struct MatrixEngine {
     unit: MatrixUnit,
     dataflow: &'static dyn Dataflow,
     state: ArrayState,
+    /// For a product and the one before it on the same outputs, which take turns.
+    streams: [Stream; 2],
+}
+
+/// What an engine remembers of one product.
+#[derive(Default)]
+struct Stream {
     /// The same tiles without any stall, ports included, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
     unstalled_op: Option<OpId>,
     unstalled_ready: Cycles,
     /// What the last tile was to the array: nearly all tiles of a product have the same extents.
     recent: Option<TileCost>,
+}
+
+/// Which of the products of a nest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Product {
+    /// The one that the accumulators start with.
+    Prologue,
+    /// The one that adds to what a prologue left.
+    AfterPrologue,
+    /// The only one.
+    Alone,
 }
 
 /// What every tile of the same extents costs.
@@ -44,15 +62,7 @@ impl MatrixEngine {
     pub(super) fn new(npu: &Npu, id: MatrixUnitId) -> MatrixEngine {
         let unit = npu.matrix_unit(id).clone();
         let dataflow = dataflow::of(&unit.array);
-        MatrixEngine {
-            unit,
-            dataflow,
-            state: ArrayState::default(),
-            unstalled: ArrayState::default(),
-            unstalled_op: None,
-            unstalled_ready: Cycles::ZERO,
-            recent: None,
-        }
+        MatrixEngine { unit, dataflow, state: ArrayState::default(), streams: [Stream::default(), Stream::default()] }
     }
 
     /// Runs one tile from cycle `now` on, by when writes have held the unit up for `held_up`, and counts its work: its phases, and until when it would have kept the unit had no
@@ -61,16 +71,22 @@ impl MatrixEngine {
         &mut self,
         npu: &Npu,
         matrix: &MatrixWork,
+        product: Product,
         tile: &Tile,
         (now, held_up): (Cycles, Cycles),
         statistics: &mut OpStatistics,
     ) -> (TilePhases, Cycles) {
-        let cost = self.cost(npu, matrix, tile);
+        let cost = self.cost(npu, matrix, product, tile);
         let array = &self.unit.array;
-        if self.unstalled_op != Some(matrix.op) {
+        let is_first = tile.k.start == 0;
+        // The sums that a prologue left are shifted before anything is added to them.
+        let shifts = if is_first { u64::from(matrix.initial_shifts) } else { 0 };
+        let preparation = self.unit.launch + self.unit.accumulator_shift * shifts;
+        let stream = &mut self.streams[usize::from(product == Product::Prologue)];
+        if stream.unstalled_op != Some(matrix.op) {
             self.dataflow.begin_product(array, &mut self.state);
         }
-        let start = now + self.unit.launch;
+        let start = now + preparation;
         let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
         let hindered = is_hindered.then(|| self.state.clone());
         self.state.hold_up(held_up);
@@ -86,13 +102,13 @@ impl MatrixEngine {
             statistics.array_steps = Some(ArraySteps { first, last: steps.last_step, count });
         }
 
-        if self.unstalled_op != Some(matrix.op) {
-            (self.unstalled, self.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
-            self.unstalled_op = Some(matrix.op);
+        if stream.unstalled_op != Some(matrix.op) {
+            (stream.unstalled, stream.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
+            stream.unstalled_op = Some(matrix.op);
         }
-        let ready = self.unstalled_ready + self.unit.launch;
-        let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut self.unstalled);
-        self.unstalled_ready = unstalled.next_issue;
+        let ready = stream.unstalled_ready + preparation;
+        let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut stream.unstalled);
+        stream.unstalled_ready = unstalled.next_issue;
 
         statistics.compute = unstalled.complete.max(statistics.compute);
         statistics.macs += cost.work.m * cost.work.k * cost.work.n;
@@ -101,18 +117,20 @@ impl MatrixEngine {
         // Sums are read back as often as they are written, but for the first time of their output tile.
         let sums = traffic(npu, self.unit.accumulator_memory.0, statistics);
         sums.written += cost.sum_bytes * cost.sum_writes;
-        sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(tile.k.start == 0));
+        let starts_at_zero = is_first && product != Product::AfterPrologue;
+        sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(starts_at_zero));
         (phases, unhindered.operands_released.max(unhindered.next_issue))
     }
 
     #[inline]
-    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, tile: &Tile) -> TileCost {
+    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, product: Product, tile: &Tile) -> TileCost {
         let extents = [tile.m.len(), tile.k.len(), tile.n.len()];
-        match self.recent {
+        let place = usize::from(product == Product::Prologue);
+        match self.streams[place].recent {
             Some(recent) if recent.op == matrix.op && recent.extents == extents => recent,
             Some(_) | None => {
                 let cost = self.cost_anew(npu, matrix, tile, extents);
-                self.recent = Some(cost);
+                self.streams[place].recent = Some(cost);
                 cost
             }
         }
@@ -154,9 +172,9 @@ pub(super) fn vector_occupancy(
     let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
-    let elements = work.tile.m.len() * work.tile.n.len();
     let mut lanes = Cycles::ZERO;
     for step in &vector.steps {
+        let elements = step.elements(&work.tile, work.is_last_n);
         let cycles = step.functions.iter().map(|function| unit.rate(*function).cycles_for(elements)).sum();
         let statistics = &mut ops[step.op.0];
         statistics.busy += cycles;

@@ -80,6 +80,7 @@ pub(super) fn run(npu: &Npu, layers: &[IntegerLayer], values: Option<Vec<[Tensor
         npu,
         workload: &workload,
         scheme: scheme.as_ref(),
+        calibration: None,
         bindings: bindings.as_ref(),
         configuration: Configuration::default(),
         defaults: Vec::new(),

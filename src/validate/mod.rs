@@ -23,12 +23,14 @@ pub mod nvdla_pairs;
 mod nvdla_rows;
 pub mod nvdla_traces;
 pub mod onnxim;
+mod product_with_values;
 mod report;
 mod rows;
 pub mod scalesim;
 mod sha256;
 mod single_product;
 pub mod stonne;
+pub mod tensors;
 pub mod vela;
 mod whole_product;
 pub mod zigzag;
@@ -46,6 +48,11 @@ pub trait ValidationSet: Sync {
 
     /// Where its rows come from, in one line.
     fn origin(&self) -> &'static str;
+
+    /// Where its rows ship, from the root of the source tree.
+    fn shipped(&self) -> PathBuf {
+        Path::new("tests").join("oracles").join(self.name().replace('-', "_"))
+    }
 
     /// Names of the packs whose cases it runs, by which a folder shows which set it is for; none for sets of plain rows.
     fn packs(&self) -> Vec<&'static str> {
@@ -72,6 +79,7 @@ pub static ALL: &[&dyn ValidationSet] = &[
     &nvdla::Nvdla,
     &nvdla_pairs::NvdlaPairs,
     &nvdla_traces::NvdlaTraces,
+    &tensors::Tensors,
 ];
 
 /// The set of that name.
@@ -132,21 +140,20 @@ pub fn run(
                 expect_rows_of(*set, rows)?;
                 rows.to_path_buf()
             }
-            None => shipped_rows(set.name(), near)?,
+            None => shipped_rows(set.name(), &set.shipped(), near)?,
         };
         report.sets.extend(set.run(&rows)?);
     }
     Ok(report)
 }
 
-/// `tests/oracles/NAME` in the nearest folder above those of `near` that has it.
-fn shipped_rows(set: &str, near: &[PathBuf]) -> Result<PathBuf, ValidateError> {
-    let folder = Path::new("tests").join("oracles").join(set.replace('-', "_"));
+/// `folder` in the nearest folder above those of `near` that has it.
+fn shipped_rows(set: &str, folder: &Path, near: &[PathBuf]) -> Result<PathBuf, ValidateError> {
     near.iter()
         .flat_map(|start| start.ancestors())
-        .map(|directory| directory.join(&folder))
+        .map(|directory| directory.join(folder))
         .find(|candidate| candidate.exists())
-        .ok_or_else(|| ValidateError::RowsNotFound { set: set.to_owned(), folder })
+        .ok_or_else(|| ValidateError::RowsNotFound { set: set.to_owned(), folder: folder.to_owned() })
 }
 
 /// Why a reference set could not be run.
@@ -309,11 +316,11 @@ mod tests {
     fn rows_show_which_set_they_are_for() {
         let near = [PathBuf::from(env!("CARGO_MANIFEST_DIR"))];
         for set in ALL.iter().filter(|set| !set.packs().is_empty()) {
-            let rows = shipped_rows(set.name(), &near).unwrap();
+            let rows = shipped_rows(set.name(), &set.shipped(), &near).unwrap();
             assert_eq!(set_for(&rows).unwrap().name(), set.name());
             assert_eq!(set_for(&rows.join("manifest.json")).unwrap().name(), set.name());
         }
-        let rows = shipped_rows("mx-rtl", &near).unwrap();
+        let rows = shipped_rows("mx-rtl", &by_name("mx-rtl").unwrap().shipped(), &near).unwrap();
         let refused = run(&[by_name("numerics").unwrap()], Some(&rows), &near).unwrap_err();
         assert!(matches!(&refused, ValidateError::OtherSet { set: "numerics", other: "mx-rtl", .. }), "{refused}");
         assert!(refused.to_string().ends_with("--set mx-rtl"), "{refused}");
@@ -326,7 +333,7 @@ mod tests {
 
     #[test]
     fn rows_that_are_nowhere_are_an_error_with_the_remedy() {
-        let refused = shipped_rows("no-such-set", &[PathBuf::from(".")]).unwrap_err();
+        let refused = shipped_rows("no-such-set", &PathBuf::from("no-such-folder"), &[PathBuf::from(".")]).unwrap_err();
         assert!(matches!(&refused, ValidateError::RowsNotFound { set, .. } if set == "no-such-set"));
         assert!(refused.to_string().contains("--rows"));
     }

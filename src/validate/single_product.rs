@@ -86,6 +86,7 @@ fn simulated(shape: GemmShape, array: &PeerArray) -> Result<Counts, SimulationEr
         npu: &npu,
         workload: &workload,
         scheme: scheme.as_ref(),
+        calibration: None,
         bindings: None,
         configuration: Configuration::default(),
         defaults: Vec::new(),

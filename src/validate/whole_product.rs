@@ -67,6 +67,7 @@ fn simulated(shape: GemmShape, machine: &Machine) -> Result<WholeCounts, Simulat
         npu: &npu,
         workload: &workload,
         scheme: &Integer::new("quantized".to_owned()),
+        calibration: None,
         bindings: None,
         configuration: Configuration::default(),
         defaults: Vec::new(),

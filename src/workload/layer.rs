@@ -105,6 +105,13 @@ impl LogicalGemm {
         }
     }
 
+    /// Whether it is a single product with a constant `[k, n]` weight, without a window: what outlier schemes treat.
+    pub fn is_plain(&self) -> bool {
+        let dense =
+            |weight| LogicalGemm { role: self.role, ..LogicalGemm::dense(self.shape, self.input, weight, self.bias) };
+        self.constant_weight().is_some_and(|weight| *self == dense(weight))
+    }
+
     /// Multiply-accumulates of all batches; those with padding count.
     pub const fn macs(&self) -> u64 {
         self.shape.macs() * self.batching.count

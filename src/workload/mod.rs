@@ -5,6 +5,7 @@
 
 pub mod batching;
 pub mod bindings;
+pub mod calibration;
 pub mod convolution;
 pub mod generator;
 pub mod graph;

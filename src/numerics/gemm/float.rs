@@ -54,6 +54,21 @@ impl FloatTile {
         Ok(Self { rows, columns, block, order, destination, state })
     }
 
+    /// Sets the accumulators to `values`, row-major: sums that an earlier product left there, rounded to the destination.
+    /// Panics unless there is one value for each accumulator.
+    pub fn start_from(&mut self, values: &[f32]) {
+        assert_eq!(values.len(), self.rows * self.columns, "one value for each accumulator");
+        let (order, destination) = (self.order, self.destination);
+        match &mut self.state {
+            State::Rounded(sums) => sums.copy_from_slice(values),
+            State::Exact(accumulators) => {
+                for (accumulator, value) in accumulators.iter_mut().zip(values) {
+                    *accumulator = FloatAccumulator::new(order, destination, *value);
+                }
+            }
+        }
+    }
+
     /// The accumulated values, row-major, each a value of the destination. There is one NaN: its payload would depend on
     /// the processor.
     pub fn values(&self) -> Vec<f32> {

@@ -11,6 +11,7 @@ mod integer_products;
 mod quantization;
 mod requantization;
 mod scaled_products;
+mod schemes;
 
 use std::path::Path;
 
@@ -39,23 +40,23 @@ struct Findings {
 /// Runs one case.
 type Run = fn(&Case<'_>, &mut Findings) -> Result<(), ValidateError>;
 
-/// The packs, and what runs their cases; nothing runs those of whole quantization schemes yet.
-static PACKS: &[(&str, Option<Run>)] = &[
-    ("element_tables", Some(element_tables::run)),
-    ("block_microxcaling", Some(blocks::run_microxcaling)),
-    ("block_torchao", Some(blocks::run_torchao)),
-    ("block_quark", Some(blocks::run_quark)),
-    ("block_gfloat", Some(blocks::run_gfloat)),
-    ("block_nvfp4", Some(blocks::run_nvfp4)),
-    ("gemm_int", Some(integer_products::run_integer)),
-    ("gemm_quant", Some(integer_products::run_quantized)),
-    ("gemm_mx", Some(scaled_products::run)),
-    ("quantize", Some(quantization::run)),
-    ("requant", Some(requantization::run)),
-    ("llm_int8", None),
-    ("smoothquant", None),
-    ("muxq_own", None),
-    ("osc_own", None),
+/// The packs, and what runs their cases.
+static PACKS: &[(&str, Run)] = &[
+    ("element_tables", element_tables::run),
+    ("block_microxcaling", blocks::run_microxcaling),
+    ("block_torchao", blocks::run_torchao),
+    ("block_quark", blocks::run_quark),
+    ("block_gfloat", blocks::run_gfloat),
+    ("block_nvfp4", blocks::run_nvfp4),
+    ("gemm_int", integer_products::run_integer),
+    ("gemm_quant", integer_products::run_quantized),
+    ("gemm_mx", scaled_products::run),
+    ("quantize", quantization::run),
+    ("requant", requantization::run),
+    ("llm_int8", schemes::run_llm_int8),
+    ("smoothquant", schemes::run_smoothquant),
+    ("muxq_own", schemes::run_muxq),
+    ("osc_own", schemes::run_osc),
 ];
 
 impl ValidationSet for Numerics {
@@ -64,7 +65,7 @@ impl ValidationSet for Numerics {
     }
 
     fn origin(&self) -> &'static str {
-        "element tables, blocks, products and requantization of eleven libraries"
+        "element tables, blocks, products, requantization and outlier schemes of eleven libraries"
     }
 
     fn packs(&self) -> Vec<&'static str> {
@@ -83,20 +84,14 @@ impl ValidationSet for Numerics {
             let (cases, found) = &mut findings[index];
             *cases += 1;
             case.expect_listed_arrays()?;
-            if let Some(run) = PACKS[index].1 {
-                let before = found.equality.compared() + found.equality.excluded();
-                run(&case, found)?;
-                if found.equality.compared() + found.equality.excluded() == before {
-                    return Err(case.error("has no array to compare with"));
-                }
+            let before = found.equality.compared() + found.equality.excluded();
+            (PACKS[index].1)(&case, found)?;
+            if found.equality.compared() + found.equality.excluded() == before {
+                return Err(case.error("has no array to compare with"));
             }
         }
         let mut report = Vec::new();
-        for ((pack, run), (cases, found)) in PACKS.iter().zip(findings).filter(|(_, (cases, _))| *cases > 0) {
-            if run.is_none() {
-                report.push(ValidationRow::not_judged(SET, pack, cases as u64, "not covered yet: rows are cases"));
-                continue;
-            }
+        for ((pack, _), (_, found)) in PACKS.iter().zip(findings).filter(|(_, (cases, _))| *cases > 0) {
             report.push(ValidationRow::of_equality(SET, pack, &found.equality));
             if !found.errors.is_empty() {
                 let group = format!("{pack}: order not specified");

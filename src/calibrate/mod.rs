@@ -1,0 +1,197 @@
+//! Calibration: from recorded or computed activations to what a scheme has to know before a run.
+//!
+//! The activations of a layer are those that its products read: the record where the workload has one, else the layer before
+//! it in f64. Which channels are outliers or protected, and by which factors a layer is smoothed, follows from the whole of
+//! them. Files are not known here.
+
+use crate::numerics::channel_statistics::{
+    best_of_groups, channel_maxima, channel_means, group_hits, group_hits_over, smoothing_factors,
+};
+use crate::numerics::tensor::Tensor;
+use crate::reference::real;
+use crate::workload::bindings::Bindings;
+use crate::workload::calibration::{Calibration, CalibrationRequest, LayerCalibration, ProtectionChoice};
+use crate::workload::graph::Workload;
+use crate::workload::layer::{LayerOperation, ValueRef};
+
+/// Why a calibration cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrationError {
+    /// A tensor has no values.
+    #[error(transparent)]
+    Real(#[from] real::MissingValues),
+    /// Every channel is an outlier, so that nothing is left for the body.
+    #[error(
+        "layer `{layer}`: each of its {channels} input channels has a magnitude {rule}; raise the threshold above \
+         {smallest}, the smallest of their maxima"
+    )]
+    EveryChannel {
+        /// The layer.
+        layer: String,
+        /// Its input channels.
+        channels: u64,
+        /// The rule.
+        rule: String,
+        /// The smallest of the channels' maxima.
+        smallest: f32,
+    },
+    /// Channels do not form whole groups.
+    #[error(
+        "layer `{layer}`: {channels} input channels do not divide into groups of {group}; choose a group that divides them"
+    )]
+    Groups {
+        /// The layer.
+        layer: String,
+        /// Its input channels.
+        channels: u64,
+        /// The group.
+        group: u64,
+    },
+}
+
+/// What is known of the activations of a layer.
+#[derive(Clone, Copy, Debug)]
+pub enum Activations<'a> {
+    /// All of them, row-major.
+    Tokens(&'a [f32]),
+    /// The largest and the mean magnitude of each channel, over tokens that are gone.
+    Statistics {
+        /// Largest magnitudes.
+        maxima: &'a [f32],
+        /// Mean magnitudes.
+        means: &'a [f32],
+    },
+}
+
+/// Calibrates every matrix product of `workload` on the values of its tensors.
+///
+/// # Errors
+/// [`CalibrationError`] where a tensor has no values or the request does not fit a layer.
+pub fn calibrate(
+    workload: &Workload,
+    bindings: &Bindings,
+    request: CalibrationRequest,
+) -> Result<Calibration, CalibrationError> {
+    let real = real::evaluate(workload, bindings)?;
+    let mut calibration = Calibration { request, ..Calibration::default() };
+    let source = |id| bindings.get(id).map(Tensor::to_f32).unwrap_or_default();
+    for layer in workload.layers() {
+        let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
+        let Some(weight) = gemm.constant_weight().filter(|_| gemm.is_plain()) else { continue };
+        let input = match gemm.input {
+            ValueRef::Source(id) => source(id),
+            ValueRef::Layer(id) => match workload.layer(id).recorded_output {
+                Some(record) => source(record),
+                None => real[id.0].output.iter().map(|value| *value as f32).collect(),
+            },
+        };
+        let weight = source(weight);
+        let columns = usize::try_from(gemm.shape.n).expect("a tensor with values fits memory");
+        let known = layer_calibration(request, &layer.name, Activations::Tokens(&input), &weight, columns)?;
+        calibration.layers.insert(layer.name.clone(), known);
+    }
+    Ok(calibration)
+}
+
+/// Calibrates one layer: `weight` is `[k, n]` with n = `weight_columns`.
+///
+/// # Errors
+/// [`CalibrationError`] where the request does not fit the layer.
+pub fn layer_calibration(
+    request: CalibrationRequest,
+    name: &str,
+    activations: Activations<'_>,
+    weight: &[f32],
+    weight_columns: usize,
+) -> Result<LayerCalibration, CalibrationError> {
+    let k = weight.len() / weight_columns.max(1);
+    let channels = k as u64;
+    let (mut maxima, mut means) = match activations {
+        Activations::Tokens(values) => (channel_maxima(values, k), channel_means(values, k)),
+        Activations::Statistics { maxima, means } => {
+            (maxima.to_vec(), means.iter().map(|mean| f64::from(*mean)).collect())
+        }
+    };
+    let smoothing = request.smoothing.map(|smoothing| {
+        let row_maxima: Vec<f32> = weight
+            .chunks_exact(weight_columns.max(1))
+            .map(|row| row.iter().fold(0.0f32, |largest, value| largest.max(value.abs())))
+            .collect();
+        smoothing_factors(&maxima, &row_maxima, smoothing.alpha)
+    });
+    if let Some(factors) = &smoothing {
+        maxima.iter_mut().zip(factors).for_each(|(maximum, factor)| *maximum /= factor);
+        means.iter_mut().zip(factors).for_each(|(mean, factor)| *mean /= f64::from(*factor));
+    }
+    let outliers = match request.outliers {
+        None => None,
+        Some(rule) => {
+            let selected = (0u32..).zip(&maxima).filter(|(_, maximum)| rule.selects(**maximum));
+            let selected: Vec<u32> = selected.map(|(channel, _)| channel).collect();
+            if selected.len() == k {
+                let smallest = maxima.iter().copied().fold(f32::INFINITY, f32::min);
+                let (layer, rule) = (name.to_owned(), rule.to_string());
+                return Err(CalibrationError::EveryChannel { layer, channels, rule, smallest });
+            }
+            Some(selected)
+        }
+    };
+    let protected = match request.protection {
+        None => None,
+        Some(rule) => {
+            if !channels.is_multiple_of(rule.group) {
+                return Err(CalibrationError::Groups { layer: name.to_owned(), channels, group: rule.group });
+            }
+            let smoothed = |values: &[f32]| -> Vec<f32> {
+                let factors = smoothing.as_deref();
+                let divided = values.iter().enumerate();
+                divided.map(|(index, value)| factors.map_or(*value, |factors| value / factors[index % k])).collect()
+            };
+            let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+            let (group, top) = (size(rule.group), size(rule.per_group));
+            let as_scores = |hits: Vec<u64>| hits.into_iter().map(|hits| hits as f64).collect::<Vec<f64>>();
+            let scores = match (rule.choice, activations) {
+                (ProtectionChoice::MeanAbs, _) | (_, Activations::Statistics { .. }) => means,
+                (ProtectionChoice::HitCount, Activations::Tokens(values)) => {
+                    as_scores(group_hits(&smoothed(values), k, group, top))
+                }
+                (ProtectionChoice::ModeOverThreshold { factor }, Activations::Tokens(values)) => {
+                    let mean = means.iter().sum::<f64>() / k as f64;
+                    as_scores(group_hits_over(&smoothed(values), k, group, f64::from(factor) * mean))
+                }
+            };
+            Some(best_of_groups(&scores, group, top))
+        }
+    };
+    let range = request.range.then(|| maxima.iter().copied().fold(0.0, f32::max));
+    Ok(LayerCalibration { channels, smoothing, outliers, protected, range })
+}
+
+/// A calibration without activations: `outliers` channels of each layer are taken to be outliers, and the first ones of each
+/// group to be protected. Costs depend on how many there are, not on which; numbers cannot be computed with it.
+pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) -> Calibration {
+    let mut calibration = Calibration { request, ..Calibration::default() };
+    for layer in workload.layers() {
+        let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
+        let channels = gemm.shape.k;
+        let narrow = |channel: u64| u32::try_from(channel).expect("axes of workloads are shorter than 2^32");
+        // Spread evenly; a product keeps at least one channel for its body.
+        let count = outliers.min(channels.saturating_sub(1));
+        let known = LayerCalibration {
+            channels,
+            smoothing: request.smoothing.map(|_| vec![1.0; usize::try_from(channels).unwrap_or(0)]),
+            outliers: request.outliers.map(|_| (0..count).map(|index| narrow(index * channels / count)).collect()),
+            protected: request.protection.map(|rule| {
+                let groups = 0..channels.div_ceil(rule.group);
+                let of_group = |group: u64| {
+                    let end = channels.min((group + 1) * rule.group);
+                    (group * rule.group..end).take(usize::try_from(rule.per_group).unwrap_or(usize::MAX))
+                };
+                groups.flat_map(of_group).map(|channel| Some(narrow(channel))).collect()
+            }),
+            range: request.range.then_some(1.0),
+        };
+        calibration.layers.insert(layer.name.clone(), known);
+    }
+    calibration
+}

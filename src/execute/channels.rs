@@ -1,0 +1,129 @@
+//! Tiles of operations on single channels.
+
+use crate::execute::values::Values;
+use crate::numerics::tensor::Elements;
+use crate::program::channels::{
+    ChannelSide, DivideChannels, ExtractChannels, ExtractTop, GatherRows, Merge, Selection, Treatment, power_of_two,
+};
+use crate::program::tensor::TensorId;
+use crate::schedule::grid::Tile;
+use crate::shape::Span;
+
+/// The channels of a selection, one for each dense column.
+fn channels(values: &Values, selection: &Selection) -> Vec<Option<u32>> {
+    match selection {
+        Selection::Static { .. } => selection.channels(&[]),
+        Selection::Planned { maxima, .. } => selection.channels(&row(values, *maxima, 0)),
+    }
+}
+
+fn row(values: &Values, tensor: TensorId, row: u64) -> Vec<f32> {
+    let mut out = Vec::new();
+    values.read_row(tensor, row, Span::new(0, values.shape(tensor).columns), &mut out);
+    out
+}
+
+pub(super) fn extract(values: &mut Values, extract: &ExtractChannels, tile: &Tile) {
+    let channels = channels(values, &extract.selection);
+    let mut line = Vec::new();
+    for row in tile.m.start..tile.m.end {
+        line.clear();
+        values.read_row(extract.input, row, tile.n, &mut line);
+        if let Some(dense) = extract.dense {
+            // The grouping gives an extraction with dense columns whole rows.
+            let of = |channel: &Option<u32>| channel.map_or(0.0, |channel| line[channel as usize]);
+            let selected: Vec<f32> = channels.iter().map(of).collect();
+            values.write_row(dense, row, 0, &selected);
+        }
+        if let Some(body) = extract.body {
+            for channel in channels.iter().flatten().map(|channel| u64::from(*channel)) {
+                if tile.n.start <= channel && channel < tile.n.end {
+                    let value = &mut line[(channel - tile.n.start) as usize];
+                    match extract.treatment {
+                        Treatment::Zero => *value = 0.0,
+                        Treatment::ShiftDown(exponent) => *value /= power_of_two(exponent),
+                    }
+                }
+            }
+            values.write_row(body, row, tile.n.start, &line);
+        }
+    }
+}
+
+pub(super) fn extract_top(values: &mut Values, top: &ExtractTop, tile: &Tile) {
+    let group = usize::try_from(top.group).expect("a group is shorter than a row");
+    let mut line = Vec::new();
+    for row in tile.m.start..tile.m.end {
+        line.clear();
+        values.read_row(top.input, row, tile.n, &mut line);
+        let mut kept = vec![0.0; line.len()];
+        for (body, kept) in line.chunks_mut(group).zip(kept.chunks_mut(group)) {
+            let mut largest = 0;
+            for (index, value) in body.iter().enumerate() {
+                if value.abs() > body[largest].abs() {
+                    largest = index;
+                }
+            }
+            kept[largest] = std::mem::replace(&mut body[largest], 0.0);
+        }
+        values.write_row(top.body, row, tile.n.start, &line);
+        values.write_row(top.kept, row, tile.n.start, &kept);
+    }
+}
+
+pub(super) fn gather_rows(values: &mut Values, gather: &GatherRows, tile: &Tile) {
+    let channels = channels(values, &gather.selection);
+    let mut line = Vec::new();
+    for row in tile.m.start..tile.m.end {
+        line.clear();
+        match channels[usize::try_from(row).expect("a tensor with values fits memory")] {
+            Some(channel) => values.read_row(gather.input, u64::from(channel), tile.n, &mut line),
+            None => line.resize((tile.n.end - tile.n.start) as usize, 0.0),
+        }
+        values.write_row(gather.output, row, tile.n.start, &line);
+    }
+}
+
+pub(super) fn merge(values: &mut Values, merge: &Merge, tile: &Tile) {
+    for row in tile.m.start..tile.m.end {
+        if let Elements::I32(_) = values.elements(merge.addend) {
+            let addend = values.sums_row(merge.addend, row, tile.n);
+            let base = merge.base.map(|base| values.sums_row(base, row, tile.n));
+            let merged: Vec<i64> = (0..addend.len())
+                .map(|index| {
+                    let scaled = merge.factor.of_i32(addend[index]);
+                    i64::from(base.as_ref().map_or(0, |base| base[index]).wrapping_add(scaled))
+                })
+                .collect();
+            values.write_sums(merge.output, row, tile.n.start, &merged);
+        } else {
+            let (mut addend, mut base) = (Vec::new(), Vec::new());
+            values.read_row(merge.addend, row, tile.n, &mut addend);
+            if let Some(id) = merge.base {
+                values.read_row(id, row, tile.n, &mut base);
+            }
+            for (index, value) in addend.iter_mut().enumerate() {
+                let scaled = merge.factor.of_f32(*value);
+                *value = base.get(index).map_or(scaled, |base| base + scaled);
+            }
+            values.write_row(merge.output, row, tile.n.start, &addend);
+        }
+    }
+}
+
+pub(super) fn divide(values: &mut Values, divide: &DivideChannels, tile: &Tile) {
+    let factors = row(values, divide.factors, 0);
+    let mut line = Vec::new();
+    for row in tile.m.start..tile.m.end {
+        line.clear();
+        values.read_row(divide.input, row, tile.n, &mut line);
+        match divide.side {
+            ChannelSide::Activation => {
+                let factors = &factors[tile.n.start as usize..tile.n.end as usize];
+                line.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
+            }
+            ChannelSide::Weight => line.iter_mut().for_each(|value| *value *= factors[row as usize]),
+        }
+        values.write_row(divide.output, row, tile.n.start, &line);
+    }
+}
