@@ -4,6 +4,7 @@ use crate::hardware::actions::{Action, ActionCounts};
 use crate::hardware::energy_table::{EnergyBreakdown, MissingAction};
 use crate::hardware::matrix_unit::ProductFormats;
 use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::VectorFunction;
 use crate::program::Program;
 use crate::program::op::{OpId, OpKind};
 use crate::timing::statistics::{OpStatistics, RunStatistics};
@@ -43,6 +44,8 @@ pub fn count(program: &Program, npu: &Npu, id: OpId, statistics: &OpStatistics) 
         let ProductFormats { activation, weight, .. } = program.product_formats(gemm);
         counts.add(Action::Mac { activation, weight }, statistics.macs);
         counts.add(Action::IdleMac, statistics.issued_macs - statistics.macs);
+        // Partial sums of several units are added by the vector unit.
+        counts.add(Action::Vector(VectorFunction::Add), statistics.joined_sums);
     }
     for function in kind.vector_functions() {
         counts.add(Action::Vector(*function), statistics.vector_elements);

@@ -8,7 +8,7 @@ use npusim::program::Program;
 use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
-use npusim::schedule::grid::Grid;
+use npusim::schedule::grid::{Axis, Grid};
 use npusim::schedule::nest::Nest;
 use npusim::workload::batching::BatchAxis;
 use npusim::workload::convolution::ConvolutionWindow;
@@ -85,6 +85,9 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
     let [left_again, right_again, sums_stay] = reuse(array);
     let written: Vec<TensorId> = ops_of(nest).iter().flat_map(|op| program.op(*op).kind.writes()).collect();
     let sums = nest.matrix.as_ref().map(|matrix| program.op(matrix.op).kind.writes()[0]);
+    let parts = Parts::of(nest);
+    // Along k each member that has a part of the first block has sums of every output.
+    let holders = parts.along_k(spans(grid.k)[0]).len() as u64;
     let mut seen = Vec::new();
     for op in ops_of(nest) {
         let kind = &program.op(op).kind;
@@ -104,8 +107,8 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             }
             seen.push(tensor);
             if Some(tensor) == sums {
-                // Read once by the chain.
-                levels[2].read += bytes(program.tensor(tensor));
+                // Read once by the chain, from each member of a team that holds some of it.
+                levels[2].read += holders * bytes(program.tensor(tensor));
                 continue;
             }
             if written.contains(&tensor) {
@@ -144,15 +147,12 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                         None => follows,
                         Some(_) => Follows { block: follows.block, ..Follows::axes(Some(0), Some(1)) },
                     };
-                    per_tile(grid, program.tensor(tensor), follows, |tile| if left_again { blocks(tile, 2) } else { 1 })
+                    let times = |part| if left_again { blocks(part, 2) } else { 1 };
+                    per_part(grid, parts, program.tensor(tensor), follows, times)
                 }
                 OpKind::Gemm(_) => {
-                    per_tile(
-                        grid,
-                        program.tensor(tensor),
-                        follows,
-                        |tile| if right_again { blocks(tile, 0) } else { 1 },
-                    )
+                    let times = |part| if right_again { blocks(part, 0) } else { 1 };
+                    per_part(grid, parts, program.tensor(tensor), follows, times)
                 }
                 OpKind::Reduce { .. }
                 | OpKind::Quantize { .. }
@@ -172,11 +172,12 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 // Each k fold writes the sums, each but the first of an output tile reads them back.
                 let fold_count = |length: &u64| if sums_stay { 1 } else { length.div_ceil(sides[1]) };
                 let depths = if prologue.is_some() { vec![gemm.shape.k] } else { spans(grid.k) };
-                let folds: u64 = depths.iter().map(fold_count).sum();
+                let folds: u64 =
+                    depths.iter().map(|block| parts.along_k(*block).iter().map(fold_count).sum::<u64>()).sum();
                 let sums = gemm.shape.m * gemm.shape.n * gemm.batching.count * 4;
                 levels[2].written += sums * folds;
                 // The first fold starts at zero, or at what the product before it left.
-                let first = u64::from(gemm.initial.is_none());
+                let first = if gemm.initial.is_none() { holders } else { 0 };
                 levels[2].read += sums * (folds - first);
             }
             OpKind::Reduce { .. }
@@ -420,9 +421,68 @@ fn fetched_bytes(grid: &Grid, tensor: &ProgramTensor, follows: Follows) -> u64 {
     sum
 }
 
-fn per_tile(grid: &Grid, tensor: &ProgramTensor, follows: Follows, times: impl Fn([u64; 3]) -> u64) -> u64 {
+/// How the members of a team share each tile: whole quanta of one axis, as evenly as they go.
+#[derive(Clone, Copy)]
+struct Parts {
+    axis: Option<usize>,
+    members: u64,
+    quantum: u64,
+}
+
+impl Parts {
+    fn of(nest: &Nest) -> Parts {
+        let Some(split) = nest.matrix.map(|matrix| matrix.split) else {
+            return Parts { axis: None, members: 1, quantum: 1 };
+        };
+        let axis = split.axis.map(|axis| match axis {
+            Axis::M => 0,
+            Axis::K => 1,
+            Axis::N => 2,
+        });
+        Parts { axis, members: split.members, quantum: split.quantum }
+    }
+
+    /// Lengths of the parts of so many indices.
+    fn of_length(self, length: u64) -> Vec<u64> {
+        let most = length.div_ceil(self.quantum).div_ceil(self.members) * self.quantum;
+        let mut left = length;
+        let mut parts = Vec::new();
+        while left > 0 {
+            parts.push(left.min(most));
+            left -= parts[parts.len() - 1];
+        }
+        parts
+    }
+
+    fn along_k(self, length: u64) -> Vec<u64> {
+        if self.axis == Some(1) { self.of_length(length) } else { vec![length] }
+    }
+
+    /// The parts of a tile by their lengths along (m, k, n).
+    fn of_tile(self, lengths: [u64; 3]) -> Vec<[u64; 3]> {
+        let Some(axis) = self.axis else { return vec![lengths] };
+        let with = |length| {
+            let mut part = lengths;
+            part[axis] = length;
+            part
+        };
+        self.of_length(lengths[axis]).into_iter().map(with).collect()
+    }
+}
+
+fn per_part(
+    grid: &Grid,
+    parts: Parts,
+    tensor: &ProgramTensor,
+    follows: Follows,
+    times: impl Fn([u64; 3]) -> u64,
+) -> u64 {
     let mut sum = 0;
-    visit(grid, |_, index, lengths| sum += tile_bytes(grid, tensor, follows, index, lengths) * times(lengths));
+    visit(grid, |_, index, lengths| {
+        for part in parts.of_tile(lengths) {
+            sum += tile_bytes(grid, tensor, follows, index, part) * times(part);
+        }
+    });
     sum
 }
 

@@ -435,7 +435,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ),
     ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
     ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
-    ("scheme_tender_with_online_outliers", 11, 14, "outliers found during it cannot go first"),
+    ("scheme_tender_with_online_outliers", 11, 14, "the order of the weight's rows is fixed before the run"),
     ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
     ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
@@ -497,6 +497,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_unknown_distribution", 4, 57, "\"uniform\" is not known here"),
     ("workload_unknown_function", 11, 38, "\"gellu\" is not known here"),
     ("workload_unknown_role", 9, 40, "\"gate\" is not known here"),
+    ("workload_unknown_split", 10, 10, "\"rows\""),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
 ];

@@ -135,6 +135,12 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "write_shared",
         "read_accumulators",
         "write_accumulators",
+        "read_accumulators_1",
+        "write_accumulators_1",
+        "read_accumulators_2",
+        "write_accumulators_2",
+        "read_accumulators_3",
+        "write_accumulators_3",
     ];
     let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
     let actions = macs.chain(others.into_iter().map(str::to_owned));
@@ -144,6 +150,31 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
 /// The accelerator of [`parts`].
 pub(crate) fn npu() -> Npu {
     Npu::try_new(parts()).expect("the parts fit together")
+}
+
+/// How the sums of several units are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// In one memory.
+    Together,
+    /// Each unit in a memory of its own.
+    Apart,
+}
+
+/// [`parts`] with `count` equal matrix units, which are called array, array_1 and so on.
+pub(crate) fn parts_with_units(count: usize, sums: Sums) -> NpuParts {
+    let mut parts = parts();
+    for index in 1..count {
+        let mut unit = parts.matrix_units[0].clone();
+        unit.name = format!("array_{index}");
+        if sums == Sums::Apart {
+            let memory = Memory { name: format!("accumulators_{index}"), ..parts.memories[ACCUMULATORS.0].clone() };
+            parts.memories.push(memory);
+            unit.accumulator_memory = MemoryId(parts.memories.len() - 1);
+        }
+        parts.matrix_units.push(unit);
+    }
+    parts
 }
 
 /// The accelerator of [`parts`] with a shared memory between the DRAM and the operand memory.
@@ -219,6 +250,28 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
         }
     }
     let workload = Workload::try_new("chain".to_owned(), &FP32, tensors, layers).expect("the chain's shapes agree");
+    (workload, Bindings::new(values))
+}
+
+/// Products that do not depend on one another, each of its own input and weights.
+pub(crate) fn independent(shapes: &[GemmShape]) -> (Workload, Bindings) {
+    let mut random = SplitMix(11);
+    let mut tensors = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |name: String, shape: MatrixShape| {
+        let elements = (0..shape.elements()).map(|_| random.next_centred()).collect();
+        tensors.push(TensorDescription { name, shape, source: None });
+        values.push(Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).expect("one value per element")));
+        SourceTensorId(tensors.len() - 1)
+    };
+    let layer = |(index, shape): (usize, &GemmShape)| {
+        let input = ValueRef::Source(add(format!("x{index}"), shape.left()));
+        let weight = add(format!("w{index}"), shape.right());
+        let operation = LayerOperation::Gemm(LogicalGemm::dense(*shape, input, weight, None));
+        Layer { name: format!("gemm{index}"), operation, recorded_output: None }
+    };
+    let layers = shapes.iter().enumerate().map(layer).collect();
+    let workload = Workload::try_new("independent".to_owned(), &FP32, tensors, layers).expect("the shapes agree");
     (workload, Bindings::new(values))
 }
 

@@ -18,4 +18,5 @@ mod schemes;
 mod starting;
 mod tiling;
 mod traces;
+mod units;
 mod witness;

@@ -64,8 +64,10 @@ fn product(shape: GemmShape) -> Program {
         output,
         batching: Batching::SINGLE,
     };
-    let ops =
-        vec![Op { layer, path, kind: OpKind::Gemm(gemm) }, Op { layer, path: Path::Dequantization, kind: dequantize }];
+    let ops = vec![
+        Op { layer, path, unit: None, kind: OpKind::Gemm(gemm) },
+        Op { layer, path: Path::Dequantization, unit: None, kind: dequantize },
+    ];
     let layers = vec![ProgramLayer { name: "product".to_owned(), output }];
     Program { tensors, constants: Vec::new(), preparation: Vec::new(), ops, layers }
 }
@@ -211,7 +213,7 @@ fn the_search_loses_no_two_percent_to_every_grid_that_there_is() {
         let estimated = |grid: &Grid| estimate(&case.npu, &nest, grid).cycles.get();
         let every = case.every_grid(&nest);
         let least_estimate = every.iter().map(estimated).min().unwrap();
-        let unrehearsed = search(&case.npu, &nest, Objective::Cycles, &Unrehearsed).unwrap();
+        let unrehearsed = search(&case.npu, &nest, Objective::Cycles, &Unrehearsed, &schedule.teams).unwrap();
         let (mut low, mut high) = (0.0f64, 0.0f64);
         let mut fastest = (u64::MAX, chosen);
         for grid in &every {

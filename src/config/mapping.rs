@@ -1,4 +1,5 @@
-//! The `mapping:` section of a workload file: what tilings are chosen for, and which are given.
+//! The `mapping:` section of a workload file: how products are shared among matrix units, what
+//! tilings are chosen for, and which are given.
 //!
 //! What depends on the hardware or the scheme, such as the room for a tile, is found out when the run is scheduled.
 
@@ -9,12 +10,13 @@ use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::program::op::Path;
 use crate::workload::layer::{Layer, LayerOperation};
-use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Unusable};
+use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Split, Unusable};
 
 /// The section as written.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct MappingFile {
     objective: Field<String>,
+    split: Field<String>,
     tilings: Option<List<Placed<TilingFile>>>,
 }
 
@@ -28,10 +30,10 @@ struct TilingFile {
     order: Field<String>,
 }
 
-/// The mapping that `file` describes for `layers`. Without the section, tilings are chosen for cycles.
+/// The mapping that `file` describes for `layers`. Without the section, tilings are chosen for cycles and so is the split.
 ///
 /// # Errors
-/// An unknown objective, order, path or layer; a layer without a product; a block of no extent or longer than its axis;
+/// An unknown objective, split, order, path or layer; a layer without a product; a block of no extent or longer than its axis;
 /// two tilings for one product.
 pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> Result<Mapping, ConfigError> {
     let Some(file) = file else { return Ok(Mapping::default()) };
@@ -39,6 +41,10 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
     let objective = match file.objective.optional() {
         Some(objective) => problems.take(objective.one_of(&Objective::NAMES)).unwrap_or_default(),
         None => Objective::default(),
+    };
+    let split = match file.split.optional() {
+        Some(split) => problems.take(split.one_of(&Split::NAMES)).unwrap_or_default(),
+        None => Split::default(),
     };
     let mut tilings: Vec<FixedTiling> = Vec::new();
     for written in file.tilings.iter().flat_map(|list| list.iter()) {
@@ -51,7 +57,7 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
         tilings.push(tiling);
     }
     problems.finish()?;
-    Ok(Mapping { objective, tilings, unusable: Unusable::Refused })
+    Ok(Mapping { objective, tilings, unusable: Unusable::Refused, split })
 }
 
 fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<FixedTiling, Diagnostic> {

@@ -194,6 +194,28 @@ pub struct TilePhases {
     pub sequenced: Option<SequencedPhases>,
 }
 
+impl TilePhases {
+    /// The phases of two parts of a tile that two arrays work on beside each other: it is over when both are.
+    pub fn beside(self, other: TilePhases) -> TilePhases {
+        let sequenced = match (self.sequenced, other.sequenced) {
+            (Some(a), Some(b)) => Some(SequencedPhases {
+                first_step: a.first_step.min(b.first_step),
+                last_step: a.last_step.max(b.last_step),
+                steps: a.steps + b.steps,
+                first_result: a.first_result.min(b.first_result),
+            }),
+            (one, None) | (None, one) => one,
+        };
+        TilePhases {
+            start: self.start.min(other.start),
+            next_issue: self.next_issue.max(other.next_issue),
+            operands_released: self.operands_released.max(other.operands_released),
+            complete: self.complete.max(other.complete),
+            sequenced,
+        }
+    }
+}
+
 /// When a sequenced array steps through a tile. Its results leave while it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequencedPhases {

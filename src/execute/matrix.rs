@@ -13,11 +13,13 @@ use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, RightLayout};
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::grid::Tile;
+use crate::schedule::team::TeamSplit;
 use crate::shape::Span;
 
 /// One product under way; the operands of its current batch are prepared once.
 pub(super) struct MatrixExecutor {
     gemm: Gemm,
+    split: TeamSplit,
     arithmetic: Arithmetic,
     /// The batch whose operands are prepared.
     batch: Option<u64>,
@@ -27,10 +29,11 @@ pub(super) struct MatrixExecutor {
 enum Arithmetic {
     /// INT8 codes into INT32 sums, exact modulo 2^32.
     Int32 { operands: Option<IntegerOperands> },
-    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole batch.
-    Integer { operands: Option<IntegerOperands>, accumulator: IntegerAccumulator, sums: Vec<i64> },
-    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile is the one under way.
-    Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, tile: Option<FloatTile> },
+    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole batch, for
+    /// each member of the team that has some.
+    Integer { operands: Option<IntegerOperands>, accumulator: IntegerAccumulator, sums: Vec<Vec<i64>> },
+    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile under way, by member.
+    Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, tiles: Vec<Option<FloatTile>> },
 }
 
 /// The operands of one batch: `[m, k]` codes, and `[k, n]` codes in the kernel's order.
@@ -56,6 +59,9 @@ impl IntegerOperands {
     }
 }
 
+const PREPARED: &str = "the operands of the batch were prepared";
+const INSIDE: &str = "tiles lie inside their tensors";
+
 impl MatrixExecutor {
     pub(super) fn new(program: &Program, op: OpId, plan: &AccumulationPlan) -> MatrixExecutor {
         let OpKind::Gemm(gemm) = &program.op(op).kind else {
@@ -65,9 +71,9 @@ impl MatrixExecutor {
         let arithmetic = match plan.accumulator {
             Accumulator::Integer(IntegerAccumulator::INT32) if is_exact => Arithmetic::Int32 { operands: None },
             Accumulator::Integer(accumulator) => Arithmetic::Integer { operands: None, accumulator, sums: Vec::new() },
-            Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, tile: None },
+            Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, tiles: Vec::new() },
         };
-        MatrixExecutor { gemm: gemm.clone(), arithmetic, batch: None, overflowed: 0 }
+        MatrixExecutor { gemm: gemm.clone(), split: plan.split, arithmetic, batch: None, overflowed: 0 }
     }
 
     /// Prepares the operands of a batch, unless they are those of the last tile.
@@ -81,7 +87,8 @@ impl MatrixExecutor {
             Arithmetic::Int32 { operands } => *operands = Some(IntegerOperands::of(values, gemm, batch)),
             Arithmetic::Integer { operands, sums, .. } => {
                 *operands = Some(IntegerOperands::of(values, gemm, batch));
-                *sums = vec![0; size(gemm.shape.output().elements())];
+                let holders = if self.split.is_along_k() { self.split.members } else { 1 };
+                *sums = vec![vec![0; size(gemm.shape.output().elements())]; size(holders)];
             }
             Arithmetic::Float { operands, .. } => {
                 *operands = Some(Box::new(batches::float_operands(values, gemm, batch)));
@@ -102,32 +109,47 @@ impl MatrixExecutor {
         }
     }
 
-    /// Adds a tile's products to the partial sums; returns the number of multiply-accumulates.
+    /// Adds a tile's products to the partial sums of the members that share it; returns the number of multiply-accumulates.
     pub(super) fn run(&mut self, values: &mut Values, tile: &Tile) -> u64 {
         self.prepare(values, tile.batch);
-        // What the accumulators hold when the first product of an output tile arrives.
-        let initial = self.gemm.initial.filter(|_| tile.k.start == 0);
+        let mut macs = 0;
+        for (member, part) in self.split.parts_of(*tile) {
+            self.add(values, size(member), &part, tile.k.start == 0);
+            macs += part.m.len() * part.k.len() * part.n.len();
+        }
+        if tile.k.end == self.gemm.shape.k {
+            self.finish(values, tile);
+        }
+        macs
+    }
+
+    /// First row and column of the batch in the output.
+    fn origin(&self, batch: u64) -> (u64, u64) {
+        let (rows, columns) = self.gemm.batching.output.spans(self.gemm.shape.output(), batch);
+        (rows.start, columns.start)
+    }
+
+    /// Adds the products of one member's part.
+    fn add(&mut self, values: &mut Values, member: usize, part: &Tile, is_first_k: bool) {
+        // What the accumulators hold when the first product of an output tile arrives; such products are not split along k.
+        let initial = self.gemm.initial.filter(|_| is_first_k);
         let shape = self.gemm.shape;
-        let (rows, columns) = self.gemm.batching.output.spans(shape.output(), tile.batch);
-        let (first_row, first_column) = (rows.start, columns.start + tile.n.start);
-        // Where the tile lies in the sums of all batches.
-        let output_rows = first_row + tile.m.start..first_row + tile.m.end;
-        let output_columns = Span::new(first_column, first_column + tile.n.len());
-        let (m, k, n) = (range(tile.m), range(tile.k), range(tile.n));
-        const PREPARED: &str = "the operands of the batch were prepared";
-        const INSIDE: &str = "tiles lie inside their tensors";
+        let (first_row, first_column) = self.origin(part.batch);
+        // Where the part lies in the sums of all batches.
+        let (output_rows, output_columns) = (part.m.shifted(first_row), part.n.shifted(first_column));
+        let (m, k, n) = (range(part.m), range(part.k), range(part.n));
         match &mut self.arithmetic {
             Arithmetic::Int32 { operands } => {
                 if let Some(initial) = initial {
-                    for row in output_rows {
+                    for row in output_rows.start..output_rows.end {
                         let sums = values.sums_row(initial.sums, row, output_columns);
                         let sums: Vec<i64> = sums.iter().map(|sum| i64::from(initial.factor.of_i32(*sum))).collect();
-                        values.write_sums(self.gemm.output, row, first_column, &sums);
+                        values.write_sums(self.gemm.output, row, output_columns.start, &sums);
                     }
                 }
                 let operands = operands.as_ref().expect(PREPARED);
                 let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
-                let left = left.block(m.clone(), k.clone()).expect(INSIDE);
+                let left = left.block(m, k.clone()).expect(INSIDE);
                 let right = operands.right.block(k, n).expect(INSIDE);
                 let whole = values.shape(self.gemm.output);
                 let mut output = values.take(self.gemm.output);
@@ -135,10 +157,7 @@ impl MatrixExecutor {
                     unreachable!("an integer product has i32 sums");
                 };
                 let mut sums = MatrixMut::dense(sums, size(whole.rows), size(whole.columns)).expect(INSIDE);
-                let first_row = first_row + tile.m.start;
-                let rows = size(first_row)..size(first_row + tile.m.len());
-                let columns = size(first_column)..size(first_column + tile.n.len());
-                let sums = sums.block(rows, columns).expect(INSIDE);
+                let sums = sums.block(range(output_rows), range(output_columns)).expect(INSIDE);
                 int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
                 values.put(self.gemm.output, output);
             }
@@ -147,57 +166,99 @@ impl MatrixExecutor {
                 let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
                 let left = left.block(m.clone(), k.clone()).expect(INSIDE);
                 let right = operands.right.block(k, n.clone()).expect(INSIDE);
+                let sums = if self.split.is_along_k() { &mut sums[member] } else { &mut sums[0] };
                 let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
                 let mut sums = all.block(m, n).expect(INSIDE);
                 if let Some(initial) = initial {
-                    for (index, row) in output_rows.enumerate() {
+                    for (index, row) in (output_rows.start..output_rows.end).enumerate() {
                         let held = values.sums_row(initial.sums, row, output_columns);
                         for (sum, held) in sums.row(index).iter_mut().zip(held) {
                             *sum = accumulator.add(0, i64::from(initial.factor.of_i32(held)));
                         }
                     }
                 }
-                integer::multiply_accumulate(*accumulator, left, right, sums.reborrow())
-                    .expect("tiles cut k between operations");
-                if tile.k.end == shape.k {
-                    self.overflowed += count_overflows(*accumulator, sums.reborrow());
-                    integer::read(*accumulator, sums.reborrow());
-                    for (index, row) in (tile.m.start..tile.m.end).enumerate() {
-                        values.write_sums(self.gemm.output, first_row + row, first_column, sums.row(index));
-                    }
-                }
+                integer::multiply_accumulate(*accumulator, left, right, sums).expect("tiles cut k between operations");
             }
-            Arithmetic::Float { operands, plan, tile: under_way } => {
+            Arithmetic::Float { operands, plan, tiles } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
                     unreachable!("float arithmetic has a float accumulator");
                 };
                 let [left, right] = &**operands.as_ref().expect(PREPARED);
-                if tile.k.start == 0 {
+                tiles.resize_with(tiles.len().max(member + 1), || None);
+                if is_first_k {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
                     let mut fresh = fresh.expect("a dot unit has a depth");
                     if let Some(initial) = initial {
                         let mut held = Vec::with_capacity(m.len() * n.len());
-                        for row in output_rows {
+                        for row in output_rows.start..output_rows.end {
                             values.read_row(initial.sums, row, output_columns, &mut held);
                         }
                         held.iter_mut().for_each(|sum| *sum = initial.factor.of_f32(*sum));
                         fresh.start_from(&held);
                     }
-                    *under_way = Some(fresh);
+                    tiles[member] = Some(fresh);
                 }
-                let sums = under_way.as_mut().expect("k ascends from zero within an output tile");
+                let sums = tiles[member].as_mut().expect("k ascends from zero within an output tile");
                 let left = left.part(m, k.clone()).expect(INSIDE);
                 let right = right.part(n, k).expect(INSIDE);
                 float::multiply_accumulate(&left, &right, sums).expect("tiles cut k between operations");
-                if tile.k.end == shape.k {
-                    let columns = size(tile.n.len());
-                    for (row, sums) in (tile.m.start..tile.m.end).zip(sums.values().chunks_exact(columns)) {
-                        values.write_row(self.gemm.output, first_row + row, first_column, sums);
+            }
+        }
+    }
+
+    /// Reads the sums of an output tile, joins those of several members, and writes them.
+    fn finish(&mut self, values: &mut Values, tile: &Tile) {
+        let (first_row, first_column) = self.origin(tile.batch);
+        match &mut self.arithmetic {
+            Arithmetic::Int32 { .. } => {}
+            Arithmetic::Integer { accumulator, sums, .. } => {
+                let shape = self.gemm.shape;
+                let (m, n) = (range(tile.m), range(tile.n));
+                let (first, others) = sums.split_first_mut().expect("some member has sums");
+                let mut all = MatrixMut::dense(first, size(shape.m), size(shape.n)).expect("shapes are verified");
+                let mut sums = all.block(m.clone(), n.clone()).expect(INSIDE);
+                self.overflowed += count_overflows(*accumulator, sums.reborrow());
+                integer::read(*accumulator, sums.reborrow());
+                for other in others {
+                    let mut all = MatrixMut::dense(other, size(shape.m), size(shape.n)).expect("shapes are verified");
+                    let mut other = all.block(m.clone(), n.clone()).expect(INSIDE);
+                    self.overflowed += count_overflows(*accumulator, other.reborrow());
+                    integer::read(*accumulator, other.reborrow());
+                    for row in 0..other.rows() {
+                        for (sum, part) in sums.row(row).iter_mut().zip(other.row(row)) {
+                            *sum = accumulator.read(accumulator.add(*sum, *part));
+                        }
+                    }
+                }
+                for (index, row) in (tile.m.start..tile.m.end).enumerate() {
+                    values.write_sums(self.gemm.output, first_row + row, first_column + tile.n.start, sums.row(index));
+                }
+            }
+            Arithmetic::Float { tiles, .. } => {
+                let mut parts: Vec<(Tile, Vec<f32>)> = Vec::new();
+                for (sums, member) in tiles.iter_mut().zip(0..) {
+                    let Some(sums) = sums.take() else { continue };
+                    let part = self.split.part(tile, member).unwrap_or(*tile);
+                    match parts.first_mut() {
+                        Some((_, joined)) if self.split.is_along_k() => join(joined, &sums.values()),
+                        Some(_) | None => parts.push((part, sums.values())),
+                    }
+                }
+                for (part, sums) in parts {
+                    for (row, sums) in (part.m.start..part.m.end).zip(sums.chunks_exact(size(part.n.len()))) {
+                        values.write_row(self.gemm.output, first_row + row, first_column + part.n.start, sums);
                     }
                 }
             }
         }
-        tile.m.len() * tile.k.len() * tile.n.len()
+    }
+}
+
+/// Adds one member's sums to those of the members before it. There is one NaN, as in the accumulators.
+fn join(joined: &mut [f32], part: &[f32]) {
+    for (sum, part) in joined.iter_mut().zip(part) {
+        let added = *sum + part;
+        *sum = if added.is_nan() { f32::NAN } else { added };
     }
 }
 

@@ -16,7 +16,7 @@ use crate::numerics::tensor::Tensor;
 use crate::program::Program;
 use crate::program::tensor::TensorId;
 use crate::schedule::Schedule;
-use crate::schedule::commands::{CommandStream, Queue, Work};
+use crate::schedule::commands::{CommandStream, Queue, VectorStream, Work};
 use crate::schedule::counter::NestId;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
@@ -114,7 +114,7 @@ pub fn run(
                 }
             };
             let tiles = || {
-                commands(Queue::Matrix(work.unit)).filter_map(|command| match command.work {
+                commands(Queue::Matrix(work.team)).filter_map(|command| match command.work {
                     Work::Matrix(tile) => Some(tile),
                     Work::Transfer(_) | Work::Vector(_) => None,
                 })
@@ -134,7 +134,7 @@ pub fn run(
         }
         if let Some(work) = &nest.vector {
             let mut executor = VectorExecutor::default();
-            for command in commands(Queue::Vector(work.unit)) {
+            for command in commands(Queue::Vector(VectorStream { unit: work.unit, lane: nest.lane })) {
                 if let Work::Vector(vector) = command.work {
                     for step in &work.steps {
                         let kind = &program.op(step.op).kind;

@@ -25,6 +25,8 @@ pub struct Op {
     pub layer: LayerId,
     /// Which part of that layer's work it is.
     pub path: Path,
+    /// Matrix unit that is asked for by its name; without one the schedule chooses. Only products have one.
+    pub unit: Option<String>,
     /// What it does.
     pub kind: OpKind,
 }

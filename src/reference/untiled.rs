@@ -14,7 +14,7 @@ use crate::program::tensor::{Origin, TensorId};
 use crate::program::vector_rows;
 use crate::reference::gather;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::shape::MatrixShape;
+use crate::shape::{MatrixShape, Span};
 use crate::workload::batching::{BatchAxis, Batching};
 use crate::workload::bindings::Bindings;
 use crate::workload::layer::ActivationFunction;
@@ -124,6 +124,7 @@ impl Evaluator<'_> {
         let size = |extent: u64| usize::try_from(extent).ok();
         let (m, k, n) = (size(gemm.shape.m)?, size(gemm.shape.k)?, size(gemm.shape.n)?);
         let described = self.program.tensor(gemm.output);
+        let parts = plan.parts();
         let (mut integers, mut reals) = (Vec::new(), Vec::new());
         match plan.accumulator {
             Accumulator::Integer(_) => integers = vec![0i32; size(described.shape.elements())?],
@@ -150,7 +151,8 @@ impl Evaluator<'_> {
                         let right = Matrix::dense(right.as_i8()?, k, n).ok()?;
                         int8::reference(left, right, MatrixMut::dense(&mut sums, m, n).ok()?).ok()?;
                     } else {
-                        narrow_sums(accumulator, left.as_i8()?, right.as_i8()?, k, start.as_deref(), &mut sums)?;
+                        let start = start.as_deref();
+                        narrow_sums(accumulator, left.as_i8()?, right.as_i8()?, (k, &parts), start, &mut sums)?;
                     }
                     for (position, sum) in positions.zip(sums) {
                         integers[size(position)?] = sum;
@@ -160,12 +162,23 @@ impl Evaluator<'_> {
                     let left_scales = self.block_scales(gemm.left, gemm, batch, gather::left)?;
                     let right_scales = self.block_scales(gemm.right, gemm, batch, gather::right_by_columns)?;
                     let (left, right) = (operand(&left, &left_scales)?, operand(&right, &right_scales)?);
-                    let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
-                    if let Some(held) = held {
-                        tile.start_from(&held.into_iter().map(|sum| sum as f32).collect::<Vec<_>>());
+                    let mut joined: Option<Vec<f32>> = None;
+                    for spans in &parts {
+                        let mut tile = FloatTile::try_new(m, n, size(depth)?, order, destination).ok()?;
+                        if let (Some(held), None) = (&held, &joined) {
+                            tile.start_from(&held.iter().map(|sum| *sum as f32).collect::<Vec<_>>());
+                        }
+                        for Span { start, end } in spans {
+                            let depth = size(*start)?..size(*end)?;
+                            let (left, right) = (left.part(0..m, depth.clone()).ok()?, right.part(0..n, depth).ok()?);
+                            float::reference(&left, &right, &mut tile).ok()?;
+                        }
+                        joined = Some(match joined {
+                            None => tile.values(),
+                            Some(before) => added(&before, &tile.values()),
+                        });
                     }
-                    float::reference(&left.whole(), &right.whole(), &mut tile).ok()?;
-                    for (position, sum) in positions.zip(tile.values()) {
+                    for (position, sum) in positions.zip(joined?) {
                         reals[size(position)?] = sum;
                     }
                 }
@@ -308,21 +321,36 @@ fn narrow_sums(
     accumulator: IntegerAccumulator,
     left: &[i8],
     right_by_columns: &[i8],
-    k: usize,
+    (k, parts): (usize, &[Vec<Span>]),
     held: Option<&[i32]>,
     sums: &mut [i32],
 ) -> Option<()> {
     let products = accumulator.products_per_operation();
     let pairs = left.chunks_exact(k).flat_map(|row| right_by_columns.chunks_exact(k).map(move |column| (row, column)));
     for (index, ((row, column), out)) in pairs.zip(sums).enumerate() {
-        let mut sum = held.map_or(0, |held| accumulator.add(0, i64::from(held[index])));
-        for (row, column) in row.chunks(products).zip(column.chunks(products)) {
-            let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
-            sum = accumulator.add(sum, terms.sum());
-        }
-        *out = i32::try_from(accumulator.read(sum)).ok()?;
+        // The first part starts from what the accumulators hold.
+        let mut start = held.map_or(0, |held| accumulator.add(0, i64::from(held[index])));
+        let mut sum_of = |spans: &Vec<Span>| {
+            let mut sum = std::mem::take(&mut start);
+            for span in spans {
+                let span = span.start as usize..span.end as usize;
+                for (row, column) in row[span.clone()].chunks(products).zip(column[span].chunks(products)) {
+                    let terms = row.iter().zip(column).map(|(a, b)| i64::from(*a) * i64::from(*b));
+                    sum = accumulator.add(sum, terms.sum());
+                }
+            }
+            accumulator.read(sum)
+        };
+        let joined = parts.iter().map(&mut sum_of).reduce(|sum, part| accumulator.read(accumulator.add(sum, part)));
+        *out = i32::try_from(joined?).ok()?;
     }
     Some(())
+}
+
+/// Sums of two units, added; there is one NaN, whatever its origin.
+fn added(before: &[f32], sums: &[f32]) -> Vec<f32> {
+    let pairs = before.iter().zip(sums);
+    pairs.map(|(a, b)| if (a + b).is_nan() { f32::NAN } else { a + b }).collect()
 }
 
 fn operand(codes: &Tensor, scales: &Option<(&'static BlockFormat, Tensor)>) -> Option<Operand> {

@@ -1,8 +1,9 @@
 //! Lower bounds that no schedule of a program can beat, from the program and the hardware alone.
 
+use crate::hardware::matrix_unit::MatrixUnit;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
-use crate::program::op::{Op, OpKind};
+use crate::program::op::OpKind;
 use crate::program::tensor::TensorId;
 use crate::report::data::Bounds;
 use crate::timing::statistics::{RunStatistics, Traffic};
@@ -22,17 +23,35 @@ pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bound
     }
 }
 
-/// Useful multiply-accumulates at the full rate of the pair, on the one matrix unit that schedules use.
+/// Useful multiply-accumulates at the full rate of the fastest unit for each pair, shared out evenly among all units that
+/// do any of the program's products: no schedule can keep a unit busier than always.
 pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
-    let cycles = |op: &Op| {
-        let OpKind::Gemm(gemm) = &op.kind else { return 0 };
-        let formats = program.product_formats(gemm);
-        let unit = &npu.matrix_units()[0];
-        let elements = unit.array.processing_elements();
-        let rate = unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle);
-        rate.map_or(0, |rate| gemm.macs().div_ceil(rate))
+    let products = || {
+        program.ops.iter().filter_map(|op| match &op.kind {
+            OpKind::Gemm(gemm) => Some((gemm, program.product_formats(gemm))),
+            OpKind::Reduce { .. }
+            | OpKind::Quantize { .. }
+            | OpKind::QuantizeBlocks { .. }
+            | OpKind::Dequantize { .. }
+            | OpKind::Vector(_)
+            | OpKind::ExtractChannels(_)
+            | OpKind::ExtractTop(_)
+            | OpKind::GatherRows(_)
+            | OpKind::Merge(_)
+            | OpKind::DivideChannels(_)
+            | OpKind::Activate { .. } => None,
+        })
     };
-    program.ops.iter().map(cycles).sum()
+    let rate = |unit: &MatrixUnit, formats| {
+        let elements = unit.array.processing_elements();
+        unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle)
+    };
+    let cycles = products().map(|(gemm, formats)| {
+        let fastest = npu.matrix_units().iter().filter_map(|unit| rate(unit, formats)).max();
+        fastest.map_or(0, |rate| gemm.macs().div_ceil(rate))
+    });
+    let units = npu.matrix_units().iter().filter(|unit| products().any(|(_, formats)| unit.support(formats).is_some()));
+    cycles.sum::<u64>().div_ceil((units.count() as u64).max(1))
 }
 
 /// Each given tensor that the run reads, once, and each result that nobody reads, once.

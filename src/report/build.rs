@@ -13,8 +13,9 @@ use crate::report::data::{
     TakenDefault, TilingReport, Totals,
 };
 use crate::schedule::Schedule;
-use crate::schedule::commands::Queue;
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::nest::DmaQueue;
+use crate::schedule::team::LaneId;
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls, Traffic};
 use crate::units::Cycles;
 use crate::workload::layer::LayerId;
@@ -57,7 +58,7 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         tilings_chosen_for: schedule.objective.name(),
         totals: context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles)),
         bounds,
-        queues: statistics.queues.iter().map(|queue| queue_report(npu, queue)).collect(),
+        queues: statistics.queues.iter().map(|queue| queue_report(npu, statistics, queue)).collect(),
         layers,
     }
 }
@@ -127,16 +128,15 @@ impl Context<'_> {
     /// Cycles that the useful work takes at each pair's full rate, over the makespan.
     fn utilization(&self, makespan: u64) -> BTreeMap<String, f64> {
         let mut utilization = BTreeMap::new();
-        // All products run on the first matrix unit as long as schedules use no other.
         for (position, unit) in self.npu.matrix_units().iter().enumerate() {
             let mut full_rate_cycles = 0.0;
             for (index, op) in self.statistics.ops.iter().enumerate() {
                 if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind
-                    && position == 0
+                    && let Some(macs) = op.unit_macs.get(position)
                     && let Some(support) = unit.support(self.program.product_formats(gemm))
                 {
                     let rate = unit.array.processing_elements() * support.macs_per_element_per_cycle;
-                    full_rate_cycles += op.macs as f64 / rate as f64;
+                    full_rate_cycles += *macs as f64 / rate as f64;
                 }
             }
             let share = if makespan == 0 { 0.0 } else { full_rate_cycles / makespan as f64 };
@@ -271,22 +271,31 @@ fn stall_map<'a>(stalls: impl Iterator<Item = &'a Stalls>) -> BTreeMap<String, u
     map
 }
 
-fn queue_report(npu: &Npu, statistics: &QueueStatistics) -> QueueReport {
+fn queue_report(npu: &Npu, run: &RunStatistics, statistics: &QueueStatistics) -> QueueReport {
+    let lanes = run.queues.iter().filter_map(|queue| match queue.queue {
+        Queue::Dma(stream) => Some(stream.lane.0 + 1),
+        Queue::Matrix(_) | Queue::Vector(_) => None,
+    });
+    let has_lanes = lanes.max().is_some_and(|lanes| lanes > 1);
+    let in_lane = |name: &str, lane: LaneId| if has_lanes { format!("{name}[{}]", lane.0) } else { name.to_owned() };
     let (unit, queue) = match statistics.queue {
-        Queue::Dma(queue) => {
+        Queue::Dma(DmaStream { queue, lane }) => {
             let name = match queue {
                 DmaQueue::Activations => "activations",
                 DmaQueue::Weights => "weights",
                 DmaQueue::Stores => "stores",
             };
-            (npu.dma().name.clone(), name)
+            (npu.dma().name.clone(), in_lane(name, lane))
         }
-        Queue::Matrix(unit) => (npu.matrix_unit(unit).name.clone(), "compute"),
-        Queue::Vector(unit) => (npu.vector_unit(unit).name.clone(), "compute"),
+        Queue::Matrix(team) => {
+            let names = run.teams[team.0].iter().map(|unit| npu.matrix_unit(*unit).name.as_str());
+            (names.collect::<Vec<_>>().join("+"), "compute".to_owned())
+        }
+        Queue::Vector(VectorStream { unit, lane }) => (npu.vector_unit(unit).name.clone(), in_lane("compute", lane)),
     };
     QueueReport {
         unit,
-        queue: queue.to_owned(),
+        queue,
         commands: statistics.commands,
         busy_cycles: statistics.busy.get(),
         stall_cycles: stall_map(std::iter::once(&statistics.stalls)),

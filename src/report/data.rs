@@ -133,9 +133,9 @@ pub struct Bounds {
 /// How a queue spent the run: `busy + stalls + idle` is the makespan.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueReport {
-    /// Unit.
+    /// Unit; several that work together are joined by `+`.
     pub unit: String,
-    /// Queue of the unit.
+    /// Queue of the unit, with the position of its lane where units work beside each other.
     pub queue: String,
     /// Commands issued.
     pub commands: u64,

@@ -5,7 +5,8 @@
 
 use crate::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use crate::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
-use crate::shape::Blocking;
+use crate::schedule::team::TeamSplit;
+use crate::shape::{Blocking, Span};
 
 /// The order in which the terms of each output element are added.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +15,25 @@ pub struct AccumulationPlan {
     pub accumulator: Accumulator,
     /// Segments along k, walked in ascending order; partial sums stay in the accumulator between them.
     pub segments: Blocking,
+    /// How units share each segment. Along k each adds up its parts of all segments by itself; then their sums are added
+    /// in ascending order of the members: floats in FP32, integers by the rule of the accumulator. Members without any
+    /// part do not take part in it.
+    pub split: TeamSplit,
+}
+
+impl AccumulationPlan {
+    /// The spans of k that each member with any adds up, in ascending order.
+    pub fn parts(&self) -> Vec<Vec<Span>> {
+        let segments = || (0..self.segments.count()).map(|index| self.segments.span(index));
+        if !self.split.is_along_k() {
+            return vec![segments().collect()];
+        }
+        let parts = (0..self.split.members).map(|member| {
+            let parts = segments().map(|segment| self.split.part_of(segment, member));
+            parts.filter(|part| !part.is_empty()).collect::<Vec<_>>()
+        });
+        parts.filter(|parts| !parts.is_empty()).collect()
+    }
 }
 
 /// What holds the partial sums of a product, and how terms enter it.

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::vector_unit::VectorUnitId;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
@@ -15,6 +14,7 @@ use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
     Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
 };
+use crate::schedule::team::{LaneId, TeamId};
 use crate::shape::Span;
 use crate::units::Bytes;
 
@@ -22,11 +22,29 @@ use crate::units::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
     /// A queue of the DMA engine.
-    Dma(DmaQueue),
-    /// The compute queue of a matrix unit.
-    Matrix(MatrixUnitId),
-    /// The compute queue of a vector unit.
-    Vector(VectorUnitId),
+    Dma(DmaStream),
+    /// The compute queue of a team of matrix units.
+    Matrix(TeamId),
+    /// A compute queue of a vector unit.
+    Vector(VectorStream),
+}
+
+/// A queue of the DMA engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DmaStream {
+    /// What it moves.
+    pub queue: DmaQueue,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
+}
+
+/// A compute queue of a vector unit. Several lanes may share a unit: of those that can start, the lowest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VectorStream {
+    /// The unit.
+    pub unit: VectorUnitId,
+    /// Lane whose nests it serves.
+    pub lane: LaneId,
 }
 
 /// One command.
@@ -166,11 +184,12 @@ impl Command {
 impl<'a> Segment<'a> {
     fn new(nest: &'a Nest, id: NestId, queue: Queue) -> Option<Segment<'a>> {
         let walks = match queue {
-            Queue::Dma(DmaQueue::Stores) => {
+            Queue::Dma(stream) if stream.lane != nest.lane => return None,
+            Queue::Dma(DmaStream { queue: DmaQueue::Stores, .. }) => {
                 let leaves = nest.outputs.iter().any(|output| matches!(output.destination, Destination::Partition(_)));
                 leaves.then(|| Walks::Stores { walk: nest.grid.walk(AxisSet::MN), pending: None })?
             }
-            Queue::Dma(dma) => {
+            Queue::Dma(DmaStream { queue: dma, .. }) => {
                 let loads: Vec<_> = nest
                     .loads
                     .iter()
@@ -183,12 +202,12 @@ impl<'a> Segment<'a> {
                     .collect();
                 (!loads.is_empty()).then_some(Walks::Loads(loads))?
             }
-            Queue::Matrix(unit) => {
-                nest.matrix.filter(|matrix| matrix.unit == unit)?;
+            Queue::Matrix(team) => {
+                nest.matrix.filter(|matrix| matrix.team == team)?;
                 Walks::Matrix(nest.grid.walk(AxisSet::MKN))
             }
-            Queue::Vector(unit) => {
-                nest.vector.as_ref().filter(|vector| vector.unit == unit)?;
+            Queue::Vector(VectorStream { unit, lane }) => {
+                nest.vector.as_ref().filter(|vector| vector.unit == unit && nest.lane == lane)?;
                 Walks::Vector(nest.grid.walk(AxisSet::MN))
             }
         };
@@ -332,8 +351,11 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
             use_operand(of, read, Reader::Matrix, steps.clone(), &step.tile, waits, signals);
         }
     }
+    if step.index == 0 {
+        waits.extend(matrix.unit_waits.iter().flatten().copied());
+    }
     if step.is_first_k && !matrix.streams_results {
-        let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+        let bytes = matrix.claimed_sum_bytes(&step.tile);
         waits.extend(claim(matrix.accumulators, bytes, claimed));
     }
     if step.is_last_k {
@@ -357,7 +379,7 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     if let Some(matrix) = &nest.matrix {
         waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
         if !matrix.streams_results {
-            let bytes = matrix.sums.tile_bytes(TileMap::OUTPUT, &step.tile).get();
+            let bytes = matrix.claimed_sum_bytes(&step.tile);
             let counter = matrix.accumulators.returned;
             signals.push(Signal { counter, amount: bytes, moment: Moment::Completed });
         }
@@ -401,7 +423,10 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
     if step.index == 0 && nest.vector.is_none() {
         waits.extend(nest.fill_waits.iter().copied());
     }
-    let bytes = transfer.bytes().get();
+    let bytes = match (&nest.vector, &nest.matrix) {
+        (None, Some(matrix)) => matrix.claimed_sum_bytes(&step.tile),
+        (Some(_), _) | (None, None) => transfer.bytes().get(),
+    };
     if nest.matrix.as_ref().is_none_or(|matrix| !matrix.streams_results) {
         signals.push(Signal { counter: pool.returned, amount: bytes, moment: Moment::Completed });
     }

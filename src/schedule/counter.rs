@@ -45,9 +45,11 @@ pub struct PartitionId {
     pub memory: MemoryId,
     /// Which part.
     pub role: PartitionRole,
+    /// Whose share of it: position of the lane, or of the team for accumulators.
+    pub holder: usize,
 }
 
-/// What a partition is for. Each is filled by exactly one queue, which is what makes its credit free of deadlock: a
+/// What a partition is for. Each share of it is filled by exactly one queue, which is what makes its credit free of deadlock: a
 /// later nest can never hold bytes that an earlier one still needs to fill through another queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,7 +96,7 @@ pub enum Moment {
 }
 
 /// Most conditions that one command can have.
-pub const MAX_WAITS: usize = 12;
+pub const MAX_WAITS: usize = 16;
 /// Most counters that one command can add to.
 pub const MAX_SIGNALS: usize = 20;
 

@@ -36,23 +36,27 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
 
     let dataflow = dataflow::of(&unit.array);
     let (mut operand_bytes, mut sum_bytes, mut idle_macs) = (0, 0, 0);
-    for (times, tile) in tiles(grid) {
-        let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
-        let passes = dataflow.passes(&unit.array, &work);
-        let reads = [passes.activation_reads, passes.weight_reads];
-        let sides = matrix.operands.iter().zip(&matrix.scales).zip(reads);
-        for ((operand, scales), reads) in sides {
-            for tensor in std::iter::once(operand).chain(scales) {
-                operand_bytes += times * reads * tensor.array_bytes(&tile).get();
+    for (times, whole) in tiles(grid) {
+        for (_, tile) in matrix.split.parts_of(whole) {
+            let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
+            let passes = dataflow.passes(&unit.array, &work);
+            let reads = [passes.activation_reads, passes.weight_reads];
+            let sides = matrix.operands.iter().zip(&matrix.scales).zip(reads);
+            for ((operand, scales), reads) in sides {
+                for tensor in std::iter::once(operand).chain(scales) {
+                    operand_bytes += times * reads * tensor.array_bytes(&tile).get();
+                }
             }
+            sum_bytes += times * passes.sum_writes * matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get();
+            idle_macs += times * (dataflow.issued_macs(&unit.array, &work) - work.m * work.k * work.n);
         }
-        sum_bytes += times * passes.sum_writes * matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get();
-        idle_macs += times * (dataflow.issued_macs(&unit.array, &work) - work.m * work.k * work.n);
     }
+    // Members that share k each begin sums of their own.
+    let holders = matrix.split.joins(grid.k.block()) + 1;
     let first_sums = total_tile_bytes(&matrix.sums, TileMap::OUTPUT.in_output(nest.output_batches), grid);
     energy += read(unit.operand_memory, operand_bytes);
     energy += written(unit.accumulator_memory, sum_bytes);
-    energy += read(unit.accumulator_memory, sum_bytes - first_sums);
+    energy += read(unit.accumulator_memory, sum_bytes.saturating_sub(holders * first_sums));
     energy += idle_macs as f64 * figure(Action::IdleMac);
     energy + vector_energy(nest, grid, &read)
 }

@@ -8,6 +8,7 @@
 use crate::dataflow::{self, ArrayState};
 use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::VectorFunction;
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap, VectorStep};
 use crate::schedule::room::{Buffer, leaving, needed};
@@ -208,7 +209,11 @@ fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let Some(matrix) = &nest.matrix else { return Work::default() };
     let unit = npu.matrix_unit(matrix.unit);
     let dataflow = dataflow::of(&unit.array);
-    let extents = |tile: &Tile| [tile.m.len(), tile.k.len(), tile.n.len()];
+    // The first member's part is the largest, and the team waits for it.
+    let extents = |tile: &Tile| {
+        let part = matrix.split.part(tile, 0).expect("the first member always has a part");
+        [part.m.len(), part.k.len(), part.n.len()]
+    };
     let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, extents(tile)));
     let mut all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
     if let Some(prologue) = &nest.prologue {
@@ -232,32 +237,38 @@ fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
 /// The vector unit: the slower of its lanes and its ports at each tile.
 fn vector_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let Some(vector) = &nest.vector else { return Work::default() };
-    let total = output_tiles(grid).map(|(times, tile)| times * vector_cycles(npu, nest, &tile)).sum();
-    let last = vector_cycles(npu, nest, &last_tile(grid));
+    let total = output_tiles(grid).map(|(times, tile)| times * vector_cycles(npu, nest, grid, &tile)).sum();
+    let last = vector_cycles(npu, nest, grid, &last_tile(grid));
     Work { total, last, drain: npu.vector_unit(vector.unit).latency.get() }
 }
 
 /// Cycles of the vector unit for one tile.
-fn vector_cycles(npu: &Npu, nest: &Nest, tile: &Tile) -> u64 {
+fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
     let Some(vector) = &nest.vector else { return 0 };
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
     // Whether the tile is the last of its rows is not known here; what belongs to whole rows is spread over their tiles.
-    let elements = |step: &VectorStep| match step.columns {
-        None => tile.m.len() * tile.n.len(),
-        Some(columns) => (tile.m.len() * columns * tile.n.len()).div_ceil(nest.grid.n.extent()),
+    let elements = tile.m.len() * tile.n.len();
+    let worked_on = |step: &VectorStep| match step.columns {
+        None => elements,
+        Some(columns) => (elements * columns).div_ceil(nest.grid.n.extent()),
     };
     let lanes_of = |step: &VectorStep| -> u64 {
-        step.functions.iter().map(|function| unit.rate(*function).cycles_for(elements(step)).get()).sum()
+        step.functions.iter().map(|function| unit.rate(*function).cycles_for(worked_on(step)).get()).sum()
     };
+    let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
+    let adding = if joins > 0 { unit.rate(VectorFunction::Add).cycles_for(joins * elements).get() } else { 0 };
     let lanes: u64 = vector.steps.iter().map(lanes_of).sum();
+    let lanes = lanes + adding;
     let (mut read, mut sums) = (0, 0);
     for input in &vector.reads {
-        let bytes = input.storage.tile_bytes(input.map, tile).get();
         match input.access {
             Access::Internal => {}
-            Access::Accumulators => sums += bytes,
-            Access::Loaded(_) | Access::Resident(_) => read += bytes,
+            Access::Accumulators => {
+                let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
+                sums += matrix.most_sum_bytes(input, tile, joins + 1);
+            }
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, tile).get(),
         }
     }
     let written: u64 =

@@ -147,5 +147,5 @@ pub fn mapping_of(schedule: &Schedule, program: &Program) -> Mapping {
             order: Some(order),
         });
     }
-    Mapping { objective: schedule.objective, tilings, unusable: Unusable::Searched }
+    Mapping { objective: schedule.objective, tilings, unusable: Unusable::Searched, split: schedule.split }
 }

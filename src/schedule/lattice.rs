@@ -28,7 +28,9 @@ pub const MOST_CANDIDATES: u64 = 2 * MOST_BLOCKS * (MOST_BLOCKS + 4) * (EVEN_DEP
 /// row.
 pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     let Grid { batches, m, k, n, order } = nest.grid;
-    let units = |axis| least_common_multiple(preferred_unit(npu, nest, axis), block_unit(nest, axis));
+    // A tile of so many blocks along the split axis gives each member of the team one.
+    let parts = |axis| nest.matrix.map_or(1, |matrix| matrix.split.parts_along(axis));
+    let units = |axis| parts(axis) * least_common_multiple(preferred_unit(npu, nest, axis), block_unit(nest, axis));
     let mut rows = blocks(m.extent(), units(Axis::M), EVEN_PARTS);
     let Some(matrix) = &nest.matrix else {
         return rows.into_iter().map(|m| Grid { batches, m, k, n, order }).collect();
@@ -41,7 +43,7 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     }
     // Sums that leave at once are whole, and a sequencer takes one block of output columns after the other.
     if matrix.streams_results {
-        let n = Blocking::new(n.extent(), preferred_unit(npu, nest, Axis::N).min(n.extent()));
+        let n = Blocking::new(n.extent(), (parts(Axis::N) * preferred_unit(npu, nest, Axis::N)).min(n.extent()));
         let grids: Vec<Grid> = rows.into_iter().rev().map(|m| Grid { m, n, ..nest.grid }).collect();
         // Weights pass once where all rows are in the buffer; else as many as it holds.
         let most_rows = grids.iter().find(|grid| exceeded(nest, grid).is_none());
@@ -72,10 +74,11 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     grids
 }
 
-/// Partial sums that the accumulators hold.
+/// Partial sums of different outputs that the accumulators hold.
 fn most_sums(nest: &Nest) -> u64 {
     let matrix = nest.matrix.as_ref().expect("only products have partial sums");
-    matrix.accumulators.capacity.get() * 8 / matrix.sums.element_bits.max(1)
+    let capacity = matrix.accumulators.capacity.get() / matrix.split.claims_of_each_sum();
+    capacity * 8 / matrix.sums.element_bits.max(1)
 }
 
 /// The longest block of at most `most` that starts at multiples of `unit`; none where it would be the whole axis.

@@ -5,6 +5,7 @@
 //! time, so its size depends on the number of layers and never on the number of tiles.
 
 pub mod accumulation;
+pub mod binding;
 pub mod commands;
 pub mod counter;
 pub mod energy_estimate;
@@ -17,6 +18,7 @@ pub mod nest;
 pub mod plan;
 pub mod residency;
 pub mod room;
+pub mod team;
 pub mod tile_kinds;
 pub mod tile_work;
 pub mod tiling;
@@ -30,8 +32,9 @@ use crate::schedule::commands::Queue;
 use crate::schedule::counter::Counter;
 use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
+use crate::schedule::team::Team;
 use crate::schedule::tiling::ChosenBy;
-use crate::workload::mapping::Objective;
+use crate::workload::mapping::{Objective, Split};
 
 pub use fixed_tiling::mapping_of;
 pub use plan::{schedule, schedule_rehearsed};
@@ -41,8 +44,10 @@ pub use plan::{schedule, schedule_rehearsed};
 pub struct Schedule {
     /// Nests in program order.
     pub nests: Vec<Nest>,
-    /// Every queue that has work, in a fixed order.
+    /// Every queue of the units in a fixed order, with those of units without work.
     pub queues: Vec<Queue>,
+    /// Teams of matrix units.
+    pub teams: Vec<Team>,
     /// What each counter counts.
     pub counters: Vec<Counter>,
     /// Where each tensor is kept between nests; `None` for tensors that never leave a nest.
@@ -51,6 +56,8 @@ pub struct Schedule {
     pub accumulation: Vec<Option<AccumulationPlan>>,
     /// What tilings were chosen for.
     pub objective: Objective,
+    /// What the choice of splits was.
+    pub split: Split,
     /// How the tiling of each nest came about.
     pub chosen_by: Vec<ChosenBy>,
 }
@@ -95,6 +102,44 @@ pub enum ScheduleError {
         weight: String,
         /// Pairs that the units have.
         supported: String,
+    },
+    /// An operation asks for a matrix unit that there is not.
+    #[error(
+        "layer `{layer}` asks for the matrix unit `{unit}`, which the accelerator does not have; there are: {known}"
+    )]
+    UnknownUnit {
+        /// The layer.
+        layer: String,
+        /// The unit.
+        unit: String,
+        /// Units that there are.
+        known: String,
+    },
+    /// An operation asks for a matrix unit that does not multiply its formats.
+    #[error(
+        "layer `{layer}` asks for the matrix unit `{unit}` to multiply {activation} by {weight}, which it does not do; \
+         it does: {supported}"
+    )]
+    UnitLacksFormats {
+        /// The layer.
+        layer: String,
+        /// The unit.
+        unit: String,
+        /// Format of the left operand.
+        activation: String,
+        /// Format of the right operand.
+        weight: String,
+        /// Pairs that the unit has.
+        supported: String,
+    },
+    /// The partial sums of a split along k would have to be added where no vector operation follows.
+    #[error(
+        "layer `{layer}`: a product whose sums no vector operation reads cannot be split along k; choose split: auto, \
+         none, m or n"
+    )]
+    NothingAddsSums {
+        /// The layer.
+        layer: String,
     },
     /// The vector unit has no rate for a function.
     #[error(

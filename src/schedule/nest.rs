@@ -11,6 +11,7 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
 use crate::units::Bytes;
 use crate::workload::batching::BatchAxis;
@@ -19,6 +20,8 @@ use crate::workload::convolution::ConvolutionWindow;
 /// A nest.
 #[derive(Clone, Debug)]
 pub struct Nest {
+    /// Lane whose queues it goes through.
+    pub lane: LaneId,
     /// Tile grid.
     pub grid: Grid,
     /// Where the batches of its outputs lie.
@@ -352,8 +355,16 @@ pub struct CreditPool {
 /// A matrix product in a nest.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixWork {
-    /// Unit that does it.
+    /// Team that does it.
+    pub team: TeamId,
+    /// First unit of the team: the others are equal to it.
     pub unit: MatrixUnitId,
+    /// How the team shares each tile.
+    pub split: TeamSplit,
+    /// Members whose partial sums are in the same memory and share its ports.
+    pub sharing_sums: u64,
+    /// Conditions before the first tile: another team with some of the same units is done and its sums are read.
+    pub unit_waits: [Option<Wait>; 2],
     /// The operation.
     pub op: OpId,
     /// The window of a convolution: kernel, strides and channels, for dataflows that work in its terms.
@@ -377,6 +388,31 @@ pub struct MatrixWork {
     pub streams_results: bool,
     /// Single-bit shifts of the sums that an earlier product left, before this one adds to them.
     pub initial_shifts: u32,
+}
+
+impl MatrixWork {
+    /// Bytes of the accumulators that an output tile takes, over all members of the team. Each reserves as much as the one
+    /// with the largest part; along k every member holds sums of the whole tile.
+    #[inline]
+    pub fn claimed_sum_bytes(&self, tile: &Tile) -> u64 {
+        let largest = match self.split.axis {
+            None | Some(Axis::K) => *tile,
+            Some(Axis::M | Axis::N) => self.split.part(tile, 0).expect("the first member always has a part"),
+        };
+        self.split.members * self.sums.tile_bytes(TileMap::OUTPUT, &largest).get()
+    }
+
+    /// Bytes of an output tile's partial sums that pass the port of the memory that has most of them to give, when `read`
+    /// takes them up and `holders` members hold some along k.
+    pub fn most_sum_bytes(&self, read: &Read, tile: &Tile, holders: u64) -> u64 {
+        let bytes = |tile: &Tile| read.storage.tile_bytes(read.map, tile).get();
+        match self.split.axis {
+            None => bytes(tile),
+            Some(Axis::K) => self.sharing_sums.min(holders) * bytes(tile),
+            Some(Axis::M | Axis::N) if self.sharing_sums > 1 => bytes(tile),
+            Some(Axis::M | Axis::N) => bytes(&self.split.part(tile, 0).expect("the first member always has a part")),
+        }
+    }
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.

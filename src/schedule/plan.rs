@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use crate::dataflow;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
 use crate::hardware::requests::ProductOrder;
-use crate::hardware::vector_unit::VectorUnitId;
+use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::Program;
-use crate::program::op::{Gemm, GemmOperand, OpId, OpKind, RightLayout, Scale, Scope};
+use crate::program::op::{Gemm, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
-use crate::schedule::commands::Queue;
+use crate::schedule::binding::{Binding, bind};
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::{Batches, Grid};
+use crate::schedule::grid::{Axis, Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
     Access, BatchStride, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage,
@@ -21,18 +23,19 @@ use crate::schedule::nest::{
 };
 use crate::schedule::residency::Residents;
 use crate::schedule::room::{Buffer, TooSmall};
-use crate::schedule::tiling::{ChosenBy, NoTiling, Rehearsal, Tiler, Unrehearsed};
+use crate::schedule::team::{LaneId, TeamId, TeamSplit};
+use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
 use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
 use crate::shape::{Blocking, MatrixShape, least_common_multiple};
 use crate::units::Bytes;
 use crate::workload::batching::Batching;
-use crate::workload::mapping::{LoopOrder, Mapping};
+use crate::workload::mapping::{LoopOrder, Mapping, Split};
 
 /// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
 ///
 /// # Errors
-/// [`ScheduleError`] where no unit multiplies a pair of formats, the smallest tile does not fit a buffer, or a given
-/// tiling cannot be used.
+/// [`ScheduleError`] where no unit multiplies a pair of formats, an operation asks for a unit that cannot do it, the
+/// smallest tile does not fit a buffer, or a given tiling cannot be used.
 pub fn schedule(program: &Program, npu: &Npu, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
     schedule_rehearsed(program, npu, mapping, &Unrehearsed)
 }
@@ -48,15 +51,17 @@ pub fn schedule_rehearsed(
     rehearsal: &dyn Rehearsal,
 ) -> Result<Schedule, ScheduleError> {
     fixed_tiling::check_products(program, mapping)?;
-    let mut tiler = Tiler::new(npu, mapping, rehearsal);
     let groups = group(program);
-    let planner = Planner::new(program, npu, &groups);
+    let binding = bind(program, npu, &groups, mapping.split)?;
+    let mut tiler = Tiler::new(npu, mapping, rehearsal, binding.teams.clone());
+    let planner = Planner::new(program, npu, &groups, binding);
     planner.run(&groups, &mut tiler, mapping)
 }
 
 struct Planner<'a> {
     program: &'a Program,
     npu: &'a Npu,
+    binding: Binding,
     residents: Residents,
     /// What the shared memory holds.
     shared: Residents,
@@ -69,7 +74,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group]) -> Planner<'a> {
+    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
         let residents = Residents::choose(program, groups, resident_capacity);
         let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
@@ -77,7 +82,7 @@ impl<'a> Planner<'a> {
         let placements = place(program, groups, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, residents, shared, placements, counters, rows, credits, is_pinned }
+        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, is_pinned }
     }
 
     fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
@@ -88,25 +93,57 @@ impl<'a> Planner<'a> {
             let mut nest = self.nest(NestId(index), group)?;
             nest.fill_waits = self.fill_waits(index, &nests);
             nest.load_waits = self.load_waits(&nests);
-            let (grid, by) = self.grid(&nest, tiler, mapping)?;
-            nest.grid = grid;
-            chosen_by.push(by);
-            if let Some(prologue) = &nest.prologue {
+            self.share_units(&mut nest, &nests);
+            chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
+            if let Some(prologue) = &mut nest.prologue {
+                prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
                 let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
-                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator: prologue.accumulator, segments });
+                let (accumulator, split) = (prologue.accumulator, prologue.split);
+                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator, segments, split });
             }
             if let Some(matrix) = &nest.matrix {
-                let plan = AccumulationPlan { accumulator: matrix.accumulator, segments: nest.grid.k };
+                let (accumulator, split) = (matrix.accumulator, matrix.split);
+                let plan = AccumulationPlan { accumulator, segments: nest.grid.k, split };
                 accumulation[matrix.op.0] = Some(plan);
             }
             nests.push(nest);
         }
-        let mut queues =
-            vec![Queue::Dma(DmaQueue::Activations), Queue::Dma(DmaQueue::Weights), Queue::Dma(DmaQueue::Stores)];
-        queues.extend((0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit))));
-        queues.extend((0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit))));
-        let (counters, placements, objective) = (self.counters, self.placements, mapping.objective);
-        Ok(Schedule { nests, queues, counters, placements, accumulation, objective, chosen_by })
+        let queues = self.queues();
+        let Planner { binding, counters, placements, .. } = self;
+        let (teams, objective, split) = (binding.teams, mapping.objective, mapping.split);
+        Ok(Schedule { nests, queues, teams, counters, placements, accumulation, objective, split, chosen_by })
+    }
+
+    /// The queues of each lane's transfers, of each team, and of each lane's vector work; units without work come last.
+    fn queues(&self) -> Vec<Queue> {
+        let lanes = || (0..self.binding.lanes).map(LaneId);
+        let dma = |lane| {
+            let all = [DmaQueue::Activations, DmaQueue::Weights, DmaQueue::Stores];
+            all.map(|queue| Queue::Dma(DmaStream { queue, lane }))
+        };
+        let mut queues: Vec<Queue> = lanes().flat_map(dma).collect();
+        queues.extend((0..self.binding.teams.len()).map(|team| Queue::Matrix(TeamId(team))));
+        queues.extend(lanes().map(|lane| Queue::Vector(VectorStream { unit: self.vector_unit(lane), lane })));
+        let unused = self.binding.lanes..self.npu.vector_units().len();
+        queues.extend(unused.map(|unit| Queue::Vector(VectorStream { unit: VectorUnitId(unit), lane: LaneId(0) })));
+        queues
+    }
+
+    /// Lanes take the vector units in turn: each reads the operand memory, which all of them share.
+    fn vector_unit(&self, lane: LaneId) -> VectorUnitId {
+        VectorUnitId(lane.0 % self.npu.vector_units().len())
+    }
+
+    /// A lane's share of the partitions through which tiles pass; what stays is not shared out.
+    fn share(&self, memory: MemoryId) -> Partitions {
+        let whole = partitions(self.npu, memory);
+        let share = |bytes: Bytes| Bytes(bytes.get() / self.binding.lanes as u64);
+        Partitions {
+            activations: share(whole.activations),
+            weights: share(whole.weights),
+            outputs: share(whole.outputs),
+            resident: whole.resident,
+        }
     }
 
     /// A nest with everything but its grid and its fill waits.
@@ -115,6 +152,7 @@ impl<'a> Planner<'a> {
         let tiles_finished = self.counter(Counter::TilesFinished(id));
         let done = self.counter(Counter::NestDone(id));
         let mut nest = Nest {
+            lane: self.binding.lane_of[id.0],
             grid: self.whole_grid(group),
             output_batches: self.output_batches(group),
             prologue: None,
@@ -129,10 +167,10 @@ impl<'a> Planner<'a> {
             done,
         };
         if let Some(op) = group.prologue {
-            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole)?);
+            nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole));
         }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled)?);
+            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled));
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
@@ -166,18 +204,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn matrix_work(
-        &mut self,
-        loads: &mut Vec<Load>,
-        id: NestId,
-        op: OpId,
-        depth: Depth,
-    ) -> Result<MatrixWork, ScheduleError> {
+    fn matrix_work(&mut self, loads: &mut Vec<Load>, id: NestId, op: OpId, depth: Depth) -> MatrixWork {
         let gemm = self.gemm(op).clone();
-        let unit = MatrixUnitId(0);
-        let Some(support) = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm)) else {
-            return Err(self.unsupported(op, &gemm));
-        };
+        let team = self.binding.team_of[id.0].expect("binding gave every product a team");
+        let units = self.binding.teams[team.0].units.clone();
+        let unit = units[0];
+        let support = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm));
+        let support = support.expect("binding chose units that multiply the formats");
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
         let [left_map, right_map] = operand_maps(&gemm).map(|map| match depth {
             Depth::Tiled => map,
@@ -196,15 +229,23 @@ impl<'a> Planner<'a> {
         let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
         let block = blocks.map(|blocks| blocks.format.block()).max().unwrap_or(1);
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
-        let capacity = self.npu.sram(memory).capacity;
-        let accumulators = self.pool(memory, PartitionRole::Accumulators, capacity);
+        let share = units.iter().map(|unit| self.accumulator_share(*unit)).min().expect("a team has a unit");
+        let capacity = share * units.len() as u64;
+        let accumulators =
+            self.pool(PartitionId { memory, role: PartitionRole::Accumulators, holder: team.0 }, capacity);
+        let sharing_sums =
+            units.iter().filter(|unit| self.npu.matrix_unit(**unit).accumulator_memory == memory).count();
         // The program says what the sums mean, the unit how wide it keeps them.
         let element_bits = u64::from(sums_format.storage_bits());
         let sums = Storage { element_bits, ..self.storage(gemm.output) };
         let accumulator = Accumulator::of(accumulation, block);
         let depth_unit = least_common_multiple(block, accumulator.products_per_operation());
-        Ok(MatrixWork {
+        MatrixWork {
+            team,
             unit,
+            split: TeamSplit::alone(units.len() as u64),
+            sharing_sums: sharing_sums as u64,
+            unit_waits: [None; 2],
             op,
             window: gemm.window,
             operands,
@@ -216,11 +257,22 @@ impl<'a> Planner<'a> {
             macs_per_element_per_cycle,
             streams_results: self.npu.matrix_unit(unit).array.streams_results(),
             initial_shifts: gemm.initial.map_or(0, |initial| initial.factor.shifts()),
-        })
+        }
+    }
+
+    /// A unit's share of the memory that holds its sums: an even one among all units with work that have theirs there.
+    fn accumulator_share(&self, unit: MatrixUnitId) -> Bytes {
+        let memory = self.npu.matrix_unit(unit).accumulator_memory;
+        let is_sharing = |other: &usize| {
+            self.binding.is_used[*other] && self.npu.matrix_units()[*other].accumulator_memory == memory
+        };
+        let sharing = (0..self.npu.matrix_units().len()).filter(is_sharing).count();
+        Bytes(self.npu.sram(memory).capacity.get() / sharing as u64)
     }
 
     fn vector_work(&mut self, loads: &mut Vec<Load>, id: NestId, group: &Group) -> Result<VectorWork, ScheduleError> {
-        let unit = VectorUnitId(0);
+        let lane = self.binding.lane_of[id.0];
+        let unit = self.vector_unit(lane);
         let memory = self.npu.vector_unit(unit).memory;
         let written: Vec<TensorId> = group.ops().flat_map(|op| self.program.op(op).kind.writes()).collect();
         let output_batches = self.output_batches(group);
@@ -249,7 +301,8 @@ impl<'a> Planner<'a> {
                 reads.push(Read { tensor, storage: self.storage(tensor), map, access });
             }
         }
-        let outputs = self.pool(memory, PartitionRole::Outputs, partitions(self.npu, memory).outputs);
+        let outputs =
+            self.pool(PartitionId { memory, role: PartitionRole::Outputs, holder: lane.0 }, self.share(memory).outputs);
         Ok(VectorWork { unit, steps, reads, memory, outputs })
     }
 
@@ -342,13 +395,14 @@ impl<'a> Planner<'a> {
             });
             return Access::Resident(arrived);
         }
-        let all = partitions(self.npu, self.npu.dma().to);
+        let (lane, memory) = (self.binding.lane_of[nest.0], self.npu.dma().to);
+        let all = self.share(memory);
         let (role, capacity) = match queue {
             DmaQueue::Activations => (PartitionRole::Activations, all.activations),
             DmaQueue::Weights => (PartitionRole::Weights, all.weights),
             DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
         };
-        let destination = Destination::Partition(self.pool(self.npu.dma().to, role, capacity));
+        let destination = Destination::Partition(self.pool(PartitionId { memory, role, holder: lane.0 }, capacity));
         let arrived = self.counter(Counter::Loaded { nest, load });
         let produced = (!is_given).then(|| self.rows_counter(tensor));
         loads.push(Load {
@@ -368,14 +422,125 @@ impl<'a> Planner<'a> {
     }
 
     /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
-    /// nest of each kind (with and without a vector chain) stands for all before it.
+    /// nest of each queue stands for all before it.
     fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
         let must_be_done = self.residents.must_be_done(index).max(self.shared.must_be_done(index));
         let Some(last) = must_be_done else { return Vec::new() };
-        let of_kind = |has_vector: bool| {
-            earlier[..=last].iter().rev().find(|nest| nest.vector.is_some() == has_vector).map(|nest| nest.done)
+        let mut chained = Vec::new();
+        let mut plain = Vec::new();
+        for nest in earlier[..=last].iter().rev() {
+            let wait = Wait { counter: nest.done, at_least: 1 };
+            let (waits, queue) = match (&nest.vector, &nest.matrix) {
+                (Some(_), _) => (&mut chained, nest.lane.0),
+                (None, Some(matrix)) => (&mut plain, matrix.team.0),
+                (None, None) => unreachable!("a nest has a product or a chain"),
+            };
+            if waits.iter().all(|(seen, _)| *seen != queue) {
+                waits.push((queue, wait));
+            }
+        }
+        chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
+    }
+
+    /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
+    /// one lane nests end in order, so the last one stands for all before it.
+    fn share_units(&self, nest: &mut Nest, earlier: &[Nest]) {
+        let Some(matrix) = &mut nest.matrix else { return };
+        let units = &self.binding.teams[matrix.team.0].units;
+        let products = earlier.iter().rev().filter_map(|nest| Some((nest, nest.matrix.as_ref()?)));
+        let shares = |team: TeamId| self.binding.teams[team.0].units.iter().any(|unit| units.contains(unit));
+        let since = products.take_while(|(_, other)| other.team != matrix.team);
+        let mut found = since.filter(|(_, other)| shares(other.team)).map(|(nest, _)| nest);
+        let chained = |nest: &Nest| nest.vector.is_some();
+        let Some(last) = found.next() else { return };
+        let other = found.find(|nest| chained(nest) != chained(last));
+        matrix.unit_waits = [Some(last), other].map(|nest| {
+            let nest = nest?;
+            let leaving = nest.outputs.iter().find(|output| matches!(output.destination, Destination::Partition(_)));
+            Some(match leaving {
+                Some(output) if nest.vector.is_none() => {
+                    Wait { counter: output.rows, at_least: output.storage.shape.rows }
+                }
+                Some(_) | None => Wait { counter: nest.done, at_least: 1 },
+            })
+        });
+    }
+
+    /// Chooses the grid, and how the team shares it: of the splits that are allowed the cheapest, then the first of none, m,
+    /// n, k.
+    fn cut(&self, nest: &mut Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<ChosenBy, ScheduleError> {
+        let splits = self.splits(nest, mapping.split)?;
+        let mut best: Option<(Cost, TeamSplit, Grid, ChosenBy)> = None;
+        let mut refused = None;
+        for split in splits.iter().copied() {
+            for matrix in nest.prologue.iter_mut().chain(&mut nest.matrix) {
+                matrix.split = split;
+            }
+            match self.grid(nest, tiler, mapping) {
+                Err(error) => refused = refused.or(Some(error)),
+                Ok((grid, chosen_by)) if splits.len() == 1 => {
+                    nest.grid = grid;
+                    return Ok(chosen_by);
+                }
+                Ok((grid, chosen_by)) => {
+                    let cost = tiler.cost(nest, &grid);
+                    if best.as_ref().is_none_or(|(least, ..)| cost.is_below(least)) {
+                        best = Some((cost, split, grid, chosen_by));
+                    }
+                }
+            }
+        }
+        let Some((_, split, grid, chosen_by)) = best else { return Err(refused.expect("a split was tried")) };
+        if let Some(matrix) = &mut nest.matrix {
+            matrix.split = split;
+        }
+        nest.grid = grid;
+        Ok(chosen_by)
+    }
+
+    /// The splits that may be tried.
+    fn splits(&self, nest: &Nest, split: Split) -> Result<Vec<TeamSplit>, ScheduleError> {
+        let Some(matrix) = &nest.matrix else { return Ok(vec![TeamSplit::alone(1)]) };
+        let members = matrix.split.members;
+        let alone = TeamSplit::alone(members);
+        if members == 1 {
+            return Ok(vec![alone]);
+        }
+        let array = &self.npu.matrix_unit(matrix.unit).array;
+        let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
+        let along = |axis: Axis| {
+            let quantum = match axis {
+                Axis::M => at_once.m,
+                Axis::N => at_once.n,
+                Axis::K => least_common_multiple(at_once.k, matrix.depth_unit),
+            };
+            TeamSplit { axis: Some(axis), members, quantum }
         };
-        [of_kind(true), of_kind(false)].into_iter().flatten().map(|counter| Wait { counter, at_least: 1 }).collect()
+        // Sums that leave the array at once cannot wait for those of the other members, and those of a prologue are there
+        // once.
+        let sums_wait = |vector: &&VectorWork| {
+            !matrix.streams_results
+                && nest.prologue.is_none()
+                && vector.reads.iter().any(|read| read.access == Access::Accumulators)
+        };
+        let adding = nest.vector.as_ref().filter(sums_wait).map(|vector| self.npu.vector_unit(vector.unit));
+        Ok(match split {
+            Split::None => vec![alone],
+            Split::M => vec![along(Axis::M)],
+            Split::N => vec![along(Axis::N)],
+            Split::K => match adding {
+                Some(unit) if unit.supports(VectorFunction::Add) => vec![along(Axis::K)],
+                Some(unit) => {
+                    let (layer, function) = (self.layer_name(nest.main_op()), VectorFunction::Add.name());
+                    return Err(ScheduleError::MissingVectorFunction { layer, function, unit: unit.name.clone() });
+                }
+                None => return Err(ScheduleError::NothingAddsSums { layer: self.layer_name(nest.main_op()) }),
+            },
+            Split::Auto => {
+                let along_k = adding.filter(|unit| unit.supports(VectorFunction::Add)).map(|_| along(Axis::K));
+                [alone, along(Axis::M), along(Axis::N)].into_iter().chain(along_k).collect()
+            }
+        })
     }
 
     /// Conditions before this nest's first loads: where queues take products together, all loads of the nest before.
@@ -420,25 +585,6 @@ impl<'a> Planner<'a> {
         self.npu.memory(memory).name.clone()
     }
 
-    fn unsupported(&self, op: OpId, gemm: &Gemm) -> ScheduleError {
-        let pairs = self.npu.matrix_units().iter().flat_map(|unit| {
-            unit.formats.iter().map(|support| format!("{} x {} ({})", support.activation, support.weight, unit.name))
-        });
-        ScheduleError::UnsupportedFormats {
-            layer: self.layer_name(op),
-            activation: self.operand_format(gemm.left),
-            weight: self.operand_format(gemm.right),
-            supported: pairs.collect::<Vec<_>>().join(", "),
-        }
-    }
-
-    fn operand_format(&self, operand: GemmOperand) -> String {
-        match operand.blocks {
-            Some(blocks) => blocks.format.name().to_owned(),
-            None => self.program.tensor(operand.codes).format.to_string(),
-        }
-    }
-
     fn layer_name(&self, op: OpId) -> String {
         self.program.layer(self.program.op(op).layer).name.clone()
     }
@@ -475,8 +621,7 @@ impl<'a> Planner<'a> {
         counter
     }
 
-    fn pool(&mut self, memory: MemoryId, role: PartitionRole, capacity: Bytes) -> CreditPool {
-        let partition = PartitionId { memory, role };
+    fn pool(&mut self, partition: PartitionId, capacity: Bytes) -> CreditPool {
         let returned = match self.credits.get(&partition) {
             Some(counter) => *counter,
             None => {

@@ -1,7 +1,7 @@
 //! The room that a grid's tiles need in the buffers.
 
 use crate::schedule::grid::Grid;
-use crate::schedule::nest::{CreditPool, Destination, DmaQueue, Nest, Output, TileMap};
+use crate::schedule::nest::{CreditPool, Destination, DmaQueue, Nest, Output};
 use crate::units::Bytes;
 
 /// A buffer that tiles pass through.
@@ -56,7 +56,7 @@ pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> 
         }
         Buffer::Accumulators => {
             let matrix = nest.matrix.as_ref()?;
-            Some((matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get(), matrix.accumulators.capacity))
+            Some((matrix.claimed_sum_bytes(&tile), matrix.accumulators.capacity))
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::dataflow::{self, OperandElements, TileWork};
 use crate::hardware::npu::Npu;
 use crate::schedule::nest::MatrixWork;
 
-/// The work of a tile of `m x k x n` of `matrix`.
+/// The work of one member of the team on its part, `m x k x n`, of a tile of `matrix`. The members stream at the same time,
+/// each its own operands, so they share the ports of the operand memory evenly.
 pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWork {
     let unit = npu.matrix_unit(matrix.unit);
     let mut work = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
@@ -17,11 +18,13 @@ pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWor
     let step = dataflow::of(&unit.array).step(&unit.array, &work);
     let [left, right] = &matrix.operands;
     let operand_bytes = |elements: OperandElements| {
-        left.storage.row_bytes(elements.activations) + right.storage.row_bytes(elements.weights)
+        matrix.split.parts()
+            * (left.storage.row_bytes(elements.activations) + right.storage.row_bytes(elements.weights))
     };
     let operands = npu.sram(unit.operand_memory).read_bytes_per_cycle;
     let accumulators = npu.sram(unit.accumulator_memory);
-    let sum_bytes = matrix.sums.row_bytes(step.sums);
+    let sharing = matrix.sharing_sums.min(matrix.split.parts());
+    let sum_bytes = sharing * matrix.sums.row_bytes(step.sums);
     let paces = Paces {
         stream: Pace::of(operand_bytes(step.streamed), operands),
         load: Pace::of(operand_bytes(step.loaded), operands),

@@ -5,6 +5,8 @@
 //! bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer steps,
 //! then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
 
+use std::cmp::Ordering;
+
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
@@ -15,8 +17,9 @@ use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::lattice::candidates;
 use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
+use crate::schedule::team::{Team, TeamSplit};
 use crate::shape::MatrixShape;
-use crate::units::Cycles;
+use crate::units::{Bytes, Cycles};
 use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Unusable};
 
 /// A rehearsed candidate is as good as another when it is slower by less than one part in this many.
@@ -36,8 +39,8 @@ const ALIKE: usize = 6;
 /// Asks how many cycles a nest really takes alone on the machine. The search puts its best candidates to it; it is given
 /// from outside, because this layer does not know how time is counted.
 pub trait Rehearsal {
-    /// Cycles of `nest` on its grid, or `None` where that cannot be told.
-    fn cycles(&self, nest: &Nest) -> Option<Cycles>;
+    /// Cycles of `nest`, whose team is one of `teams`, on its grid, or `None` where that cannot be told.
+    fn cycles(&self, nest: &Nest, teams: &[Team]) -> Option<Cycles>;
 }
 
 /// Nothing is rehearsed: the estimate decides.
@@ -45,7 +48,7 @@ pub trait Rehearsal {
 pub struct Unrehearsed;
 
 impl Rehearsal for Unrehearsed {
-    fn cycles(&self, _: &Nest) -> Option<Cycles> {
+    fn cycles(&self, _: &Nest, _: &[Team]) -> Option<Cycles> {
         None
     }
 }
@@ -72,18 +75,51 @@ pub enum NoTiling {
     Unusable(UnusableTiling),
 }
 
+/// What the best tiling of a nest costs, to be compared with the same nest shared otherwise among units.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    objective: Objective,
+    cycles: Cycles,
+    dram_bytes: Bytes,
+    energy_pj: f64,
+}
+
+impl Cost {
+    /// Whether it is less than `other` by the objective, and by cycles and bytes where that says nothing.
+    pub fn is_below(&self, other: &Cost) -> bool {
+        let first = match self.objective {
+            Objective::Cycles => Ordering::Equal,
+            Objective::DramBytes => self.dram_bytes.cmp(&other.dram_bytes),
+            Objective::Energy => self.energy_pj.total_cmp(&other.energy_pj),
+        };
+        first.then(self.cycles.cmp(&other.cycles)).then(self.dram_bytes.cmp(&other.dram_bytes)).is_lt()
+    }
+}
+
 /// Chooses grids, and remembers what it has found.
 pub struct Tiler<'a> {
     npu: &'a Npu,
     rehearsal: &'a dyn Rehearsal,
     mapping: &'a Mapping,
+    teams: Vec<Team>,
     found: Vec<(Signature, Grid)>,
 }
 
 impl<'a> Tiler<'a> {
-    /// A tiler for `npu` that follows `mapping`.
-    pub fn new(npu: &'a Npu, mapping: &'a Mapping, rehearsal: &'a dyn Rehearsal) -> Tiler<'a> {
-        Tiler { npu, rehearsal, mapping, found: Vec::new() }
+    /// A tiler for `npu`, whose units work in `teams`, that follows `mapping`.
+    pub fn new(npu: &'a Npu, mapping: &'a Mapping, rehearsal: &'a dyn Rehearsal, teams: Vec<Team>) -> Tiler<'a> {
+        Tiler { npu, rehearsal, mapping, teams, found: Vec::new() }
+    }
+
+    /// What `nest` costs on `grid`.
+    pub fn cost(&self, nest: &Nest, grid: &Grid) -> Cost {
+        let estimate = estimate(self.npu, nest, grid);
+        let energy_pj = energy_pj(self.npu, nest, grid);
+        let on_grid = Nest { grid: *grid, ..nest.clone() };
+        let is_short = grid.steps() <= REHEARSED_STEPS / REHEARSED as u64;
+        let rehearsed = if is_short { self.rehearsal.cycles(&on_grid, &self.teams) } else { None };
+        let cycles = rehearsed.unwrap_or(estimate.cycles);
+        Cost { objective: self.mapping.objective, cycles, dram_bytes: estimate.dram_bytes, energy_pj }
     }
 
     /// The grid of `nest`, for which `given` was asked.
@@ -94,7 +130,7 @@ impl<'a> Tiler<'a> {
         let Some(tiling) = given else { return self.search(nest).map(|grid| (grid, ChosenBy::Search)) };
         match fixed_tiling::grids(nest, tiling) {
             Ok(grids) => {
-                let best = best(self.npu, nest, grids, self.mapping.objective, self.rehearsal);
+                let best = best(self.npu, nest, grids, self.mapping.objective, self.rehearsing());
                 Ok((best.expect("a given tiling allows a loop order"), ChosenBy::Given))
             }
             Err(unusable) => match self.mapping.unusable {
@@ -104,22 +140,47 @@ impl<'a> Tiler<'a> {
         }
     }
 
+    fn rehearsing(&self) -> Rehearsing<'_> {
+        Rehearsing { rehearsal: self.rehearsal, teams: &self.teams }
+    }
+
     fn search(&mut self, nest: &Nest) -> Result<Grid, NoTiling> {
         let signature = Signature::of(nest);
         if let Some((_, grid)) = self.found.iter().find(|(known, _)| *known == signature) {
             return Ok(*grid);
         }
-        let grid = search(self.npu, nest, self.mapping.objective, self.rehearsal).map_err(NoTiling::TooSmall)?;
+        let grid =
+            search(self.npu, nest, self.mapping.objective, self.rehearsal, &self.teams).map_err(NoTiling::TooSmall)?;
         self.found.push((signature, grid));
         Ok(grid)
     }
 }
 
-/// The best grid of the lattice.
+/// A rehearsal with the teams of the schedule.
+#[derive(Clone, Copy)]
+struct Rehearsing<'a> {
+    rehearsal: &'a dyn Rehearsal,
+    teams: &'a [Team],
+}
+
+impl Rehearsing<'_> {
+    fn cycles(self, nest: &Nest) -> Option<Cycles> {
+        self.rehearsal.cycles(nest, self.teams)
+    }
+}
+
+/// The best grid of the lattice for a nest whose team is one of `teams`.
 ///
 /// # Errors
 /// [`TooSmall`] where no candidate fits: the buffer that the one which comes nearest exceeds.
-pub fn search(npu: &Npu, nest: &Nest, objective: Objective, rehearsal: &dyn Rehearsal) -> Result<Grid, TooSmall> {
+pub fn search(
+    npu: &Npu,
+    nest: &Nest,
+    objective: Objective,
+    rehearsal: &dyn Rehearsal,
+    teams: &[Team],
+) -> Result<Grid, TooSmall> {
+    let rehearsal = Rehearsing { rehearsal, teams };
     let candidates = candidates(npu, nest);
     let fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
     best(npu, nest, fitting, objective, rehearsal).ok_or_else(|| {
@@ -129,7 +190,7 @@ pub fn search(npu: &Npu, nest: &Nest, objective: Objective, rehearsal: &dyn Rehe
 }
 
 /// The best of `grids`.
-fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: &dyn Rehearsal) -> Option<Grid> {
+fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: Rehearsing<'_>) -> Option<Grid> {
     if let [only] = grids.as_slice() {
         return Some(*only);
     }
@@ -168,7 +229,7 @@ fn fewest_cycles(costs: Vec<(Estimate, Grid)>, slack: u64) -> Option<Grid> {
 
 /// The best by estimate, of which few are alike, with rehearsed cycles; none where rehearsals cannot tell or would take
 /// too many steps.
-fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: &dyn Rehearsal) -> Vec<(Estimate, Grid)> {
+fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>) -> Vec<(Estimate, Grid)> {
     let mut ranked: Vec<&(Estimate, Grid)> = all.iter().collect();
     ranked.sort_unstable_by_key(|(estimate, grid)| (estimate.cycles, estimate.dram_bytes, ties(grid)));
     let mut costs: Vec<(Estimate, Grid)> = Vec::new();
@@ -194,7 +255,7 @@ fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: &dyn Rehearsal) -
 }
 
 /// Rehearses the neighbours of the fastest candidate so far, and theirs, as long as they are faster and few.
-fn climb(nest: &mut Nest, all: &[(Estimate, Grid)], rehearsal: &dyn Rehearsal, costs: &mut Vec<(Estimate, Grid)>) {
+fn climb(nest: &mut Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>, costs: &mut Vec<(Estimate, Grid)>) {
     for _ in 0..CLIMBS {
         let Some((_, fastest)) = costs.iter().min_by_key(|(cost, grid)| (cost.cycles, ties(grid))).copied() else {
             return;
@@ -246,10 +307,13 @@ fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate
 struct Signature {
     grid: Grid,
     tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
-    /// Unit, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
-    products: Vec<(MatrixUnitId, u64, u64, u32)>,
-    vector: Option<(VectorUnitId, Vec<(VectorFunction, Option<u64>)>)>,
+    /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
+    products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
+    vector: Option<(VectorUnitId, Vec<Function>)>,
 }
+
+/// A vector function, and the elements of each row that it works on where these are not all.
+type Function = (VectorFunction, Option<u64>);
 
 /// What a tensor is to a nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,7 +353,7 @@ impl Signature {
                 .map(|output| entry(&output.storage, output.map, Role::Leaves { stays: stays(output.destination) })),
         );
         let product = |matrix: &MatrixWork| {
-            (matrix.unit, matrix.depth_unit, matrix.macs_per_element_per_cycle, matrix.initial_shifts)
+            (matrix.unit, matrix.split, matrix.depth_unit, matrix.macs_per_element_per_cycle, matrix.initial_shifts)
         };
         let functions = |steps: &[crate::schedule::nest::VectorStep]| {
             let each = |step: &crate::schedule::nest::VectorStep| {

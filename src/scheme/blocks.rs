@@ -10,6 +10,7 @@ use crate::numerics::block::{self, BlockFormat};
 use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
+use crate::scheme::cast;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
@@ -28,26 +29,6 @@ impl Blocks {
     pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool) -> Blocks {
         let description = "both operands in one block format";
         Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes }
-    }
-
-    /// Why it cannot lower a product: blocks along k that would be cut, or would have to be turned during the run.
-    fn refusal(&self, gemm: &LogicalGemm) -> Option<String> {
-        let (name, block) = (self.format.name(), self.format.block());
-        if matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN {
-            return Some(format!(
-                "blocks of {name} run along k, and another layer writes its weight k by n; take a scheme without blocks"
-            ));
-        }
-        let (parts, run) = match &gemm.window {
-            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
-            None => (gemm.batching.count, gemm.shape.k),
-        };
-        let is_cut = parts > 1 && !run.is_multiple_of(block);
-        is_cut.then(|| {
-            format!(
-                "blocks of {name} span {block} elements along k, of which {run} lie together; take a scheme without blocks"
-            )
-        })
     }
 }
 
@@ -86,13 +67,29 @@ impl Scheme for Blocks {
         self.description
     }
 
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+        // What another layer writes k by n has no blocks along k: those products of attention stay in 16 bits.
+        let is_across = matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN;
+        is_across.then_some(&cast::FP16)
+    }
+
     fn lower_gemm(
         &self,
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
-        if let Some(problem) = self.refusal(gemm) {
+        let (name, block) = (self.format.name(), self.format.block());
+        let (parts, run) = match &gemm.window {
+            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
+            None => (gemm.batching.count, gemm.shape.k),
+        };
+        if parts > 1 && !run.is_multiple_of(block) {
+            let problem = format!(
+                "blocks of {name} span {block} elements along k, of which {run} lie together; give the layer another scheme \
+                 (fallback: [{{ layer: {}, scheme: fp16 }}])",
+                lowering.layer_name(layer)
+            );
             return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
         }
         let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);

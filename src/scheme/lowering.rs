@@ -194,7 +194,7 @@ impl<'a> Lowering<'a> {
 
     /// Adds an operation of the preparation.
     pub fn prepare(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.preparation.push(Op { layer, path, kind });
+        self.program.preparation.push(Op { layer, path, unit: None, kind });
     }
 
     /// The layer's output tensor, still without a writer.
@@ -247,7 +247,7 @@ impl<'a> Lowering<'a> {
 
     /// Adds an operation of the run.
     pub fn push(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.ops.push(Op { layer, path, kind });
+        self.program.ops.push(Op { layer, path, unit: None, kind });
     }
 
     /// Adds a dynamic scale reduction of `input` and returns its scale; where an earlier layer has reduced the same tensor
@@ -380,7 +380,7 @@ impl<'a> Lowering<'a> {
         self.set_origin(&kind, Origin::Prepared);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
-        self.program.preparation.push(Op { layer, path: Path::Quantization, kind });
+        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind });
         (operand, tensor_scale)
     }
 
@@ -466,7 +466,7 @@ impl<'a> Lowering<'a> {
         let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
         let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
         let quantize = OpKind::Quantize { input, scale, output: codes };
-        self.program.preparation.push(Op { layer, path: Path::Quantization, kind: quantize });
+        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind: quantize });
         (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
     }
 
@@ -474,7 +474,7 @@ impl<'a> Lowering<'a> {
         let shape = scope_shape(scope, self.program.tensor(input).shape);
         let tensor = self.tensor(layer, "w_scale", shape, &formats::FP32, Origin::Prepared);
         let kind = OpKind::Reduce { input, output: tensor, scope, target };
-        self.program.preparation.push(Op { layer, path: Path::ScaleReduction, kind });
+        self.program.preparation.push(Op { layer, path: Path::ScaleReduction, unit: None, kind });
         Scale { tensor, scope, source: ScaleSource::Static }
     }
 

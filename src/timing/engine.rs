@@ -8,7 +8,7 @@ use crate::hardware::npu::Npu;
 use crate::memory::{self, Direction, MemorySystem, Ticket, Transfer};
 use crate::program::Program;
 use crate::schedule::Schedule;
-use crate::schedule::commands::{Command, CommandStream, Queue, Work};
+use crate::schedule::commands::{Command, CommandStream, DmaStream, Queue, Work};
 use crate::schedule::counter::{Counter, Moment, Wait};
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::DmaQueue;
@@ -55,6 +55,8 @@ struct Engine<'a> {
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
+    /// For each queue of a vector unit, those of other lanes.
+    lanes_of_same_unit: Vec<Vec<usize>>,
     ops: Vec<OpStatistics>,
     makespan: Cycles,
 }
@@ -233,7 +235,7 @@ impl<'a> Engine<'a> {
             .queues
             .iter()
             .filter_map(|queue| match queue {
-                Queue::Matrix(unit) => Some(MatrixEngine::new(npu, *unit)),
+                Queue::Matrix(team) => Some(MatrixEngine::new(npu, &schedule.teams[team.0])),
                 Queue::Dma(_) | Queue::Vector(_) => None,
             })
             .collect();
@@ -252,6 +254,7 @@ impl<'a> Engine<'a> {
             queues,
             arena,
             matrix_engines,
+            lanes_of_same_unit: lanes_of_same_unit(schedule),
             ops: vec![OpStatistics::default(); program.ops.len()],
             makespan: Cycles::ZERO,
         }
@@ -358,7 +361,7 @@ impl<'a> Engine<'a> {
             Work::Matrix(tile) => {
                 let matrix = nest.matrix.as_ref().expect("a matrix command belongs to a nest with a product");
                 let mut held_up = self.banks.as_mut().map_or(Cycles::ZERO, |banks| banks.take(index));
-                let engine = &mut self.matrix_engines[matrix.unit.0];
+                let engine = &mut self.matrix_engines[matrix.team.0];
                 let mut from = now;
                 if let Some(prologue) = &nest.prologue
                     && tile.k.start == 0
@@ -402,7 +405,7 @@ impl<'a> Engine<'a> {
                     self.ops[step.op.0].start.get_or_insert(now);
                 }
                 self.ops[command.op.0].stalls.add(cause, waited);
-                let (occupancy, lanes) = vector_occupancy(self.npu, nest, &work, &mut self.ops);
+                let (occupancy, lanes) = vector_occupancy(self.npu, nest, &self.schedule.teams, &work, &mut self.ops);
                 let op = command.op;
                 // A chain whose input is still arriving keeps up with it.
                 let free = (now + occupancy).max(producer_end);
@@ -411,6 +414,7 @@ impl<'a> Engine<'a> {
                 let moments =
                     Moments { free, released: free, begun: now + latency, complete: free + latency, unhindered };
                 let port = self.compute_issued(index, slot, moments);
+                self.occupy_for_other_lanes(index, free);
                 self.ops[op.0].stalls.add(StallCause::Port, port);
             }
         }
@@ -428,7 +432,7 @@ impl<'a> Engine<'a> {
         let Queue::Dma(dma) = queue.queue else { unreachable!("only DMA queues have transfers") };
         let position = usize::from(transfer.memory != self.npu.dram_id());
         let level = &mut self.levels[position];
-        let ticket = level.memory.submit(transfer, dma.requester(), self.now);
+        let ticket = level.memory.submit(transfer, dma.queue.requester(), self.now);
         debug_assert_eq!(ticket.0, level.first_ticket + level.submitted.len() as u64, "tickets are consecutive");
         flight.ticket = Some((position, ticket));
         flight.cause = level.cause(self.npu.dram_id());
@@ -483,6 +487,15 @@ impl<'a> Engine<'a> {
         port
     }
 
+    /// Other lanes' queues of the same vector unit cannot issue before `free`.
+    fn occupy_for_other_lanes(&mut self, index: usize, free: Cycles) {
+        for position in 0..self.lanes_of_same_unit[index].len() {
+            let other = &mut self.queues[self.lanes_of_same_unit[index][position]];
+            other.free_at = other.free_at.max(free);
+            other.blocking = None;
+        }
+    }
+
     /// How long the queue has been standing, and why.
     fn stall(&self, index: usize) -> (StallCause, Cycles) {
         let queue = &self.queues[index];
@@ -492,7 +505,10 @@ impl<'a> Engine<'a> {
             Queue::Matrix(_) | Queue::Vector(_) => self.now.saturating_sub(queue.busy_until),
         };
         let cause = match queue.blocking {
-            None => StallCause::Outstanding,
+            None => match queue.queue {
+                Queue::Dma(_) => StallCause::Outstanding,
+                Queue::Matrix(_) | Queue::Vector(_) => StallCause::UnitBusy,
+            },
             Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
                 Counter::Credit(_) => StallCause::Credit,
                 Counter::Loaded { .. } => self.raised_by[counter.0 as usize],
@@ -507,7 +523,8 @@ impl<'a> Engine<'a> {
     fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
         let index = self.levels[level].complete(ticket);
         let now = self.now;
-        let is_of_activations = self.queues[index].queue == Queue::Dma(DmaQueue::Activations);
+        let is_of_activations =
+            matches!(self.queues[index].queue, Queue::Dma(DmaStream { queue: DmaQueue::Activations, .. }));
         let mut flights = self.queues[index].in_flight.iter_mut();
         let done =
             flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
@@ -551,7 +568,7 @@ impl<'a> Engine<'a> {
         let Queue::Dma(from) = self.queues[index].queue else { return };
         for (position, queue) in self.queues.iter().enumerate() {
             if matches!(queue.queue, Queue::Matrix(_)) && queue.busy_until > self.now {
-                banks.arrived(from, transfer.bytes(), position);
+                banks.arrived(from.queue, transfer.bytes(), position);
             }
         }
     }
@@ -644,6 +661,7 @@ impl<'a> Engine<'a> {
             makespan,
             commands,
             most_commands_held: self.arena.commands.len() as u64,
+            teams: self.schedule.teams.iter().map(|team| team.units.clone()).collect(),
             queues,
             ops: self.ops,
         }
@@ -658,4 +676,17 @@ impl<'a> Engine<'a> {
         });
         TimingError { cycle: self.now.get(), waiting: heads.collect::<Vec<_>>().join("; ") }
     }
+}
+
+fn lanes_of_same_unit(schedule: &Schedule) -> Vec<Vec<usize>> {
+    let unit = |queue: Queue| match queue {
+        Queue::Vector(stream) => Some(stream.unit),
+        Queue::Dma(_) | Queue::Matrix(_) => None,
+    };
+    let others = |index: usize| -> Vec<usize> {
+        let of = |other: &usize| unit(schedule.queues[*other]);
+        let all = 0..schedule.queues.len();
+        all.filter(|other| *other != index && of(other).is_some() && of(other) == of(&index)).collect()
+    };
+    (0..schedule.queues.len()).map(others).collect()
 }

@@ -2,19 +2,18 @@
 //!
 //! What other nests bring or leave is there from the start: only the nest's own loads, work and stores take time.
 
-use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::npu::Npu;
-use crate::hardware::vector_unit::VectorUnitId;
 use crate::program::Program;
 use crate::schedule::Schedule;
-use crate::schedule::commands::Queue;
+use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::counter::{Counter, CounterId, NestId};
 use crate::schedule::nest::{Access, Destination, DmaQueue, Nest, Read};
+use crate::schedule::team::{LaneId, Team, TeamId};
 use crate::schedule::tiling::Rehearsal;
 use crate::timing;
 use crate::timing::observer::Unobserved;
 use crate::units::Cycles;
-use crate::workload::mapping::Objective;
+use crate::workload::mapping::{Objective, Split};
 
 /// Times nests of one program on one accelerator.
 #[derive(Clone, Copy, Debug)]
@@ -26,21 +25,31 @@ pub struct TimedAlone<'a> {
 }
 
 impl Rehearsal for TimedAlone<'_> {
-    fn cycles(&self, nest: &Nest) -> Option<Cycles> {
-        let nest = alone(nest);
-        let queues = [DmaQueue::Activations, DmaQueue::Weights, DmaQueue::Stores].map(Queue::Dma);
-        let matrix = (0..self.npu.matrix_units().len()).map(|unit| Queue::Matrix(MatrixUnitId(unit)));
-        let vector = (0..self.npu.vector_units().len()).map(|unit| Queue::Vector(VectorUnitId(unit)));
-        let queues = queues.into_iter().chain(matrix).chain(vector).collect();
+    fn cycles(&self, nest: &Nest, teams: &[Team]) -> Option<Cycles> {
+        let mut nest = alone(nest);
+        let lane = LaneId(0);
+        nest.lane = lane;
+        let dma = [DmaQueue::Activations, DmaQueue::Weights, DmaQueue::Stores];
+        let mut queues: Vec<Queue> = dma.map(|queue| Queue::Dma(DmaStream { queue, lane })).to_vec();
+        let team = nest.matrix.as_mut().map(|matrix| {
+            let team = Team { units: teams[matrix.team.0].units.clone(), lane };
+            matrix.team = TeamId(0);
+            team
+        });
+        queues.extend(team.is_some().then_some(Queue::Matrix(TeamId(0))));
+        let vector = nest.vector.as_ref().map(|vector| VectorStream { unit: vector.unit, lane });
+        queues.extend(vector.map(Queue::Vector));
         // Which counter is which matters to the causes of stalls only.
         let counters = vec![Counter::NestDone(NestId(0)); highest_counter(&nest) + 1];
         let schedule = Schedule {
             nests: vec![nest],
             queues,
+            teams: team.into_iter().collect(),
             counters,
             placements: Vec::new(),
             accumulation: Vec::new(),
             objective: Objective::default(),
+            split: Split::default(),
             chosen_by: Vec::new(),
         };
         let statistics = timing::run(self.program, &schedule, self.npu, &mut Unobserved).ok()?;
@@ -65,6 +74,7 @@ fn alone(nest: &Nest) -> Nest {
         }
     };
     if let Some(matrix) = &mut nest.matrix {
+        matrix.unit_waits = [None; 2];
         matrix.operands.iter_mut().for_each(release);
         matrix.scales.iter_mut().flatten().for_each(release);
     }

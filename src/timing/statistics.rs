@@ -1,5 +1,6 @@
 //! What a timed run counts: per queue, per operation and in total. Integers only.
 
+use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::schedule::commands::Queue;
 use crate::units::{Bytes, Cycles};
 
@@ -19,19 +20,22 @@ pub enum StallCause {
     Dependency,
     /// As many transfers as allowed were under way.
     Outstanding,
+    /// The unit worked for another lane.
+    UnitBusy,
     /// A command took longer than its unit needs, because the ports of a memory could not keep up.
     Port,
 }
 
 impl StallCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [StallCause; 7] = [
+    pub const ALL: [StallCause; 8] = [
         StallCause::DramBandwidth,
         StallCause::DramLatency,
         StallCause::SharedMemory,
         StallCause::Credit,
         StallCause::Dependency,
         StallCause::Outstanding,
+        StallCause::UnitBusy,
         StallCause::Port,
     ];
 
@@ -44,6 +48,7 @@ impl StallCause {
             StallCause::Credit => "credit",
             StallCause::Dependency => "dependency",
             StallCause::Outstanding => "outstanding",
+            StallCause::UnitBusy => "unit_busy",
             StallCause::Port => "port",
         }
     }
@@ -119,6 +124,10 @@ pub struct OpStatistics {
     pub macs: u64,
     /// Multiply-accumulates that the array was occupied with, padding included.
     pub issued_macs: u64,
+    /// Useful multiply-accumulates by matrix unit, in the order of the accelerator's; empty where there are none.
+    pub unit_macs: Vec<u64>,
+    /// Additions that joined partial sums of several units; zero but for products split along k.
+    pub joined_sums: u64,
     /// When a sequenced array stepped through it.
     pub array_steps: Option<ArraySteps>,
     /// Elements through the vector unit.
@@ -147,6 +156,8 @@ pub struct RunStatistics {
     pub commands: u64,
     /// Most commands that were held at once: it depends on queues and requests in flight, not on the length of the run.
     pub most_commands_held: u64,
+    /// Matrix units of each team, in the schedule's order.
+    pub teams: Vec<Vec<MatrixUnitId>>,
     /// By queue, in the schedule's order.
     pub queues: Vec<QueueStatistics>,
     /// By operation, in the program's order.

@@ -3,20 +3,34 @@
 use crate::dataflow::pace::Paces;
 use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
+use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::Npu;
+use crate::hardware::vector_unit::VectorFunction;
 use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
 use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
+use crate::schedule::team::Team;
 use crate::schedule::tile_work::tile_work;
 use crate::timing::statistics::{ArraySteps, OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
-/// A matrix unit under way.
+/// A team of matrix units under way.
 pub(super) struct MatrixEngine {
+    /// The first unit; the others are equal to it, but for where their sums are.
     unit: MatrixUnit,
+    members: Vec<Member>,
     dataflow: &'static dyn Dataflow,
+    /// For a product and the one before it on the same outputs, which take turns: the operation under way, and when its
+    /// next tile could start without any stall.
+    under_way: [(Option<OpId>, Cycles); 2],
+}
+
+/// One unit of a team.
+struct Member {
+    id: MatrixUnitId,
+    accumulator_memory: MemoryId,
     state: ArrayState,
     /// For a product and the one before it on the same outputs, which take turns.
     streams: [Stream; 2],
@@ -27,8 +41,6 @@ pub(super) struct MatrixEngine {
 struct Stream {
     /// The same tiles without any stall, ports included, restarted with each operation: what `compute` cycles are read from.
     unstalled: ArrayState,
-    unstalled_op: Option<OpId>,
-    unstalled_ready: Cycles,
     /// What the last tile was to the array: nearly all tiles of a product have the same extents.
     recent: Option<TileCost>,
 }
@@ -59,14 +71,22 @@ struct TileCost {
 }
 
 impl MatrixEngine {
-    pub(super) fn new(npu: &Npu, id: MatrixUnitId) -> MatrixEngine {
-        let unit = npu.matrix_unit(id).clone();
+    pub(super) fn new(npu: &Npu, team: &Team) -> MatrixEngine {
+        let unit = npu.matrix_unit(team.units[0]).clone();
         let dataflow = dataflow::of(&unit.array);
-        MatrixEngine { unit, dataflow, state: ArrayState::default(), streams: [Stream::default(), Stream::default()] }
+        let member = |id: &MatrixUnitId| Member {
+            id: *id,
+            accumulator_memory: npu.matrix_unit(*id).accumulator_memory,
+            state: ArrayState::default(),
+            streams: Default::default(),
+        };
+        let members = team.units.iter().map(member).collect();
+        MatrixEngine { unit, members, dataflow, under_way: [(None, Cycles::ZERO); 2] }
     }
 
-    /// Runs one tile from cycle `now` on, by when writes have held the unit up for `held_up`, and counts its work: its phases, and until when it would have kept the unit had no
-    /// port been in the way.
+    /// Runs one tile from cycle `now` on, all members at once, and counts its work: its phases, and until when it would have
+    /// kept the unit had no port been in the way; by then writes have held the unit up for `held_up`. The tile is over, and
+    /// the next one may start, when that holds for every member.
     pub(super) fn issue(
         &mut self,
         npu: &Npu,
@@ -76,61 +96,74 @@ impl MatrixEngine {
         (now, held_up): (Cycles, Cycles),
         statistics: &mut OpStatistics,
     ) -> (TilePhases, Cycles) {
-        let cost = self.cost(npu, matrix, product, tile);
-        let array = &self.unit.array;
+        let stream = usize::from(product == Product::Prologue);
+        let (op_under_way, mut unstalled_ready) = self.under_way[stream];
+        if op_under_way != Some(matrix.op) {
+            unstalled_ready = Cycles::ZERO;
+            for member in &mut self.members {
+                member.streams[stream].unstalled = ArrayState::default();
+                self.dataflow.begin_product(&self.unit.array, &mut member.state);
+            }
+        }
         let is_first = tile.k.start == 0;
         // The sums that a prologue left are shifted before anything is added to them.
         let shifts = if is_first { u64::from(matrix.initial_shifts) } else { 0 };
         let preparation = self.unit.launch + self.unit.accumulator_shift * shifts;
-        let stream = &mut self.streams[usize::from(product == Product::Prologue)];
-        if stream.unstalled_op != Some(matrix.op) {
-            self.dataflow.begin_product(array, &mut self.state);
-        }
-        let start = now + preparation;
-        let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
-        let hindered = is_hindered.then(|| self.state.clone());
-        self.state.hold_up(held_up);
-        let phases = self.dataflow.issue(array, &cost.work, start, &mut self.state);
-        let unhindered = match hindered {
-            None => phases,
-            Some(mut state) => self.dataflow.issue(array, &cost.unhindered, start, &mut state),
-        };
+        let (start, ready) = (now + preparation, unstalled_ready + preparation);
+        let starts_at_zero = is_first && product != Product::AfterPrologue;
+        let mut all: Option<(TilePhases, Cycles)> = None;
+        for (index, part) in matrix.split.parts_of(*tile) {
+            let index = usize::try_from(index).expect("members are few");
+            let cost = self.cost(npu, matrix, (index, stream), &part);
+            let (array, member) = (&self.unit.array, &mut self.members[index]);
+            let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
+            let hindered = is_hindered.then(|| member.state.clone());
+            member.state.hold_up(held_up);
+            let phases = self.dataflow.issue(array, &cost.work, start, &mut member.state);
+            let unhindered = match hindered {
+                None => phases,
+                Some(mut state) => self.dataflow.issue(array, &cost.unhindered, start, &mut state),
+            };
+            let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut member.streams[stream].unstalled);
+            unstalled_ready = unstalled_ready.max(unstalled.next_issue);
+            let kept_until = unhindered.operands_released.max(unhindered.next_issue);
+            all = Some(match all {
+                None => (phases, kept_until),
+                Some((earlier, until)) => (earlier.beside(phases), until.max(kept_until)),
+            });
 
+            let macs = cost.work.m * cost.work.k * cost.work.n;
+            statistics.compute = unstalled.complete.max(statistics.compute);
+            statistics.macs += macs;
+            statistics.issued_macs += cost.issued_macs;
+            if statistics.unit_macs.is_empty() {
+                statistics.unit_macs = vec![0; npu.matrix_units().len()];
+            }
+            statistics.unit_macs[member.id.0] += macs;
+            traffic(npu, self.unit.operand_memory.0, statistics).read += cost.operand_bytes;
+            // Sums are read back as often as they are written, but for the first time of their output tile.
+            let sums = traffic(npu, member.accumulator_memory.0, statistics);
+            sums.written += cost.sum_bytes * cost.sum_writes;
+            sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(starts_at_zero));
+        }
+        self.under_way[stream] = (Some(matrix.op), unstalled_ready);
+        let (phases, kept_until) = all.expect("the first member always has a part");
         if let Some(steps) = &phases.sequenced {
             let first = statistics.array_steps.map_or(steps.first_step, |steps| steps.first);
             let count = statistics.array_steps.map_or(0, |steps| steps.count) + steps.steps;
             statistics.array_steps = Some(ArraySteps { first, last: steps.last_step, count });
         }
-
-        if stream.unstalled_op != Some(matrix.op) {
-            (stream.unstalled, stream.unstalled_ready) = (ArrayState::default(), Cycles::ZERO);
-            stream.unstalled_op = Some(matrix.op);
-        }
-        let ready = stream.unstalled_ready + preparation;
-        let unstalled = self.dataflow.issue(array, &cost.unhindered, ready, &mut stream.unstalled);
-        stream.unstalled_ready = unstalled.next_issue;
-
-        statistics.compute = unstalled.complete.max(statistics.compute);
-        statistics.macs += cost.work.m * cost.work.k * cost.work.n;
-        statistics.issued_macs += cost.issued_macs;
-        traffic(npu, self.unit.operand_memory.0, statistics).read += cost.operand_bytes;
-        // Sums are read back as often as they are written, but for the first time of their output tile.
-        let sums = traffic(npu, self.unit.accumulator_memory.0, statistics);
-        sums.written += cost.sum_bytes * cost.sum_writes;
-        let starts_at_zero = is_first && product != Product::AfterPrologue;
-        sums.read += cost.sum_bytes * (cost.sum_writes - u64::from(starts_at_zero));
-        (phases, unhindered.operands_released.max(unhindered.next_issue))
+        (phases, kept_until)
     }
 
     #[inline]
-    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, product: Product, tile: &Tile) -> TileCost {
+    fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, (member, stream): (usize, usize), tile: &Tile) -> TileCost {
         let extents = [tile.m.len(), tile.k.len(), tile.n.len()];
-        let place = usize::from(product == Product::Prologue);
-        match self.streams[place].recent {
+        match self.members[member].streams[stream].recent {
             Some(recent) if recent.op == matrix.op && recent.extents == extents => recent,
             Some(_) | None => {
                 let cost = self.cost_anew(npu, matrix, tile, extents);
-                self.streams[place].recent = Some(cost);
+                self.members[member].streams[stream].recent = Some(cost);
                 cost
             }
         }
@@ -166,6 +199,7 @@ impl MatrixEngine {
 pub(super) fn vector_occupancy(
     npu: &Npu,
     nest: &Nest,
+    teams: &[Team],
     work: &VectorTile,
     ops: &mut [OpStatistics],
 ) -> (Cycles, Cycles) {
@@ -181,24 +215,28 @@ pub(super) fn vector_occupancy(
         statistics.vector_elements += elements;
         lanes += cycles;
     }
+    if let Some(matrix) = &nest.matrix
+        && matrix.split.is_along_k()
+    {
+        let joined = matrix.split.joins(nest.grid.k.block()) * work.tile.m.len() * work.tile.n.len();
+        let cycles = unit.rate(VectorFunction::Add).cycles_for(joined);
+        let statistics = &mut ops[matrix.op.0];
+        statistics.busy += cycles;
+        statistics.joined_sums += joined;
+        lanes += cycles;
+    }
     let first = &mut ops[vector.steps[0].op.0];
     let mut read = Bytes::ZERO;
-    let mut sums = Bytes::ZERO;
+    let mut ports = Cycles::ZERO;
     for input in &vector.reads {
-        let bytes = input.storage.tile_bytes(input.map, &work.tile);
         match input.access {
             Access::Internal => {}
-            Access::Accumulators => sums += bytes,
-            Access::Loaded(_) | Access::Resident(_) => read += bytes,
+            Access::Accumulators => ports = ports.max(read_sums(npu, nest, teams, input, &work.tile, first)),
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, &work.tile),
         }
     }
     traffic(npu, vector.memory.0, first).read += read;
-    let mut ports = memory.read_bytes_per_cycle.cycles_for(read.get());
-    if let Some(matrix) = &nest.matrix {
-        let accumulators = npu.matrix_unit(matrix.unit).accumulator_memory;
-        traffic(npu, accumulators.0, first).read += sums;
-        ports = ports.max(npu.sram(accumulators).read_bytes_per_cycle.cycles_for(sums.get()));
-    }
+    ports = ports.max(memory.read_bytes_per_cycle.cycles_for(read.get()));
     let mut written = Bytes::ZERO;
     for output in nest.outputs.iter().filter(|output| nest.completes(output, work.is_last_n, work.is_last)) {
         let bytes = output.storage.tile_bytes(output.map, &work.tile);
@@ -207,6 +245,34 @@ pub(super) fn vector_occupancy(
     }
     ports = ports.max(memory.write_bytes_per_cycle.cycles_for(written.get()));
     (lanes.max(ports).max(Cycles(1)), lanes.max(Cycles(1)))
+}
+
+/// Reads the partial sums of an output tile from where each member of the team holds its own; returns the cycles of the
+/// memory that takes longest. Along k all members with any hold sums of the whole tile.
+fn read_sums(
+    npu: &Npu,
+    nest: &Nest,
+    teams: &[Team],
+    input: &Read,
+    tile: &Tile,
+    statistics: &mut OpStatistics,
+) -> Cycles {
+    let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
+    let split = matrix.split;
+    let holders = if split.is_along_k() { split.joins(nest.grid.k.block()) + 1 } else { split.parts() };
+    let units = teams[matrix.team.0].units.iter();
+    let mut longest = Cycles::ZERO;
+    let mut shared = Bytes::ZERO;
+    for (unit, member) in units.zip(0..holders) {
+        let held = if split.is_along_k() { Some(*tile) } else { split.part(tile, member) };
+        let bytes = held.map_or(Bytes::ZERO, |held| input.storage.tile_bytes(input.map, &held));
+        let memory = npu.matrix_unit(*unit).accumulator_memory;
+        traffic(npu, memory.0, statistics).read += bytes;
+        // Members whose sums are in one memory share its port.
+        shared = if matrix.sharing_sums > 1 { shared + bytes } else { bytes };
+        longest = longest.max(npu.sram(memory).read_bytes_per_cycle.cycles_for(shared.get()));
+    }
+    longest
 }
 
 /// Counts the bytes of a transfer, at its memory and at the buffers.

@@ -135,7 +135,7 @@ struct Transfers {
 impl Observer for Transfers {
     fn command(&mut self, record: &CommandRecord<'_>) {
         let (Queue::Dma(queue), Work::Transfer(transfer)) = (record.queue, &record.command.work) else { return };
-        let index = match (queue, transfer.direction) {
+        let index = match (queue.queue, transfer.direction) {
             (_, Direction::Write) => 2,
             (DmaQueue::Weights, Direction::Read) => 1,
             (DmaQueue::Activations | DmaQueue::Stores, Direction::Read) => 0,

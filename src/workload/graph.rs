@@ -88,12 +88,12 @@ impl Workload {
         Ok(workload)
     }
 
-    /// The same workload, to be cut into tiles as `mapping` says.
+    /// The same workload, to be mapped to units and cut into tiles as `mapping` says.
     pub fn with_mapping(self, mapping: Mapping) -> Workload {
         Workload { mapping, ..self }
     }
 
-    /// How its products are cut into tiles.
+    /// How its products are mapped to units and cut into tiles.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
     }

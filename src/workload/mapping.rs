@@ -1,4 +1,5 @@
-//! How the products of a workload shall be cut into tiles: what to aim at, and which tilings are fixed.
+//! How the products of a workload shall be mapped to an accelerator: how they are shared among matrix units, and how they
+//! are cut into tiles: what to aim at, and which tilings are fixed.
 //!
 //! It names layers and says nothing of hardware; whether a fixed tiling can be used is found out by `schedule`.
 
@@ -23,6 +24,28 @@ impl LoopOrder {
             LoopOrder::NMK => "nmk",
         }
     }
+}
+
+/// Whether and how a product is split over equal matrix units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// Over all equal units, along the axis with the least cost.
+    #[default]
+    Auto,
+    /// Each product on one unit; products that do not depend on one another run beside each other.
+    None,
+    /// Each unit takes a part of the rows of the output.
+    M,
+    /// Each unit takes a part of the columns of the output.
+    N,
+    /// Each unit takes a part of the reduction axis; the vector unit adds the partial sums.
+    K,
+}
+
+impl Split {
+    /// Every choice by its name in files.
+    pub const NAMES: [(&str, Split); 5] =
+        [("auto", Split::Auto), ("none", Split::None), ("m", Split::M), ("n", Split::N), ("k", Split::K)];
 }
 
 /// What a tiling is chosen for.
@@ -80,7 +103,7 @@ pub enum Unusable {
     Searched,
 }
 
-/// How the products of a workload are cut into tiles.
+/// How the products of a workload are mapped to units and cut into tiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// What tilings are chosen for.
@@ -89,6 +112,8 @@ pub struct Mapping {
     pub tilings: Vec<FixedTiling>,
     /// What becomes of a given tiling that cannot be used.
     pub unusable: Unusable,
+    /// Splitting over equal matrix units.
+    pub split: Split,
 }
 
 impl Mapping {

@@ -7,7 +7,7 @@ use crate::numerics::formats;
 use crate::program::op::Path;
 use crate::workload::batching::BatchAxis;
 use crate::workload::layer::{ActivationFunction, LayerRole};
-use crate::workload::mapping::{LoopOrder, Objective};
+use crate::workload::mapping::{LoopOrder, Objective, Split};
 use crate::{dataflow, memory};
 
 /// What is to be known of one key.
@@ -329,8 +329,16 @@ pub(super) fn workload() -> Vec<Note> {
         note("defaults.layers", "Keys of layers by kind, such as activate: { function: gelu }."),
         note("tensors", "Tensors from outside: inputs, weights, biases, recorded activations."),
         note("layers", "Layers in any order, and blocks of layers; at least one."),
-        note("mapping", "What tilings are chosen for, and which are given."),
+        note(
+            "mapping",
+            "How products are shared among matrix units, what tilings are chosen for, and which are given.",
+        ),
         names("mapping.objective", Objective::NAMES.map(|it| it.0), "What tilings are chosen for; cycles if left out."),
+        names(
+            "mapping.split",
+            Split::NAMES.map(|it| it.0),
+            "Whether and along which axis products are split over equal matrix units; auto if left out.",
+        ),
         note("mapping.tilings", "Tilings that are given, at most one for each product."),
         note("mapping.tilings[].layer", "Layer with a product."),
         names(
