@@ -3,6 +3,8 @@
 mod anchors;
 mod architecture;
 mod bites;
+mod calibrate;
+mod claims;
 mod cli;
 mod closed_form;
 mod compare;

@@ -5,12 +5,14 @@
 //! them. Files are not known here.
 
 use crate::numerics::channel_statistics::{
-    best_of_groups, channel_maxima, channel_means, group_hits, group_hits_over, smoothing_factors,
+    best_of_groups, channel_maxima, channel_means, clustering_density, group_hits, group_hits_over, smoothing_factors,
 };
 use crate::numerics::tensor::Tensor;
 use crate::reference::real;
 use crate::workload::bindings::Bindings;
-use crate::workload::calibration::{Calibration, CalibrationRequest, LayerCalibration, ProtectionChoice};
+use crate::workload::calibration::{
+    Calibration, CalibrationRequest, LayerCalibration, Observed, OutlierRule, ProtectionChoice,
+};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerOperation, ValueRef};
 
@@ -72,6 +74,27 @@ pub fn calibrate(
     bindings: &Bindings,
     request: CalibrationRequest,
 ) -> Result<Calibration, CalibrationError> {
+    calibrate_with(workload, bindings, request, |_, _| None)
+}
+
+/// As [`calibrate`], with what was seen of the activations beside what was asked for.
+///
+/// # Errors
+/// As [`calibrate`].
+pub fn calibrate_and_observe(
+    workload: &Workload,
+    bindings: &Bindings,
+    request: CalibrationRequest,
+) -> Result<Calibration, CalibrationError> {
+    calibrate_with(workload, bindings, request, |known, input| Some(observed(request, known, input)))
+}
+
+fn calibrate_with(
+    workload: &Workload,
+    bindings: &Bindings,
+    request: CalibrationRequest,
+    observe: impl Fn(&LayerCalibration, &[f32]) -> Option<Observed>,
+) -> Result<Calibration, CalibrationError> {
     let real = real::evaluate(workload, bindings)?;
     let mut calibration = Calibration { request, ..Calibration::default() };
     let source = |id| bindings.get(id).map(Tensor::to_f32).unwrap_or_default();
@@ -87,7 +110,8 @@ pub fn calibrate(
         };
         let weight = source(weight);
         let columns = usize::try_from(gemm.shape.n).expect("a tensor with values fits memory");
-        let known = layer_calibration(request, &layer.name, Activations::Tokens(&input), &weight, columns)?;
+        let mut known = layer_calibration(request, &layer.name, Activations::Tokens(&input), &weight, columns)?;
+        known.observed = observe(&known, &input);
         calibration.layers.insert(layer.name.clone(), known);
     }
     Ok(calibration)
@@ -164,7 +188,37 @@ pub fn layer_calibration(
         }
     };
     let range = request.range.then(|| maxima.iter().copied().fold(0.0, f32::max));
-    Ok(LayerCalibration { channels, smoothing, outliers, protected, range })
+    Ok(LayerCalibration { channels, smoothing, outliers, protected, range, observed: None })
+}
+
+/// The threshold of OSC where a scheme has none of its own, times the mean magnitude of the layer (arXiv 2604.12782,
+/// section 3).
+const DENSITY_FACTOR: f32 = 5.0;
+
+fn observed(request: CalibrationRequest, known: &LayerCalibration, input: &[f32]) -> Observed {
+    let k = usize::try_from(known.channels).unwrap_or(usize::MAX);
+    let smoothed = |(index, value): (usize, &f32)| match &known.smoothing {
+        Some(factors) => value / factors[index % k],
+        None => *value,
+    };
+    let values: Vec<f32> = input.iter().enumerate().map(smoothed).collect();
+    let tokens = values.len() / k.max(1);
+    let (maxima, means) = (channel_maxima(&values, k), channel_means(&values, k));
+    let persistence = |channel: u32, rule: OutlierRule| {
+        let column = values.iter().skip(channel as usize).step_by(k);
+        column.filter(|value| rule.selects(value.abs())).count() as f64 / tokens.max(1) as f64
+    };
+    let outliers = known.outliers.iter().flatten().zip(std::iter::repeat(request.outliers));
+    let outlier_persistence = outliers.filter_map(|(channel, rule)| Some(persistence(*channel, rule?))).collect();
+    let density = request.protection.and_then(|rule| {
+        let factor = match rule.choice {
+            ProtectionChoice::ModeOverThreshold { factor } => factor,
+            ProtectionChoice::HitCount | ProtectionChoice::MeanAbs => DENSITY_FACTOR,
+        };
+        let threshold = f64::from(factor) * means.iter().sum::<f64>() / k.max(1) as f64;
+        clustering_density(&values, k, usize::try_from(rule.group).unwrap_or(usize::MAX), threshold)
+    });
+    Observed { tokens: tokens as u64, maxima, means, outlier_persistence, clustering_density: density }
 }
 
 /// A calibration without activations: `outliers` channels of each layer are taken to be outliers, and the first ones of each
@@ -190,6 +244,7 @@ pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) 
                 groups.flat_map(of_group).map(|channel| Some(narrow(channel))).collect()
             }),
             range: request.range.then_some(1.0),
+            observed: None,
         };
         calibration.layers.insert(layer.name.clone(), known);
     }

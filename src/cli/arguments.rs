@@ -18,6 +18,8 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Simulate one workload under several schemes on one accelerator and hold them against each other.
     Compare(CompareArguments),
+    /// Find what a scheme has to know about the activations of a workload, and keep it in a file that `run` reuses.
+    Calibrate(CalibrateArguments),
     /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
@@ -68,6 +70,10 @@ pub(super) struct CompareArguments {
     /// Name of the scheme that the others are held against. Where none is named: the first one that the hardware can run.
     #[arg(long, value_name = "NAME")]
     pub(super) baseline: Option<String>,
+    /// Give every scheme the tilings of the baseline, so that luck of the search is not compared; a product for which they
+    /// are of no use is searched, and the table says so.
+    #[arg(long)]
+    pub(super) same_tiling: bool,
     /// Replace a value of the hardware or workload file, or (`scheme.PATH=VALUE`) of every scheme file, as in `run`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
@@ -77,6 +83,20 @@ pub(super) struct CompareArguments {
     /// Do not compute numbers, only cycles, bytes and energy.
     #[arg(long)]
     pub(super) no_numerics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CalibrateArguments {
+    /// Workload file, whose tensors need values.
+    #[arg(long, value_name = "FILE")]
+    pub(super) workload: String,
+    /// Scheme file, or the name of a built-in one: it decides what is looked for, and with which thresholds.
+    #[arg(long, value_name = "FILE")]
+    pub(super) scheme: String,
+    /// File for the calibration. It appears whole or not at all. A scheme file reuses it by `calibration: FILE`, a run by
+    /// `--set scheme.calibration=FILE`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

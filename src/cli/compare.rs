@@ -13,8 +13,9 @@ use crate::config::diagnostics::{ConfigError, nearest};
 use crate::config::files::OutputPlace;
 use crate::config::presets;
 use crate::config::result_form::ResultForm;
-use crate::report::compare::{self, Attempt, Comparison};
+use crate::report::compare::{self, Attempt, Comparison, Tilings};
 use crate::report::compare_text as text;
+use crate::schedule::mapping_of;
 use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
 use crate::timing::observer::Unobserved;
 
@@ -40,8 +41,9 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, CliError> {
         ResultForm { files: FILES.iter().map(|(name, _)| *name).collect(), schema_version: compare::SCHEMA_VERSION };
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, form)).transpose()?;
-    let attempts = attempt_each(&mut runs, arguments.no_numerics)?;
-    let comparison = compared(attempts, arguments.baseline.as_deref())?;
+    let attempts = attempt_each(&mut runs, arguments)?;
+    let tilings = if arguments.same_tiling { Tilings::Same } else { Tilings::Searched };
+    let comparison = compared(attempts, arguments.baseline.as_deref(), tilings)?;
     let written = out.map(|place| write(place, &comparison)).transpose()?;
     show(&comparison)?;
     if let Some(line) = written {
@@ -71,15 +73,29 @@ fn open(arguments: &CompareArguments) -> Result<Vec<Inputs>, CliError> {
     Ok(runs)
 }
 
-/// Runs each scheme. Values are read once, and what they give in real arithmetic is computed once.
-fn attempt_each(runs: &mut [Inputs], no_numerics: bool) -> Result<Vec<(String, Attempt)>, CliError> {
+/// Runs each scheme. Values are read once, and what they give in real arithmetic is computed once. With `same_tiling` the
+/// baseline runs first, and the others take over its tilings.
+fn attempt_each(runs: &mut [Inputs], arguments: &CompareArguments) -> Result<Vec<(String, Attempt)>, CliError> {
     let Some(shared) = runs.first() else { return Ok(Vec::new()) };
-    let (npu, workload) = (shared.npu.clone(), shared.workload.clone());
-    let bindings = if no_numerics { None } else { shared.bindings()? };
+    let (npu, mut workload) = (shared.npu.clone(), shared.workload.clone());
+    let bindings = if arguments.no_numerics { None } else { shared.bindings()? };
     let mut real_values = RealValues::default();
-    let mut attempts = Vec::new();
-    for inputs in runs {
-        let calibration = inputs.calibration(bindings.as_ref())?;
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    // The sort is stable: all but the baseline stay in the order of the command line.
+    order.sort_by_key(|index| arguments.baseline.as_deref() != Some(runs[*index].scheme.name()));
+    let mut is_taken_over = !arguments.same_tiling;
+    let mut attempts: Vec<(usize, (String, Attempt))> = Vec::new();
+    for index in order {
+        let inputs = &mut runs[index];
+        let name = inputs.scheme.name().to_owned();
+        let calibration = match inputs.calibration(bindings.as_ref()) {
+            Ok(calibration) => calibration,
+            Err(CliError::Calibration(reason)) => {
+                attempts.push((index, (name, Attempt::CannotRun(reason.to_string()))));
+                continue;
+            }
+            Err(other) => return Err(other),
+        };
         let setup = Setup {
             npu: &npu,
             workload: &workload,
@@ -90,17 +106,28 @@ fn attempt_each(runs: &mut [Inputs], no_numerics: bool) -> Result<Vec<(String, A
             defaults: inputs.defaults(),
         };
         let attempt = match simulate_sharing(setup, &mut real_values, &mut Unobserved) {
-            Ok(outcome) => Attempt::Ran(Box::new(outcome.report)),
+            Ok(outcome) => {
+                if !is_taken_over {
+                    workload = workload.with_mapping(mapping_of(&outcome.schedule, &outcome.program));
+                    is_taken_over = true;
+                }
+                Attempt::Ran(Box::new(outcome.report))
+            }
             Err(SimulationError::Schedule(reason)) => Attempt::CannotRun(reason.to_string()),
             Err(SimulationError::Lowering(reason)) => Attempt::CannotRun(reason.to_string()),
             Err(other) => return Err(other.into()),
         };
-        attempts.push((inputs.scheme.name().to_owned(), attempt));
+        attempts.push((index, (name, attempt)));
     }
-    Ok(attempts)
+    attempts.sort_by_key(|(index, _)| *index);
+    Ok(attempts.into_iter().map(|(_, attempt)| attempt).collect())
 }
 
-fn compared(attempts: Vec<(String, Attempt)>, baseline: Option<&str>) -> Result<Comparison, CliError> {
+fn compared(
+    attempts: Vec<(String, Attempt)>,
+    baseline: Option<&str>,
+    tilings: Tilings,
+) -> Result<Comparison, CliError> {
     let ran = |attempt: &Attempt| matches!(attempt, Attempt::Ran(_));
     let baseline = baseline
         .or_else(|| attempts.iter().find(|(_, attempt)| ran(attempt)).map(|(name, _)| name.as_str()))
@@ -111,7 +138,7 @@ fn compared(attempts: Vec<(String, Attempt)>, baseline: Option<&str>) -> Result<
         }
         _ => None,
     });
-    baseline.and_then(|baseline| compare::compare(attempts, &baseline)).ok_or_else(|| {
+    baseline.and_then(|baseline| compare::compare(attempts, &baseline, tilings)).ok_or_else(|| {
         let reason = reason.unwrap_or_default();
         let problem = format!(
             "there is nothing to compare with: {reason}\n   help: choose another baseline, or schemes that the hardware can run"

@@ -6,6 +6,7 @@
 //! status is the one that the command has anyway, so that `npusim check FILE... | head -1` still tells wrong files.
 
 mod arguments;
+mod calibrate;
 mod check;
 mod compare;
 mod init;
@@ -49,6 +50,7 @@ fn run() -> Result<ExitCode, CliError> {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
@@ -78,6 +80,9 @@ enum CliError {
     /// No scheme of a comparison, or not its baseline, can run on the hardware.
     #[error("{0}")]
     NothingToCompare(String),
+    /// The scheme asks for no calibration, or the workload has no values for one.
+    #[error("{0}")]
+    NothingToCalibrate(String),
     /// A name on the command line is unknown.
     #[error("there is no {kind} called \"{given}\"{}\n   there are: {}", did_you_mean(.nearest.as_deref()), .known.join(", "))]
     UnknownName {

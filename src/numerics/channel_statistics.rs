@@ -32,6 +32,20 @@ pub fn group_hits_over(values: &[f32], columns: usize, group: usize, threshold: 
     hits_of(values, columns, group, 1, threshold)
 }
 
+/// How much the largest columns of groups stay the same: of the rows in which the largest of a group exceeds `threshold`, the
+/// share in which it is the column that is so most often; mean over the groups that have such rows, `None` where none has
+/// (OSC, arXiv 2604.12782, section 3).
+pub fn clustering_density(values: &[f32], columns: usize, group: usize, threshold: f64) -> Option<f64> {
+    let hits = group_hits_over(values, columns, group, threshold);
+    let shares = hits.chunks(group).filter_map(|hits| {
+        let total: u64 = hits.iter().sum();
+        let most = hits.iter().max()?;
+        (total > 0).then(|| *most as f64 / total as f64)
+    });
+    let shares: Vec<f64> = shares.collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+}
+
 fn hits_of(values: &[f32], columns: usize, group: usize, top: usize, threshold: f64) -> Vec<u64> {
     let mut hits = vec![0; columns];
     for row in values.chunks_exact(columns.max(1)) {
@@ -90,6 +104,14 @@ mod tests {
         let values = [1.0, -1.0, 0.5, 0.0, 2.0, 3.0, -3.0, 0.0];
         assert_eq!(group_hits(&values, 4, 2, 1), [1, 1, 2, 0]);
         assert_eq!(group_hits_over(&values, 4, 2, 2.5), [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn density_is_the_share_of_the_most_frequent_channel_in_groups_with_outliers() {
+        // Largest of the first group by rows: column 0, column 0, column 1, none above 5; the second group never exceeds 5.
+        let rows = [9.0, 1.0, 1.0, 1.0, -8.0, 1.0, 1.0, 1.0, 1.0, 7.0, 1.0, 1.0, 5.0, 1.0, 1.0, 1.0];
+        assert_eq!(clustering_density(&rows, 4, 2, 5.0), Some(2.0 / 3.0));
+        assert_eq!(clustering_density(&rows, 4, 2, 9.0), None);
     }
 
     #[test]

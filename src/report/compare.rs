@@ -20,6 +20,17 @@ pub enum Attempt {
     CannotRun(String),
 }
 
+/// How the tiles of a comparison were chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tilings {
+    /// For each scheme anew.
+    Searched,
+    /// All schemes have those of the baseline; where a product cannot take them over, it was searched, which the report of
+    /// that scheme says of it.
+    Same,
+}
+
 /// A comparison of schemes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
@@ -35,8 +46,8 @@ pub struct Comparison {
     pub overrides: Vec<String>,
     /// Name of the scheme that ratios and differences are against.
     pub baseline: String,
-    /// How tiles were chosen: `searched`, for each scheme anew.
-    pub tilings: &'static str,
+    /// How tiles were chosen.
+    pub tilings: Tilings,
     /// The schemes in the order of the command line.
     pub schemes: Vec<SchemeRow>,
     /// The whole reports of the schemes that ran, in that order, complete enough to repeat them.
@@ -172,7 +183,7 @@ fn rank(error: &ErrorMetrics) -> f64 {
 
 /// Holds the `attempts`, each with the name of its scheme, against the one called `baseline`; `None` where that one did not
 /// run.
-pub fn compare(attempts: Vec<(String, Attempt)>, baseline: &str) -> Option<Comparison> {
+pub fn compare(attempts: Vec<(String, Attempt)>, baseline: &str, tilings: Tilings) -> Option<Comparison> {
     let reports = attempts.iter().filter_map(|(name, attempt)| match attempt {
         Attempt::Ran(report) => Some((name, report)),
         Attempt::CannotRun(_) => None,
@@ -197,7 +208,7 @@ pub fn compare(attempts: Vec<(String, Attempt)>, baseline: &str) -> Option<Compa
         workload: base.configuration.workload.name.clone(),
         overrides: base.configuration.overrides.clone(),
         baseline: baseline.to_owned(),
-        tilings: "searched",
+        tilings,
         schemes: schemes.collect(),
         reports: reports.map(|(_, report)| report.as_ref().clone()).collect(),
     })
@@ -243,7 +254,7 @@ fn part(path: &'static str, figures: Figures, baseline: Option<&[Part]>) -> Part
 
 #[cfg(test)]
 mod tests {
-    use super::{Attempt, Figures, compare};
+    use super::{Attempt, Figures, Tilings, compare};
     use crate::numerics::error_metrics::ErrorMetrics;
 
     fn error(sqnr_db: f64) -> Option<ErrorMetrics> {
@@ -266,7 +277,9 @@ mod tests {
 
     #[test]
     fn there_is_no_comparison_against_a_scheme_that_did_not_run() {
-        assert!(compare(vec![("a".to_owned(), Attempt::CannotRun("why".to_owned()))], "a").is_none());
-        assert!(compare(Vec::new(), "a").is_none());
+        assert!(
+            compare(vec![("a".to_owned(), Attempt::CannotRun("why".to_owned()))], "a", Tilings::Searched).is_none()
+        );
+        assert!(compare(Vec::new(), "a", Tilings::Same).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! A comparison as JSON, CSV, Markdown and the rows of the terminal's tables.
 
-use crate::report::compare::{Comparison, Figures, SchemeRow};
+use crate::report::compare::{Comparison, Figures, SchemeRow, Tilings};
+use crate::schedule::tiling::ChosenBy;
 
 /// Headings of the table of whole runs.
 pub const TOTAL_HEADINGS: [&str; 13] = [
@@ -37,11 +38,15 @@ pub const PART_HEADINGS: [&str; 10] = [
 pub fn headline(comparison: &Comparison) -> String {
     let ran = comparison.schemes.iter().filter(|row| row.total.is_some()).count();
     format!(
-        "{} on {} under {ran} of {} schemes, against {}; tilings searched for each scheme",
+        "{} on {} under {ran} of {} schemes, against {}; tilings {}",
         comparison.workload,
         comparison.hardware,
         comparison.schemes.len(),
-        comparison.baseline
+        comparison.baseline,
+        match comparison.tilings {
+            Tilings::Searched => "searched for each scheme",
+            Tilings::Same => "of the baseline for all",
+        }
     )
 }
 
@@ -105,6 +110,20 @@ fn part_row(scheme: &str, of: &str, figures: &Figures) -> [String; PART_HEADINGS
 pub fn facts(comparison: &Comparison) -> Vec<String> {
     let reason = |row: &SchemeRow| Some(format!("{} cannot run: {}", row.scheme, row.reason.as_ref()?));
     let mut facts: Vec<String> = comparison.schemes.iter().filter_map(reason).collect();
+    for (row, report) in comparison.schemes.iter().filter(|row| row.total.is_some()).zip(&comparison.reports) {
+        let searched = report.layers.iter().flat_map(|layer| {
+            let instead = layer.tilings.iter().filter(|tiling| tiling.chosen_by == ChosenBy::SearchedInstead);
+            instead.map(|tiling| format!("{} of {}", tiling.path, layer.name))
+        });
+        let searched: Vec<String> = searched.collect();
+        if !searched.is_empty() {
+            facts.push(format!(
+                "{}: cannot take over tilings, so searched instead: {}",
+                row.scheme,
+                searched.join(", ")
+            ));
+        }
+    }
     facts.push(format!(
         "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); errors of a run are \
          those of its layer with the lowest SQNR; constants are weights, scales, tables and biases off the chip",

@@ -135,6 +135,29 @@ pub struct LayerCalibration {
     /// The largest magnitude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<f32>,
+    /// What was seen of the activations, for people: no scheme asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+}
+
+/// What was seen of the input of a layer, after smoothing where there is any.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Tokens of the calibration.
+    pub tokens: u64,
+    /// The largest magnitude of each channel.
+    pub maxima: Vec<f32>,
+    /// The mean magnitude of each channel.
+    pub means: Vec<f64>,
+    /// For each outlier channel the share of tokens in which it is an outlier itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlier_persistence: Vec<f64>,
+    /// Clustering density of the groups, 0 to 1 (OSC, arXiv 2604.12782, section 3): of the tokens in which the largest of a
+    /// group exceeds the threshold, the share in which it is the group's most frequent channel; mean over the groups that
+    /// have such tokens, absent where none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clustering_density: Option<f64>,
 }
 
 /// A calibration of a workload.
