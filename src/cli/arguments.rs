@@ -118,6 +118,9 @@ pub(super) struct ValidateArguments {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub(super) json: bool,
+    /// Write the table to this file as a page of Markdown as well; its folder must exist.
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use crate::cli::arguments::ValidateArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::nearest;
-use crate::validate;
+use crate::config::files::write_whole;
+use crate::validate::{self, markdown};
 
 pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let sets = match (arguments.set.as_slice(), &arguments.rows) {
@@ -16,6 +17,10 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     };
     let near: Vec<PathBuf> = [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect();
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
+    if let Some(path) = &arguments.markdown {
+        let command = format!("npusim validate --markdown {}", path.display());
+        write_whole(path, markdown::page(&report, &command))?;
+    }
     if arguments.json {
         print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"))?;
     } else {

@@ -31,6 +31,7 @@ impl Preset {
 
 /// Embedded hardware files, in the order of listings.
 pub static HARDWARE: &[Preset] = &[
+    Preset { name: "cube-like", text: include_str!("../../hw-configs/cube-like.yaml") },
     Preset { name: "edge-int8", text: include_str!("../../hw-configs/edge-int8.yaml") },
     Preset { name: "ethos-u65-512", text: include_str!("../../hw-configs/ethos-u65-512.yaml") },
     Preset { name: "gemmini-16x16", text: include_str!("../../hw-configs/gemmini-16x16.yaml") },

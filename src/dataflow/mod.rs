@@ -203,6 +203,8 @@ impl TilePhases {
                 last_step: a.last_step.max(b.last_step),
                 steps: a.steps + b.steps,
                 first_result: a.first_result.min(b.first_result),
+                start_barrier: a.start_barrier.max(b.start_barrier),
+                result_path: a.result_path.max(b.result_path),
             }),
             (one, None) | (None, one) => one,
         };
@@ -227,6 +229,11 @@ pub struct SequencedPhases {
     pub steps: u64,
     /// The first result starts on its way out.
     pub first_result: Cycles,
+    /// How long the rule of the start kept the tile from beginning: until the product before had left the array, and the
+    /// delay that follows.
+    pub start_barrier: Cycles,
+    /// How long last passes over stripes waited for room on the way of results.
+    pub result_path: Cycles,
 }
 
 /// A tile on the rows and columns of a systolic array.

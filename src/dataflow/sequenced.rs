@@ -113,21 +113,24 @@ pub(super) fn issue(
 ) -> TilePhases {
     let Passes { blocks, groups, steps, row_elements } = passes(array, tile);
     let path = &sequencing.results;
-    let ready = match state.product_start.take() {
-        Some((array_free, delay)) => ready.max(array_free) + delay,
-        None => ready,
+    let (asked, ready) = match state.product_start.take() {
+        Some((array_free, delay)) => (ready, ready.max(array_free) + delay),
+        None => (ready, ready),
     };
     let load = sequencing.shortest_block;
     let start = (ready + sequencing.first_block).max(state.load_free);
     let first_step = (start + load).max(state.stream_free);
     let mut cursor = first_step;
     let (mut first_result, mut last_pass, mut last_step) = (None, first_step, first_step);
+    let mut waited_for_room = Cycles::ZERO;
     for _ in 0..groups {
         for (count, length) in sequencing.stripe.stripes(steps) {
             let pass = Cycles(pass_cycles(array, sequencing, tile, length));
             for _ in 0..count {
                 let room = state.results.grant(path, row_elements, length);
-                last_pass = (cursor + pass * (blocks - 1)).max(room);
+                let follows = cursor + pass * (blocks - 1);
+                last_pass = follows.max(room);
+                waited_for_room += last_pass - follows;
                 let sums = last_pass + array.pipeline + path.latency;
                 let (leaves, _) = state.results.leave(path, row_elements, length, sums);
                 first_result.get_or_insert(leaves);
@@ -150,6 +153,8 @@ pub(super) fn issue(
             last_step,
             steps: blocks * groups * steps,
             first_result: first_result.unwrap_or(first_step),
+            start_barrier: ready - asked,
+            result_path: waited_for_room,
         }),
     }
 }
@@ -251,6 +256,22 @@ mod tests {
         let short = issue_all(16, &[TileWork::unhindered(12, 8, 8, 1); 2]);
         assert_eq!(detail(&short[1]).first_step, Cycles(8 + 12));
         assert_eq!(detail(&short[1]).last_step, Cycles(8 + 72 + 11));
+    }
+
+    #[test]
+    fn waits_for_room_and_for_the_start_are_stated() {
+        // As above: the second stripe could follow 16 cycles after the first and waits for all of its 144.
+        let tile = TileWork::unhindered(32, 8, 8, 1);
+        assert_eq!(detail(&issue_all(16, &[tile])[0]).result_path, Cycles(144 - 16));
+        assert_eq!(detail(&issue_all(32, &[tile])[0]).result_path, Cycles(0));
+        // The array is at work until 8 + 144 + 16; a product that is asked for at 100 starts 5 cycles after that.
+        let (array, mut sequencing) = small(16);
+        let mut state = ArrayState::default();
+        issue(&array, &sequencing, &tile, Cycles(0), &mut state);
+        sequencing.start = StartRule::WholeActivation { delay: Cycles(5) };
+        begin_product(&sequencing, &mut state);
+        let second = issue(&array, &sequencing, &tile, Cycles(100), &mut state);
+        assert_eq!(detail(&second).start_barrier, Cycles(168 + 5 - 100));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What an array does with a tile, and when, is known to `dataflow`; here stand the parameters only.
 
-use crate::hardware::sequencing::Sequencing;
+use crate::hardware::sequencing::{Sequencing, StartRule};
 use crate::units::Cycles;
 
 /// The multipliers of a matrix unit.
@@ -37,6 +37,17 @@ impl Array {
         match self {
             Array::Systolic(_) => false,
             Array::DotProduct(array) => array.sequencing.is_some(),
+        }
+    }
+
+    /// Whether a product starts only with all of its activations in the operand memory.
+    pub const fn starts_whole(&self) -> bool {
+        match self {
+            Array::Systolic(_) | Array::DotProduct(DotProductArray { sequencing: None, .. }) => false,
+            Array::DotProduct(DotProductArray { sequencing: Some(sequencing), .. }) => match sequencing.start {
+                StartRule::FirstTile => false,
+                StartRule::WholeActivation { .. } => true,
+            },
         }
     }
 

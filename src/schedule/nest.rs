@@ -62,6 +62,8 @@ pub struct TileMap {
     pub batch: BatchStride,
     /// The window of a convolution, where the rows are the pixels that it moves over.
     pub window: Option<ConvolutionWindow>,
+    /// Whether a tile of all output pixels takes every row of the images, those that no window covers too.
+    pub takes_whole_images: bool,
 }
 
 /// How far the part of a tensor that a batch uses lies from that of the one before. With a stride along an axis that
@@ -116,12 +118,17 @@ impl TileMap {
     pub const WHOLE: TileMap = TileMap::new(None, None);
 
     const fn new(rows: Option<Axis>, columns: Option<Axis>) -> TileMap {
-        TileMap { rows, columns, column_block: 1, batch: BatchStride::NONE, window: None }
+        TileMap { rows, columns, column_block: 1, batch: BatchStride::NONE, window: None, takes_whole_images: false }
     }
 
     /// The map of the pixels that a window moves over: their rows follow m through it, and their channels are whole.
     pub const fn of_window(window: ConvolutionWindow) -> TileMap {
         TileMap { window: Some(window), ..TileMap::new(Some(Axis::M), None) }
+    }
+
+    /// The same map where a unit starts only with whole images.
+    pub const fn with_whole_images(self, takes_whole_images: bool) -> TileMap {
+        TileMap { takes_whole_images, ..self }
     }
 
     /// The same map of batches.
@@ -174,6 +181,9 @@ impl TileMap {
         let BatchStride { rows: row_stride, columns: column_stride, sharing } = self.batch;
         let index = if row_stride + column_stride == 0 { 0 } else { tile.batch / sharing };
         let rows = match &self.window {
+            Some(window) if self.takes_whole_images && tile.m.len() == window.output_pixels() => {
+                Span::new(0, window.input_pixels())
+            }
             Some(window) => window.inputs_of(tile.m),
             None => along(self.rows, shape.rows, row_stride),
         };
@@ -190,7 +200,10 @@ impl TileMap {
     /// The most rows that a tile of `grid` covers of a tensor of `shape`.
     pub fn most_rows(self, grid: &Grid, shape: MatrixShape) -> u64 {
         match &self.window {
-            Some(window) => window.most_inputs(grid.m.block()),
+            Some(window) if self.takes_whole_images && grid.m.block() >= window.output_pixels() => {
+                window.input_pixels()
+            }
+            Some(window) => window.most_inputs_of_tiles(grid.m.block()),
             None => self.spans(&grid.first_tile(), shape).0.len(),
         }
     }

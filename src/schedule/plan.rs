@@ -212,10 +212,11 @@ impl<'a> Planner<'a> {
         let support = self.npu.matrix_unit(unit).support(self.program.product_formats(&gemm));
         let support = support.expect("binding chose units that multiply the formats");
         let FormatSupport { macs_per_element_per_cycle, accumulation, accumulator: sums_format, .. } = *support;
-        let [left_map, right_map] = operand_maps(&gemm).map(|map| match depth {
-            Depth::Tiled => map,
-            Depth::Whole => map.of_whole_depth(),
-        });
+        let [left_map, right_map] =
+            operand_maps(&gemm, self.npu.matrix_unit(unit).array.starts_whole()).map(|map| match depth {
+                Depth::Tiled => map,
+                Depth::Whole => map.of_whole_depth(),
+            });
         let sides = [(gemm.left, left_map, DmaQueue::Activations), (gemm.right, right_map, DmaQueue::Weights)];
         let mut read = |planner: &mut Self, tensor, map, queue| {
             let access = planner.access(loads, id, Request { tensor, map, queue, op, reader: Reader::Matrix });
@@ -687,12 +688,13 @@ fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Re
 }
 
 /// How the tiles of the left and of the right operand follow the grid of a product.
-fn operand_maps(gemm: &Gemm) -> [TileMap; 2] {
+fn operand_maps(gemm: &Gemm, starts_whole: bool) -> [TileMap; 2] {
     let Batching { count, right_sharing, left, right, .. } = gemm.batching;
     let left_map = match gemm.window {
         None => TileMap::LEFT.with_batches(BatchStride::new(left, gemm.shape.left(), 1)),
         Some(window) => {
-            TileMap::of_window(window).with_batches(BatchStride { rows: 0, columns: window.channels, sharing: 1 })
+            let batches = BatchStride { rows: 0, columns: window.channels, sharing: 1 };
+            TileMap::of_window(window).with_whole_images(starts_whole).with_batches(batches)
         }
     };
     let right_map = match gemm.right_layout {

@@ -55,6 +55,8 @@ struct Engine<'a> {
     queues: Vec<QueueState<'a>>,
     arena: Arena,
     matrix_engines: Vec<MatrixEngine>,
+    /// Whether a sequencer drives a matrix unit with work.
+    is_sequenced: bool,
     /// For each queue of a vector unit, those of other lanes.
     lanes_of_same_unit: Vec<Vec<usize>>,
     ops: Vec<OpStatistics>,
@@ -135,6 +137,8 @@ struct QueueState<'a> {
     /// What the head was last seen to wait for.
     blocking: Option<Wait>,
     in_flight: VecDeque<InFlight>,
+    /// For the queue of weights under a sequencer: the tile under way could be asked for only when space was back.
+    is_held_by_credit: bool,
     /// For DMA queues: since when no transfer has been under way.
     quiet_since: Cycles,
     last_complete: Cycles,
@@ -184,6 +188,14 @@ struct Moments {
     complete: Cycles,
     /// Until when it would have kept the unit had no port been in the way.
     unhindered: Cycles,
+    /// How long a sequencer held it up, by cause.
+    sequenced: [(StallCause, Cycles); 2],
+}
+
+impl Moments {
+    /// Nothing is sequenced.
+    const FLUENT: [(StallCause, Cycles); 2] =
+        [(StallCause::StartBarrier, Cycles::ZERO), (StallCause::ResultPath, Cycles::ZERO)];
 }
 
 struct InFlight {
@@ -219,6 +231,7 @@ impl<'a> Engine<'a> {
                     busy_until: Cycles::ZERO,
                     blocking: None,
                     in_flight: VecDeque::new(),
+                    is_held_by_credit: false,
                     quiet_since: Cycles::ZERO,
                     last_complete: Cycles::ZERO,
                     statistics: QueueStatistics {
@@ -254,6 +267,7 @@ impl<'a> Engine<'a> {
             queues,
             arena,
             matrix_engines,
+            is_sequenced: schedule.teams.iter().any(|team| npu.matrix_unit(team.units[0]).array.streams_results()),
             lanes_of_same_unit: lanes_of_same_unit(schedule),
             ops: vec![OpStatistics::default(); program.ops.len()],
             makespan: Cycles::ZERO,
@@ -342,15 +356,18 @@ impl<'a> Engine<'a> {
                 count_transfer(self.npu, nest, &transfer, statistics);
                 // The engine's queue is at work on the descriptor before the memory sees the transfer.
                 let setup = self.npu.engine_of(transfer.memory).setup_cycles(transfer.runs());
+                queue.is_held_by_credit |= waited > Cycles::ZERO && cause == StallCause::WeightCredit;
                 queue.free_at = now + setup;
                 queue.in_flight.push_back(InFlight {
                     command: slot,
                     issued: now,
                     completed: None,
                     ticket: None,
-                    cause: StallCause::DramBandwidth,
+                    cause: if queue.is_held_by_credit { StallCause::WeightCredit } else { StallCause::DramBandwidth },
                     not_before: producer_end,
                 });
+                // The last piece of a tile tells that it is there.
+                queue.is_held_by_credit &= command.signals.is_empty();
                 if setup > Cycles::ZERO {
                     let at = queue.free_at;
                     self.push_event(at, index, EventKind::SetUp);
@@ -393,11 +410,20 @@ impl<'a> Engine<'a> {
                     begun: phases.sequenced.map_or(phases.complete, |sequenced| sequenced.first_result),
                     complete: phases.complete,
                     unhindered,
+                    sequenced: phases.sequenced.map_or(Moments::FLUENT, |sequenced| {
+                        [
+                            (StallCause::StartBarrier, sequenced.start_barrier),
+                            (StallCause::ResultPath, sequenced.result_path),
+                        ]
+                    }),
                 };
-                let port = self.compute_issued(index, slot, moments);
+                let held_up = self.compute_issued(index, slot, moments);
                 let statistics = &mut self.ops[op.0];
-                statistics.busy = statistics.busy - port;
-                statistics.stalls.add(StallCause::Port, port);
+                for (cause, cycles) in held_up {
+                    let cycles = cycles.min(statistics.busy);
+                    statistics.busy = statistics.busy - cycles;
+                    statistics.stalls.add(cause, cycles);
+                }
             }
             Work::Vector(work) => {
                 let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
@@ -411,11 +437,19 @@ impl<'a> Engine<'a> {
                 let free = (now + occupancy).max(producer_end);
                 let unhindered = (now + lanes).max(producer_end);
                 let latency = self.npu.vector_unit(vector.unit).latency;
-                let moments =
-                    Moments { free, released: free, begun: now + latency, complete: free + latency, unhindered };
-                let port = self.compute_issued(index, slot, moments);
+                let moments = Moments {
+                    free,
+                    released: free,
+                    begun: now + latency,
+                    complete: free + latency,
+                    unhindered,
+                    sequenced: Moments::FLUENT,
+                };
+                let held_up = self.compute_issued(index, slot, moments);
                 self.occupy_for_other_lanes(index, free);
-                self.ops[op.0].stalls.add(StallCause::Port, port);
+                for (cause, cycles) in held_up {
+                    self.ops[op.0].stalls.add(cause, cycles);
+                }
             }
         }
         let queue = &mut self.queues[index];
@@ -435,7 +469,9 @@ impl<'a> Engine<'a> {
         let ticket = level.memory.submit(transfer, dma.queue.requester(), self.now);
         debug_assert_eq!(ticket.0, level.first_ticket + level.submitted.len() as u64, "tickets are consecutive");
         flight.ticket = Some((position, ticket));
-        flight.cause = level.cause(self.npu.dram_id());
+        if flight.cause != StallCause::WeightCredit {
+            flight.cause = level.cause(self.npu.dram_id());
+        }
         level.submitted.push_back(Submitted { queue: index, is_done: false });
         level.under_way += 1;
     }
@@ -446,9 +482,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a compute command's phases. A queue retires in order, so no command completes before an earlier one.
-    /// Returns the cycles by which ports held the unit up.
-    fn compute_issued(&mut self, index: usize, command: Slot, moments: Moments) -> Cycles {
-        let Moments { free, released, begun, complete, unhindered } = moments;
+    /// Returns the cycles by which ports and a sequencer held the unit up.
+    fn compute_issued(&mut self, index: usize, command: Slot, moments: Moments) -> [(StallCause, Cycles); 3] {
+        let Moments { free, released, begun, complete, unhindered, sequenced } = moments;
         let queue = &mut self.queues[index];
         let complete = complete.max(queue.last_complete);
         queue.last_complete = complete;
@@ -456,8 +492,15 @@ impl<'a> Engine<'a> {
         let busy_until = queue.busy_until.max(free).max(released);
         let busy_since = queue.busy_until.max(self.now);
         let port = busy_until - unhindered.clamp(busy_since, busy_until);
-        queue.statistics.busy += busy_until - busy_since - port;
-        queue.statistics.stalls.add(StallCause::Port, port);
+        // What a tile waits for while another is still under way is not counted twice.
+        let mut working = busy_until - busy_since;
+        let held_up = [(StallCause::Port, port), sequenced[0], sequenced[1]].map(|(cause, cycles)| {
+            let cycles = cycles.min(working);
+            working = working - cycles;
+            queue.statistics.stalls.add(cause, cycles);
+            (cause, cycles)
+        });
+        queue.statistics.busy += working;
         queue.busy_until = busy_until;
         queue.free_at = free;
         let signals = &self.arena.commands[command].signals;
@@ -484,7 +527,7 @@ impl<'a> Engine<'a> {
         if free != complete && !(releases && free == released) {
             self.push_event(free, index, EventKind::Free);
         }
-        port
+        held_up
     }
 
     /// Other lanes' queues of the same vector unit cannot issue before `free`.
@@ -510,7 +553,9 @@ impl<'a> Engine<'a> {
                 Queue::Matrix(_) | Queue::Vector(_) => StallCause::UnitBusy,
             },
             Some(Wait { counter, .. }) => match self.schedule.counters[counter.0 as usize] {
+                Counter::Credit(_) if self.is_sequenced && is_of_weights(queue.queue) => StallCause::WeightCredit,
                 Counter::Credit(_) => StallCause::Credit,
+                Counter::Loaded { nest, load } if self.is_start(queue, (nest.0, load)) => StallCause::StartBarrier,
                 Counter::Loaded { .. } => self.raised_by[counter.0 as usize],
                 Counter::TilesComputed(_) | Counter::TilesFinished(_) | Counter::Rows(_) | Counter::NestDone(_) => {
                     StallCause::Dependency
@@ -518,6 +563,17 @@ impl<'a> Engine<'a> {
             },
         };
         (cause, waited)
+    }
+
+    /// Whether the queue's next command is the first tile of a product that may start only with its whole activations, of
+    /// which `load` is part.
+    fn is_start(&self, queue: &QueueState<'_>, (nest, load): (usize, usize)) -> bool {
+        let (Queue::Matrix(team), Some(head)) = (queue.queue, queue.head) else { return false };
+        let unit = self.npu.matrix_unit(self.schedule.teams[team.0].units[0]);
+        let is_first = |tile: &Tile| [tile.m.start, tile.k.start, tile.n.start, tile.batch] == [0; 4];
+        unit.array.starts_whole()
+            && self.schedule.nests[nest].loads[load].queue == DmaQueue::Activations
+            && matches!(&self.arena.commands[head].work, Work::Matrix(tile) if is_first(tile))
     }
 
     fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
@@ -676,6 +732,10 @@ impl<'a> Engine<'a> {
         });
         TimingError { cycle: self.now.get(), waiting: heads.collect::<Vec<_>>().join("; ") }
     }
+}
+
+fn is_of_weights(queue: Queue) -> bool {
+    matches!(queue, Queue::Dma(DmaStream { queue: DmaQueue::Weights, .. }))
 }
 
 fn lanes_of_same_unit(schedule: &Schedule) -> Vec<Vec<usize>> {

@@ -24,11 +24,19 @@ pub enum StallCause {
     UnitBusy,
     /// A command took longer than its unit needs, because the ports of a memory could not keep up.
     Port,
+    /// Under a sequencer that starts products with whole activations: they were on their way, or the product before was
+    /// still in the array, or the delay of a start passed.
+    StartBarrier,
+    /// Under a sequencer: weights could be asked for only after earlier ones had given their space back, and nothing else
+    /// kept their queue busy.
+    WeightCredit,
+    /// Under a sequencer: final sums had no room on their way out.
+    ResultPath,
 }
 
 impl StallCause {
     /// Every cause, in the order of reports.
-    pub const ALL: [StallCause; 8] = [
+    pub const ALL: [StallCause; 11] = [
         StallCause::DramBandwidth,
         StallCause::DramLatency,
         StallCause::SharedMemory,
@@ -37,6 +45,9 @@ impl StallCause {
         StallCause::Outstanding,
         StallCause::UnitBusy,
         StallCause::Port,
+        StallCause::StartBarrier,
+        StallCause::WeightCredit,
+        StallCause::ResultPath,
     ];
 
     /// Name in reports.
@@ -50,6 +61,9 @@ impl StallCause {
             StallCause::Outstanding => "outstanding",
             StallCause::UnitBusy => "unit_busy",
             StallCause::Port => "port",
+            StallCause::StartBarrier => "start_barrier",
+            StallCause::WeightCredit => "weight_credit",
+            StallCause::ResultPath => "result_path",
         }
     }
 }
@@ -101,7 +115,8 @@ pub struct QueueStatistics {
     /// Cycles in which it worked: for DMA queues, with a transfer set up or under way; for compute queues, from the start
     /// of a command until its operands are read and the unit could accept the next one, and the drain of the last.
     pub busy: Cycles,
-    /// Cycles in which a command was there and could not start, or waited for a port while it ran.
+    /// Cycles in which a command was there and could not start, or waited while it ran: for a port, or where a sequencer
+    /// held it up.
     pub stalls: Stalls,
     /// Cycles after its last command.
     pub idle: Cycles,
@@ -118,7 +133,7 @@ pub struct OpStatistics {
     pub busy: Cycles,
     /// Cycles that its matrix tiles take back to back without any stall, ports included; zero for vector operations.
     pub compute: Cycles,
-    /// Cycles in which its compute commands could not start, or waited for a port.
+    /// Cycles in which its compute commands could not start, or waited while they ran.
     pub stalls: Stalls,
     /// Useful multiply-accumulates.
     pub macs: u64,

@@ -72,6 +72,15 @@ pub(super) fn accelerator(name: &str, overrides: &[(&str, String)]) -> Result<Np
 
 /// Runs `layers`, which do not depend on one another, in order. `values` are the activations and weights of each.
 pub(super) fn run(npu: &Npu, layers: &[IntegerLayer], values: Option<Vec<[Tensor; 2]>>) -> Result<Measured, RunError> {
+    let (outcome, transfers) = simulated(npu, layers, values)?;
+    Ok(measured(&outcome, &transfers, layers.len()))
+}
+
+fn simulated(
+    npu: &Npu,
+    layers: &[IntegerLayer],
+    values: Option<Vec<[Tensor; 2]>>,
+) -> Result<(Outcome, Transfers), RunError> {
     let workload = workload(layers)?;
     let text = b"name: int8_codes\ninteger: { format: int8 }\n";
     let scheme = scheme::resolve(&Document::from_bytes("its scheme", text, "")?)?;
@@ -87,7 +96,7 @@ pub(super) fn run(npu: &Npu, layers: &[IntegerLayer], values: Option<Vec<[Tensor
     };
     let mut transfers = Transfers::default();
     let outcome = simulate(setup, &mut transfers)?;
-    Ok(measured(&outcome, &transfers, layers.len()))
+    Ok((outcome, transfers))
 }
 
 fn workload(layers: &[IntegerLayer]) -> Result<Workload, WorkloadError> {
@@ -142,5 +151,54 @@ impl Observer for Transfers {
         };
         self.bytes[index] += transfer.bytes().get();
         self.arrived[index] = record.completed.get();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timing::statistics::{QueueStatistics, StallCause};
+    use crate::units::Cycles;
+
+    /// The queue of the array after one product on NVDLA's small configuration; every queue's cycles add up.
+    fn array_queue(shape: GemmShape, overrides: &[(&str, String)]) -> (QueueStatistics, u64) {
+        let npu = accelerator("nvdla-small", overrides).unwrap();
+        let (outcome, transfers) = simulated(&npu, &[IntegerLayer { shape, window: None }], None).unwrap();
+        for queue in &outcome.statistics.queues {
+            assert_eq!(
+                queue.busy + queue.stalls.total() + queue.idle,
+                outcome.statistics.makespan,
+                "{:?}",
+                queue.queue
+            );
+        }
+        let mut queues = outcome.statistics.queues.iter();
+        let array = queues.find(|queue| matches!(queue.queue, Queue::Matrix(_))).unwrap().clone();
+        (array, measured(&outcome, &transfers, 1).first_step)
+    }
+
+    #[test]
+    fn an_array_waits_for_its_start_and_for_room_on_the_way_of_results() {
+        // Two stripes of 16 rows over one block of weights. The second could follow after 16 cycles, but all 16 rows of the
+        // first must have left: 6 + 9 cycles to the way out, 16 rows of 8 + 1, 23 until their room is known to be free.
+        let (array, first_step) = array_queue(GemmShape::new(32, 8, 8), &[]);
+        assert_eq!(array.stalls.get(StallCause::ResultPath), Cycles(15 + 144 + 23 - 16));
+        // Activations, 256 bytes, come after the weights' 128. All up to the control's 18 cycles and the block's 8 is start.
+        assert_eq!(array.stalls.get(StallCause::StartBarrier), Cycles(first_step - 18 - 8));
+        assert_eq!(array.stalls.total(), Cycles(166 + first_step - 26));
+    }
+
+    #[test]
+    fn weights_without_room_are_a_stall_of_their_own() {
+        // 512 x 8 weights fill the one bank of 4 KiB: each of the seven later groups is asked for when the one before has
+        // been read, and takes 512 beats, the memory's 64 cycles and the 23 of arrival (row Sc003: 592 cycles a group more
+        // than where all groups have room).
+        let partition = |part: &str| format!("memories.sram.sram.partitions.{part}");
+        let (activations, weights) = (partition("activations"), partition("weights"));
+        let banks = [(activations.as_str(), "32 KiB".to_owned()), (weights.as_str(), "4 KiB".to_owned())];
+        let (array, _) = array_queue(GemmShape::new(32, 512, 64), &banks);
+        let waited = array.stalls.get(StallCause::WeightCredit).get();
+        assert!((7 * 512..=7 * (512 + 64 + 23)).contains(&waited), "{waited}");
+        assert_eq!(array.stalls.get(StallCause::DramBandwidth), Cycles(0));
     }
 }

@@ -16,6 +16,7 @@ mod comparison;
 mod folder;
 mod integer_values;
 pub mod maestro;
+pub mod markdown;
 pub mod mx_rtl;
 pub mod numerics;
 pub mod nvdla;

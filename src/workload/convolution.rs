@@ -32,21 +32,13 @@ pub enum WindowError {
         /// Elements of the input with its padding.
         padded: u64,
     },
-    /// A window could lie in the padding altogether.
-    #[error("a padding of {padding} is not less than the reach of the kernel, {reach}")]
-    PaddingTooWide {
-        /// The padding.
-        padding: u64,
-        /// Elements from the first to the last tap.
-        reach: u64,
-    },
 }
 
 impl WindowAxis {
     /// `kernel` taps, `dilation` apart, moved by `stride` over `input` elements with zeros before and after them.
     ///
     /// # Errors
-    /// [`WindowError`] on a zero, a kernel that does not fit, or a padding as wide as the kernel.
+    /// [`WindowError`] on a zero, or a kernel that does not fit.
     pub fn try_new(
         input: u64,
         kernel: u64,
@@ -59,10 +51,6 @@ impl WindowAxis {
         }
         let axis = WindowAxis { input, kernel, stride, dilation, padding_before, padding_after };
         let (reach, padded) = (axis.reach(), input + padding_before + padding_after);
-        let padding = padding_before.max(padding_after);
-        if padding >= reach {
-            return Err(WindowError::PaddingTooWide { padding, reach });
-        }
         if reach > padded {
             return Err(WindowError::TooLarge { reach, padded });
         }
@@ -114,11 +102,12 @@ impl WindowAxis {
         }
     }
 
-    /// The inputs from the first to the last that the windows of `outputs` (at least one) cover.
-    pub const fn inputs_of(self, outputs: Span) -> Span {
+    /// The inputs from the first to the last that the windows of `outputs` (at least one) cover. Windows that lie in the
+    /// padding altogether are given the input next to them, so that what is asked for is never empty.
+    pub fn inputs_of(self, outputs: Span) -> Span {
         let start = (outputs.start * self.stride).saturating_sub(self.padding_before);
         let end = ((outputs.end - 1) * self.stride + self.reach()).saturating_sub(self.padding_before);
-        Span::new(start, if end > self.input { self.input } else { end })
+        Span::new(start.min(self.input - 1), end.clamp(1, self.input))
     }
 }
 
@@ -182,24 +171,45 @@ impl ConvolutionWindow {
         Span::new(image_row(first_row, start), image_row(last_row, end))
     }
 
-    /// The most input pixels that a block of `block` output pixels needs, one of those that cut all of them evenly from the
-    /// first one on.
+    /// The most input pixels that any `block` neighbouring output pixels need, wherever the first of them is.
+    ///
+    /// A block whose first pixel lies at column `c` of an output row reaches over `(c + block - 1) / width + 1` rows, most
+    /// where `c = width - 1`.
     pub fn most_inputs(&self, block: u64) -> u64 {
+        let (width, height) = (self.x.output(), self.y.output());
+        self.most_inputs_of_rows(block, (width + block - 2) / width + 1, height)
+    }
+
+    /// The most input pixels that a tile needs where tiles of `block` output pixels follow one another from the first on.
+    ///
+    /// Tiles of whole output rows start and end with a row, and where they also divide the image, none lies in two images.
+    pub fn most_inputs_of_tiles(&self, block: u64) -> u64 {
+        let (width, height) = (self.x.output(), self.y.output());
+        if !block.is_multiple_of(width) {
+            return self.most_inputs(block);
+        }
+        let rows = block / width;
+        let last_start = if rows.is_multiple_of(height) {
+            1
+        } else if height.is_multiple_of(rows) {
+            height - rows + 1
+        } else {
+            height
+        };
+        self.most_inputs_of_rows(block, rows, last_start)
+    }
+
+    /// Input pixels under `rows` neighbouring output rows, the first of which is at most the `last_start`-th of its image.
+    fn most_inputs_of_rows(&self, block: u64, rows: u64, last_start: u64) -> u64 {
         if block >= self.output_pixels() {
             return self.inputs_of(Span::new(0, self.output_pixels())).len();
         }
-        let (width, height) = (self.x.output(), self.y.output());
-        // A block that starts in the middle of an output row ends in the middle of another.
-        let rows = if block.is_multiple_of(width) { block / width } else { (block - 1).div_ceil(width) + 1 };
-        // How many images a block can reach beyond the one that it starts in.
-        let further = if rows.is_multiple_of(height) && block.is_multiple_of(width) {
-            rows / height - 1
-        } else {
-            ((height - 1 + rows - 1) / height).min(self.images - 1)
-        };
-        let covered = if further > 0 || rows > height {
+        let further = ((last_start - 1 + rows - 1) / self.y.output()).min(self.images - 1);
+        let covered = if further > 0 {
+            // From the first row of one image to the last of another.
             (further + 1) * self.y.input()
         } else {
+            // Within one image: a stride from row to row, and the reach of the last.
             ((rows - 1) * self.y.stride() + self.y.reach()).min(self.y.input())
         };
         covered * self.x.input()
@@ -224,36 +234,72 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_does_not_fit_and_a_padding_wider_than_it_are_refused() {
+    fn a_kernel_that_does_not_fit_is_refused() {
         assert_eq!(
             WindowAxis::try_new(2, 2, 1, 2, [0, 0]),
             Err(WindowError::TooLarge { reach: 3, padded: 2 }),
             "dilated over three elements"
         );
-        assert!(matches!(WindowAxis::try_new(5, 3, 1, 1, [3, 0]), Err(WindowError::PaddingTooWide { .. })));
         assert_eq!(WindowAxis::try_new(5, 3, 0, 1, [0, 0]), Err(WindowError::Zero));
+    }
+
+    #[test]
+    fn windows_that_lie_in_the_padding_altogether_see_zeros_and_ask_for_the_input_next_to_them() {
+        // One tap over 3 inputs with 2 zeros on each side: 7 outputs, of which the third to the fifth see an input.
+        let axis = WindowAxis::try_new(3, 1, 1, 1, [2, 2]).unwrap();
+        let seen: Vec<_> = (0..axis.output()).map(|output| axis.input_of(output, 0)).collect();
+        assert_eq!(seen, [None, None, Some(0), Some(1), Some(2), None, None]);
+        let asked = |output: u64| axis.inputs_of(Span::new(output, output + 1));
+        assert_eq!([asked(0), asked(1), asked(2)], [Span::new(0, 1); 3]);
+        assert_eq!([asked(4), asked(5), asked(6)], [Span::new(2, 3); 3]);
+        assert_eq!(axis.inputs_of(Span::new(0, 7)), Span::new(0, 3));
+    }
+
+    #[test]
+    fn a_block_as_long_as_an_output_row_that_starts_within_one_needs_the_inputs_of_two() {
+        // 6 x 6 inputs, 3 x 2 taps, 2 rows apart, a row of zeros above and below, a column before: 4 x 6 outputs. Pixels 31
+        // to 36 are of rows 1 and 2 of the second image, whose windows reach from input row 0 to input row 5.
+        let y = WindowAxis::try_new(6, 3, 1, 2, [1, 1]).unwrap();
+        let x = |width| WindowAxis::try_new(width, 2, 1, 1, [1, 0]).unwrap();
+        let dilated = ConvolutionWindow { images: 2, y, x: x(6), channels: 1 };
+        assert_eq!(dilated.inputs_of(Span::new(31, 37)), Span::new(36, 72));
+        // The last row of one image and the first of the next: both counted whole.
+        assert_eq!(dilated.most_inputs(6), 72);
+        // Aligned: one output row, whose windows reach over five inputs.
+        assert_eq!(dilated.most_inputs_of_tiles(6), 30);
+        // 3 x 6 inputs, two taps moved by two: 2 x 6 outputs. Pixels 1 to 6 are of both rows: inputs 0 to 2.
+        let y = WindowAxis::try_new(3, 2, 2, 1, [1, 1]).unwrap();
+        let strided = ConvolutionWindow { images: 2, y, x: x(6), channels: 1 };
+        assert_eq!(strided.inputs_of(Span::new(1, 7)), Span::new(0, 18));
+        // Rows of two images: both whole.
+        assert_eq!(strided.most_inputs(6), 36);
+        assert_eq!(strided.most_inputs_of_tiles(6), 12);
     }
 
     proptest! {
         #[test]
         fn a_tile_needs_whole_image_rows_around_every_pixel_that_its_taps_touch(
             images in 1u64..3, height in 1u64..9, width in 1u64..7, kernel in 1u64..4, stride in 1u64..4,
-            dilation in 1u64..3, padding in 0u64..3, index in 0u64..12, length in 1u64..40
+            dilation in 1u64..3, padding in 0u64..5, start in 0u64..40, length in 1u64..40
         ) {
             let y = WindowAxis::try_new(height, kernel, stride, dilation, [padding, padding]);
             let x = WindowAxis::try_new(width, 2, 1, 1, [1, 0]);
             prop_assume!(y.is_ok() && x.is_ok());
             let window = ConvolutionWindow { images, y: y.unwrap(), x: x.unwrap(), channels: 1 };
-            let start = index % window.output_pixels().div_ceil(length) * length;
-            let tile = Span::new(start, (start + length).min(window.output_pixels()));
+            prop_assume!(start + length <= window.output_pixels());
+            let tile = Span::new(start, start + length);
             let touched: Vec<u64> = (tile.start..tile.end)
                 .flat_map(|pixel| (0..kernel).flat_map(move |a| (0..2).map(move |b| (pixel, [a, b]))))
                 .filter_map(|(pixel, taps)| window.pixel_of(pixel, taps))
                 .collect();
             let needed = window.inputs_of(tile);
             prop_assert_eq!([needed.start % width, needed.end % width], [0, 0]);
+            prop_assert!(!needed.is_empty());
             prop_assert!(touched.iter().all(|pixel| needed.start <= *pixel && *pixel < needed.end));
             prop_assert!(needed.len() <= window.most_inputs(length), "{} > {}", needed.len(), window.most_inputs(length));
+            let (first, most) = (start / length * length, window.most_inputs_of_tiles(length));
+            let aligned = window.inputs_of(Span::new(first, (first + length).min(window.output_pixels())));
+            prop_assert!(aligned.len() <= most, "{} > {most}", aligned.len());
         }
     }
 }

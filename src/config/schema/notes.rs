@@ -397,7 +397,7 @@ pub(super) fn workload() -> Vec<Note> {
             note(&at("convolution.stride"), "Input pixels from one output pixel to the next; 1 if left out."),
             whole(&at("convolution.stride.y"), 1, 65_536, "The same downwards."),
             whole(&at("convolution.stride.x"), 1, 65_536, "The same to the right."),
-            note(&at("convolution.padding"), "Zeros around the image; none if left out, and on no side as many as the kernel reaches."),
+            note(&at("convolution.padding"), "Zeros around the image; none if left out."),
             whole(&at("convolution.padding.top"), 0, 65_536, "Rows of zeros above the image."),
             whole(&at("convolution.padding.bottom"), 0, 65_536, "Rows of zeros below the image."),
             whole(&at("convolution.padding.left"), 0, 65_536, "Columns of zeros left of the image."),
