@@ -44,7 +44,7 @@ fn the_starter_pair_runs_as_it_is_with_numbers() {
     assert_eq!(names, expected);
     // Two products of 64 x 256 x 1024 in each of two blocks.
     assert_eq!(
-        report["totals"]["macs"]["int8"].as_u64().unwrap_or_default(),
+        report["totals"]["macs"]["int8_x_int8"].as_u64().unwrap_or_default(),
         4 * 64 * 256 * 1024,
         "{}",
         report["totals"]["macs"]
@@ -94,5 +94,8 @@ fn a_memory_too_small_for_any_tile_is_named_with_what_it_has_and_what_is_needed(
     let run = ["run", "--hw", "starter/hardware.yaml", "--workload", "starter/workload.yaml", "--no-numerics"];
     let small = ["--set", "memories.sram.sram.partitions.weights=1"];
     let message = stderr_of(npusim().args(run).args(small).assert().code(2));
-    assert!(message.contains("sram") && message.contains("weights") && message.contains("which has 1;"), "{message}");
+    assert!(
+        message.contains("sram") && message.contains("weight partition") && message.contains("which has 1;"),
+        "{message}"
+    );
 }

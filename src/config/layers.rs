@@ -444,7 +444,7 @@ fn width(field: &Field<u64>, of: MatrixShape, multiple_of: u64) -> Result<u64, D
 }
 
 fn epsilon(field: &Field<f64>) -> Result<Real, Diagnostic> {
-    field.required().must("a number from 0 to 1", |value| (0.0..=1.0).contains(value)).map(real)
+    field.required().in_range(0.0..=1.0).map(real)
 }
 
 fn is_positive(value: &f64) -> bool {

@@ -52,8 +52,8 @@ pub static ENERGY_TABLES: &[Preset] = &[
 
 /// Embedded workload files.
 pub static WORKLOADS: &[Preset] = &[
-    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
     Preset { name: "gpt2-small-block", text: include_str!("../../workloads/gpt2-small-block.yaml") },
+    Preset { name: "minilm-layer", text: include_str!("../../workloads/minilm-layer.yaml") },
     Preset { name: "qwen3-8b-layer", text: include_str!("../../workloads/qwen3-8b-layer.yaml") },
     Preset { name: "small-convnet", text: include_str!("../../workloads/small-convnet.yaml") },
 ];

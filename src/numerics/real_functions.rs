@@ -1,6 +1,22 @@
-//! The activation functions in f64: what the real-valued workload computes, against which errors are measured.
+//! The activation functions, and what softmax and rotary positions need, in f64: what the real-valued workload computes,
+//! against which errors are measured.
 //!
 //! They go through the pure-Rust `libm`, so they are the same on every machine.
+
+/// `e^x`.
+pub fn exp(x: f64) -> f64 {
+    libm::exp(x)
+}
+
+/// `base^exponent`.
+pub fn pow(base: f64, exponent: f64) -> f64 {
+    libm::pow(base, exponent)
+}
+
+/// Sine and cosine of `x`.
+pub fn sine_and_cosine(x: f64) -> (f64, f64) {
+    libm::sincos(x)
+}
 
 /// `x / 2 (1 + erf(x / sqrt 2))`.
 pub fn gelu(x: f64) -> f64 {

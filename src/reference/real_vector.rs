@@ -1,5 +1,6 @@
 //! Vector layers in f64, from the formulas and apart from the f32 arithmetic of `numerics::rows`.
 
+use crate::numerics::real_functions;
 use crate::workload::vector::{VectorArithmetic, VectorLayer};
 
 /// The output of `layer`, row-major.
@@ -40,8 +41,8 @@ pub(super) fn evaluate(layer: &VectorLayer, inputs: &[Vec<f64>], constants: &[Ve
             VectorArithmetic::Rotary { width, base } => {
                 let part = part(values, column, width);
                 let (half, place) = (part.len() / 2, column % part.len());
-                let frequency = libm::pow(f64::from(base.get()), -((place % half) as f64) / half as f64);
-                let (sine, cosine) = libm::sincos(row as f64 * frequency);
+                let frequency = real_functions::pow(f64::from(base.get()), -((place % half) as f64) / half as f64);
+                let (sine, cosine) = real_functions::sine_and_cosine(row as f64 * frequency);
                 if place < half {
                     part[place] * cosine - part[place + half] * sine
                 } else {
@@ -55,7 +56,9 @@ pub(super) fn evaluate(layer: &VectorLayer, inputs: &[Vec<f64>], constants: &[Ve
 
 fn softmax(row: &[f64], scale: f64, visible: usize) -> Vec<f64> {
     let largest = row[..visible].iter().fold(f64::NEG_INFINITY, |a, b| a.max(b * scale));
-    let seen = |(column, value): (usize, &f64)| if column < visible { libm::exp(value * scale - largest) } else { 0.0 };
+    let seen = |(column, value): (usize, &f64)| {
+        if column < visible { real_functions::exp(value * scale - largest) } else { 0.0 }
+    };
     let powers: Vec<f64> = row.iter().enumerate().map(seen).collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()

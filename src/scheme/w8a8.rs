@@ -15,7 +15,7 @@ use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{TreatedInput, calibration_of};
 use crate::scheme::{Scheme, cast};
 use crate::workload::calibration::{CalibrationRequest, Smoothing};
-use crate::workload::layer::{LayerId, LogicalGemm};
+use crate::workload::layer::{LayerId, LogicalGemm, ValueRef};
 
 /// Scaled operands with the given formats and scopes of scales.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,9 +172,15 @@ impl Scheme for W8A8 {
     ) -> Result<TensorId, LoweringError> {
         let calibration = calibration_of(self, lowering, layer, gemm)?;
         let mut input = TreatedInput::new(lowering, layer, gemm, calibration);
-        let weight = input.weight(lowering, layer, gemm);
-        let (weight, weight_scale) =
-            lowering.prepared_matrix(layer, weight, Some(self.weight_scope), self.weight_format);
+        let scope = Some(self.weight_scope);
+        let (weight, weight_scale) = match gemm.weight {
+            // Nothing that another layer writes can be prepared; it is quantized like an activation.
+            ValueRef::Layer(_) => lowering.prepared_weight(layer, gemm.weight, scope, self.weight_format),
+            ValueRef::Source(_) => {
+                let weight = input.weight(lowering, layer, gemm);
+                lowering.prepared_matrix(layer, weight, scope, self.weight_format)
+            }
+        };
         let (codes, scale) = match (self.activation_scope, self.activation_scale) {
             (None, _) => {
                 let (input, _) = input.pass(lowering, layer, None);

@@ -5,6 +5,7 @@
 //! there, and whatever depends on other values.
 
 mod notes;
+mod scheme_notes;
 mod trace;
 
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ impl SchemaKind {
         match self {
             SchemaKind::Hardware => notes::hardware(),
             SchemaKind::Workload => notes::workload(),
-            SchemaKind::Scheme => notes::scheme(),
+            SchemaKind::Scheme => scheme_notes::scheme(),
             SchemaKind::Energy => notes::energy(""),
         }
     }
@@ -363,6 +364,10 @@ mod tests {
         let workload = |document: &Document| workload::resolve(document).err().map(|it| it.to_string());
         for preset in presets::WORKLOADS {
             hold(SchemaKind::Workload, &presets::open_workload(preset.name).unwrap(), &workload);
+        }
+        let scheme = |document: &Document| scheme::resolve(document).err().map(|it| it.to_string());
+        for preset in presets::SCHEMES {
+            hold(SchemaKind::Scheme, &presets::open_scheme(preset.name).unwrap(), &scheme);
         }
         assert!(held > 20, "{held}");
     }

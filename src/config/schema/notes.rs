@@ -2,7 +2,6 @@
 //! of a list.
 
 use crate::hardware::vector_unit::VectorFunction;
-use crate::numerics::block;
 use crate::numerics::formats;
 use crate::program::op::Path;
 use crate::workload::batching::BatchAxis;
@@ -33,19 +32,19 @@ pub(super) enum Limit {
     OrName,
 }
 
-fn note(path: &str, text: &str) -> Note {
+pub(super) fn note(path: &str, text: &str) -> Note {
     Note { path: path.to_owned(), text: text.to_owned(), limit: Limit::None }
 }
 
-fn whole(path: &str, least: u64, most: u64, text: &str) -> Note {
+pub(super) fn whole(path: &str, least: u64, most: u64, text: &str) -> Note {
     Note { limit: Limit::Whole(least, most), ..note(path, text) }
 }
 
-fn decimal(path: &str, least: f64, most: f64, text: &str) -> Note {
+pub(super) fn decimal(path: &str, least: f64, most: f64, text: &str) -> Note {
     Note { limit: Limit::Decimal(least, most), ..note(path, text) }
 }
 
-fn names(path: &str, names: impl IntoIterator<Item = &'static str>, text: &str) -> Note {
+pub(super) fn names(path: &str, names: impl IntoIterator<Item = &'static str>, text: &str) -> Note {
     Note { limit: Limit::Names(names.into_iter().collect()), ..note(path, text) }
 }
 
@@ -81,6 +80,12 @@ pub(super) fn hardware() -> Vec<Note> {
         note("matrix_units[].formats", "The pairs of number formats that the unit multiplies; at least one."),
         note("matrix_units[].operand_memory", "Name of the partitioned on-chip memory that operands come from."),
         note("matrix_units[].accumulator_memory", "Name of the on-chip memory without partitions that holds the sums."),
+        whole(
+            "matrix_units[].accumulator_shift_cycles",
+            0,
+            CYCLES,
+            "Time of shifting held sums, in cycles, for schemes that merge in the accumulators.",
+        ),
         whole("matrix_units[].launch_cycles", 0, CYCLES, "Fixed time to start a command, in cycles."),
         whole("matrix_units[].systolic_array.rows", 1, SIDE, "Rows of the array, in elements."),
         whole("matrix_units[].systolic_array.columns", 1, SIDE, "Columns of the array, in elements."),
@@ -212,6 +217,12 @@ pub(super) fn hardware() -> Vec<Note> {
             0,
             CYCLES,
             "Time from a request to its data, in cycles; 0 if left out.",
+        ),
+        note("memories[].sram.banks", "Equal banks of the memory; not told apart if left out."),
+        names(
+            "memories[].sram.ports",
+            ["single", "dual"],
+            "Whether a bank reads and writes in the same cycle; dual if left out. Single needs banks.",
         ),
         note("memories[].sram.partitions", "Parts of the memory by what they hold; together at most its capacity."),
         note("memories[].sram.partitions.activations", &format!("Room for tiles of activations in bytes, {CAPACITY}")),
@@ -471,23 +482,5 @@ fn sources(prefix: &str) -> Vec<Note> {
             1.0,
             "Probability that the outlier of a row stands in the fixed channel of its group.",
         ),
-    ]
-}
-
-/// Keys of scheme files.
-pub(super) fn scheme() -> Vec<Note> {
-    vec![
-        note("name", "Name of the scheme in reports."),
-        note("cast", "Both operands are rounded to a 16-bit float format, without scales."),
-        note("cast.format", "The 16-bit float format."),
-        note("w8a8", "Eight-bit weights and activations with a scale each."),
-        note("w8a8.format", "The 8-bit format: int8 or a float format."),
-        names("w8a8.activation_scale_per", ["tensor", "token"], "What shares a scale of activations."),
-        names("w8a8.weight_scale_per", ["tensor", "channel"], "What shares a scale of weights."),
-        note("blocks", "Block-scaled formats: a scale for each few values along K."),
-        names("blocks.format", block::ALL.iter().map(|format| format.name()), "The block format."),
-        note("integer", "Integer operands as they are, without scales."),
-        names("integer.format", ["int8"], "The integer format."),
-        note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
     ]
 }

@@ -1,0 +1,169 @@
+//! What each key of a scheme file means; see [`notes`](crate::config::schema::notes).
+
+use crate::config::schema::notes::{Note, decimal, names, note, whole};
+use crate::numerics::block;
+
+const ACTIVATIONS: [&str; 2] = ["tensor", "token"];
+const WEIGHTS: [&str; 2] = ["tensor", "channel"];
+const COMPARISONS: [&str; 2] = [">", ">="];
+const WIDE: [&str; 2] = ["fp16", "bf16"];
+
+fn block_formats() -> impl Iterator<Item = &'static str> {
+    block::ALL.iter().map(|format| format.name())
+}
+
+/// Keys of scheme files.
+pub(super) fn scheme() -> Vec<Note> {
+    let mut notes = vec![
+        note("name", "Name of the scheme in reports."),
+        note("cast", "Both operands are rounded to a 16-bit float format, without scales."),
+        note("cast.format", "The 16-bit float format."),
+        note("w8a8", "Operands of few bits with a scale each."),
+        note("w8a8.format", "Format of activations: int8, an 8-bit float, or a 16-bit float without a scale."),
+        note("w8a8.weight_format", "Format of weights: int4, int8 or an 8-bit float; that of activations if left out."),
+        names(
+            "w8a8.activation_scale",
+            ["dynamic", "static"],
+            "When scales of activations are computed; dynamic if left out.",
+        ),
+        names("w8a8.activation_scale_per", ACTIVATIONS, "What shares a scale of activations."),
+        names("w8a8.weight_scale_per", WEIGHTS, "What shares a scale of weights."),
+        smoothing("w8a8."),
+        note("blocks", "Block-scaled formats: a scale for each few values along K."),
+        names("blocks.format", block_formats(), "The block format."),
+        note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
+        note("integer", "Integer operands as they are, without scales."),
+        names("integer.format", ["int8"], "The integer format."),
+        note("fallback", "Layers with a scheme of their own."),
+        note("fallback[].layer", "Name of the layer."),
+        note("fallback[].scheme", "Name of a built-in scheme that needs no calibration."),
+        note("calibration", "Calibration file, from the folder of this file."),
+        whole(
+            "assumed_channels",
+            0,
+            1 << 22,
+            "Outlier channels of each layer where there are neither values nor a calibration file.",
+        ),
+    ];
+    notes.extend(muxq());
+    notes.extend(llm_int8());
+    notes.extend(osc());
+    notes
+}
+
+fn smoothing(prefix: &str) -> Note {
+    decimal(
+        &format!("{prefix}smoothing_alpha"),
+        0.0,
+        1.0,
+        "SmoothQuant's alpha: how much of the range moves into the weights; no smoothing if left out.",
+    )
+}
+
+fn threshold(prefix: &str) -> [Note; 2] {
+    [
+        note(&format!("{prefix}threshold"), "Magnitude from which a value makes its channel an outlier channel."),
+        names(&format!("{prefix}comparison"), COMPARISONS, "Whether the threshold itself is below or within."),
+    ]
+}
+
+fn scales(prefix: &str) -> [Note; 2] {
+    [
+        names(&format!("{prefix}activation_scale_per"), ACTIVATIONS, "What shares a scale of activations."),
+        names(&format!("{prefix}weight_scale_per"), WEIGHTS, "What shares a scale of weights."),
+    ]
+}
+
+fn detection(prefix: &str) -> Note {
+    names(
+        &format!("{prefix}detection"),
+        ["online", "frozen"],
+        "Whether outlier channels are found in each run or fixed by calibration.",
+    )
+}
+
+fn movement(prefix: &str) -> [Note; 2] {
+    [
+        names(
+            &format!("{prefix}body"),
+            ["recomputed", "stored"],
+            "Whether the activations without outliers are computed again by each reader or stored.",
+        ),
+        names(
+            &format!("{prefix}mover"),
+            ["vector_unit", "inline"],
+            "What gathers the outlier channels: the vector unit, or the way into the array.",
+        ),
+    ]
+}
+
+fn muxq() -> Vec<Note> {
+    let mut notes = vec![
+        note(
+            "muxq",
+            "MUXQ: outlier channels are scaled down by a power of two and an auxiliary product adds the rest.",
+        ),
+        names("muxq.format", ["int8", "int4"], "Format of both operands."),
+        whole("muxq.exponent", 1, 15, "Power of two that outlier channels are divided by."),
+        names(
+            "muxq.aux_scale",
+            ["shared", "independent"],
+            "Whether the auxiliary product has the scales of the body or its own.",
+        ),
+        names(
+            "muxq.auxiliary",
+            ["separate_gemm", "fused_accumulate", "tender_shift"],
+            "How the auxiliary product is computed and added.",
+        ),
+        detection("muxq."),
+        smoothing("muxq."),
+    ];
+    notes.extend(threshold("muxq."));
+    notes.extend(scales("muxq."));
+    notes.extend(movement("muxq."));
+    notes
+}
+
+fn llm_int8() -> Vec<Note> {
+    let mut notes = vec![
+        note("llm_int8", "LLM.int8(): outlier channels are multiplied in a 16-bit float."),
+        names("llm_int8.branch_format", WIDE, "Format of the outlier product."),
+        detection("llm_int8."),
+    ];
+    notes.extend(threshold("llm_int8."));
+    notes.extend(scales("llm_int8."));
+    notes.extend(movement("llm_int8."));
+    notes
+}
+
+fn osc() -> Vec<Note> {
+    let mut notes = vec![
+        note("osc", "OSC: a block format, and protected channels of each group in a 16-bit float."),
+        names("osc.format", block_formats(), "The block format."),
+        note("osc.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
+        whole("osc.group", 1, 1 << 16, "Channels of a group."),
+        names(
+            "osc.protection",
+            ["mode_over_threshold", "hit_count", "mean_abs", "dynamic"],
+            "How the protected channels of a group are chosen.",
+        ),
+        whole(
+            "osc.channels_per_group",
+            1,
+            1 << 16,
+            "Protected channels of a group, fewer than the group has; not with protection: dynamic.",
+        ),
+        decimal("osc.threshold_factor", 0.0, 1e6, "Threshold of a hit; only with protection: mode_over_threshold."),
+        names("osc.branch_format", WIDE, "Format of the protected channels."),
+        names("osc.columns", ["dense", "compact"], "Whether the branch has all columns or the protected ones only."),
+        names(
+            "osc.weight_rows",
+            ["kept", "zeroed"],
+            "What the narrow path has in the weight rows of protected channels.",
+        ),
+        names("osc.merge", ["accumulators", "vector_unit"], "Where the two products are added."),
+        smoothing("osc."),
+    ];
+    notes.extend(movement("osc."));
+    notes
+}
