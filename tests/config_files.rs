@@ -428,7 +428,9 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_zero", 5, 29, "0 is out of range"),
     ("scheme_alpha_beyond_one", 3, 96, "1.5 is out of range"),
     ("scheme_channels_of_dynamic_protection", 8, 23, "dynamic protection takes one element of each group"),
+    ("scheme_fallback_of_an_unknown_role", 4, 20, "\"dwon\" is not known here"),
     ("scheme_fallback_that_needs_a_calibration", 4, 34, "\"llm_int8\" is not known here"),
+    ("scheme_group_of_48", 3, 32, "groups of 48 are not supported"),
     (
         "scheme_independent_scales_in_the_accumulators",
         11,
@@ -439,6 +441,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
     ("scheme_tender_with_online_outliers", 11, 14, "the order of the weight's rows is fixed before the run"),
     ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
+    ("scheme_unit_of_paths_in_the_accumulators", 15, 9, "paths that meet in the accumulators run on one unit"),
     ("scheme_unknown_family", 3, 1, "unknown key \"muxg\""),
     ("workload_activations_of_integers", 2, 20, "\"int8\" is not known here"),
     ("workload_axis_beyond_counting", 4, 24, "4194305 is out of range"),

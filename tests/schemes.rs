@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use npusim::calibrate;
 use npusim::execute::{self, Execution, Granularity};
 use npusim::hardware::npu::Npu;
-use npusim::numerics::formats::{FP32, INT32};
+use npusim::numerics::block::INT4_G32;
+use npusim::numerics::formats::{FP4_E2M1, FP8_E4M3, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::Program;
 use npusim::program::tensor::TensorId;
@@ -14,7 +15,8 @@ use npusim::scheme::lowering::LoweringError;
 use npusim::scheme::muxq::{self, AuxScale, Auxiliary, Muxq};
 use npusim::scheme::osc;
 use npusim::scheme::treatment::Detection;
-use npusim::scheme::{self, Scheme, blocks, w8a8};
+use npusim::scheme::zeroquant::{self, ZeroQuant};
+use npusim::scheme::{self, Scheme, blocks, fallback, w8a8};
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
@@ -22,7 +24,7 @@ use npusim::units::Cycles;
 use npusim::workload::bindings::Bindings;
 use npusim::workload::calibration::{Calibration, CalibrationRequest, Comparison, OutlierRule};
 use npusim::workload::graph::Workload;
-use npusim::workload::layer::{Layer, LayerOperation, LogicalGemm, ValueRef};
+use npusim::workload::layer::{Layer, LayerOperation, LayerRole, LogicalGemm, ValueRef};
 use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 use crate::anchors::calibration;
@@ -215,4 +217,35 @@ fn a_group_that_does_not_divide_the_depth_is_refused() {
     assert!(refused.contains("50 input channels do not divide into groups of 32"), "{refused}");
     let refused = scheme::lower(&workload, &osc::DYNAMIC, None).unwrap_err().to_string();
     assert!(refused.contains("50 input channels do not divide into groups of 32"), "{refused}");
+}
+
+#[test]
+fn layers_of_a_role_fall_back_and_others_do_not() {
+    let shape = GemmShape::new(3, 64, 5);
+    let format_of = |role: Option<LayerRole>| {
+        let (x, w) = (vec![1.0; 3 * 64], vec![0.5; 64 * 5]);
+        let (plain, bindings) = product(&x, &w, shape);
+        let mut gemm = LogicalGemm::dense(shape, ValueRef::Source(SourceTensorId(0)), SourceTensorId(1), None);
+        gemm.role = role;
+        let layer = Layer { name: "y".to_owned(), operation: LayerOperation::Gemm(gemm), recorded_output: None };
+        let tensors = plain.tensors().to_vec();
+        let workload = Workload::try_new("product".to_owned(), &FP32, tensors, vec![layer]).unwrap();
+        run(&workload, &bindings, &fallback::OSC_MXFP4_FP8).tensor("y.x_codes").format()
+    };
+    assert_eq!(format_of(Some(LayerRole::Down)), &FP8_E4M3);
+    assert_eq!(format_of(Some(LayerRole::GateUp)), &FP4_E2M1);
+    assert_eq!(format_of(None), &FP4_E2M1);
+}
+
+/// x = [7, 3.5] has the token scale 7 / 127, so the codes are 127 and 63.5 -> 64; the group of w has 14 / 7 = 2 and the codes
+/// 7 and 2 (5 / 2 is a tie). Sum: 2 (127 x 7 + 64 x 2) = 2034; times 7 / 127.
+#[test]
+fn zeroquant_scales_groups_in_the_array_and_tokens_behind_it() {
+    let (workload, bindings) = product(&[7.0, 3.5], &[14.0, 5.0], GemmShape::new(1, 2, 1));
+    let scheme = ZeroQuant { weights: &INT4_G32, ..zeroquant::ZEROQUANT.clone() };
+    let ran = run(&workload, &bindings, &scheme);
+    assert_eq!(ran.tensor("y.x_codes").as_i8().unwrap(), [127, 64]);
+    assert_eq!(ran.tensor("y.w_codes").as_i8().unwrap(), [7, 2]);
+    assert_eq!(ran.tensor("y.sums").to_f32(), [2034.0]);
+    assert_eq!(ran.output().to_f32(), [2034.0 * (7.0 / 127.0)]);
 }

@@ -1,5 +1,7 @@
 //! Several matrix units: who works on what, how long it takes, and that splitting a product loses nothing.
 
+use std::borrow::Cow;
+
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
 use npusim::hardware::matrix_unit::Accumulation;
 use npusim::hardware::memory::{MemoryKind, Partitions};
@@ -14,6 +16,7 @@ use npusim::schedule::grid::Axis;
 use npusim::schedule::team::TeamSplit;
 use npusim::schedule::{ScheduleError, schedule, token_run, verify};
 use npusim::scheme;
+use npusim::scheme::osc::{self, MergePoint, Osc};
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::simulation::{Setup, simulate};
@@ -232,6 +235,22 @@ fn a_machine_with_one_unit_is_not_changed_by_any_split() {
         closed_form::bytes_match(&run).unwrap();
         assert!(run.schedule.nests.iter().filter_map(|nest| nest.matrix).all(|work| work.split == TeamSplit::alone(1)));
     }
+}
+
+/// Path B multiplies the whole depth here, so both paths are equally long: on one unit one after the other, on two beside
+/// each other.
+#[test]
+fn a_branch_on_a_unit_of_its_own_runs_beside_the_body() {
+    let makespan = |unit: &'static str| {
+        let unit = Some(Cow::Borrowed(unit));
+        let scheme = Osc { merge: MergePoint::VectorUnit, unit, ..osc::DYNAMIC.clone() };
+        let run = run(unhindered(2), &[PRODUCT], &scheme, Split::None);
+        anchors::tiles_change_no_bit(&run).unwrap();
+        run.statistics.makespan.get()
+    };
+    let (together, apart) = (makespan("array_0"), makespan("array_1"));
+    assert!(together >= 2 * PRODUCT_CYCLES, "{together}");
+    assert!((PRODUCT_CYCLES..PRODUCT_CYCLES * 5 / 4).contains(&apart), "{apart}");
 }
 
 /// Members round by themselves before their sums are joined: a forgotten split in either interpreter must show.

@@ -45,6 +45,7 @@ pub(crate) struct MuxqFile {
     body: Field<String>,
     mover: Field<String>,
     smoothing_alpha: Field<f64>,
+    unit: Field<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +58,7 @@ pub(crate) struct LlmInt8File {
     detection: Field<String>,
     body: Field<String>,
     mover: Field<String>,
+    unit: Field<String>,
 }
 
 /// MUXQ as a file describes it.
@@ -83,10 +85,15 @@ pub(crate) fn resolve_muxq(name: String, file: &Placed<MuxqFile>) -> Result<Muxq
         passes: file.body.required().one_of(&PASSES)?,
         mover: file.mover.required().one_of(&MOVERS)?,
         smoothing: smoothing(&file.smoothing_alpha)?,
+        unit: unit(&file.unit)?,
     };
     if scheme.aux_scale == AuxScale::Independent && scheme.auxiliary != Auxiliary::SeparateGemm {
         let message = "sums under two scales cannot be added in the accumulators";
         return Err(file.auxiliary.problem(message).help("write separate_gemm, or aux_scale: shared"));
+    }
+    if scheme.unit.is_some() && scheme.auxiliary != Auxiliary::SeparateGemm {
+        let message = "an auxiliary product that fills the accumulators of the body runs on the unit of the body";
+        return Err(file.unit.problem(message).help("leave it out, or write auxiliary: separate_gemm"));
     }
     if scheme.auxiliary == Auxiliary::TenderShift && scheme.detection == Detection::Online {
         let message =
@@ -108,6 +115,7 @@ pub(crate) fn resolve_llm_int8(name: String, file: &Placed<LlmInt8File>) -> Resu
         detection: file.detection.required().one_of(&DETECTIONS)?,
         passes: file.body.required().one_of(&PASSES)?,
         mover: file.mover.required().one_of(&MOVERS)?,
+        unit: unit(&file.unit)?,
     })
 }
 
@@ -116,6 +124,11 @@ fn rule(threshold: &Field<f64>, comparison: &Field<String>) -> Result<OutlierRul
         threshold: threshold.required().in_range(0.0..=1e30)? as f32,
         comparison: comparison.required().one_of(&COMPARISONS)?,
     })
+}
+
+/// The matrix unit that a second product asks for, where one is named.
+fn unit(unit: &Field<String>) -> Result<Option<Cow<'static, str>>, Diagnostic> {
+    unit.optional().map(|unit| unit.text().map(Cow::Owned)).transpose()
 }
 
 /// Smoothing by SmoothQuant's alpha, where one is given.
@@ -141,6 +154,7 @@ pub(crate) struct OscFile {
     body: Field<String>,
     mover: Field<String>,
     smoothing_alpha: Field<f64>,
+    unit: Field<String>,
 }
 
 /// OSC as a file describes it.
@@ -166,7 +180,12 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, D
         passes: file.body.required().one_of(&PASSES)?,
         mover: file.mover.required().one_of(&MOVERS)?,
         smoothing: smoothing(&file.smoothing_alpha)?,
+        unit: unit(&file.unit)?,
     };
+    if scheme.unit.is_some() && scheme.merge == MergePoint::Accumulators {
+        let message = "paths that meet in the accumulators run on one unit";
+        return Err(file.unit.problem(message).help("leave it out, or write merge: vector_unit"));
+    }
     if scheme.format.has_tensor_scale() && scheme.merge == MergePoint::Accumulators {
         let message = format!("{} has a scale per tensor, which the sums of path B do not have", scheme.format);
         return Err(file.merge.problem(message).help("write vector_unit"));

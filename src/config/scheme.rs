@@ -1,8 +1,9 @@
 //! Scheme files: which quantization a run lowers its products with.
 //!
-//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `integer`, `muxq`, `llm_int8`, `osc`) with its parameters. The
+//! A scheme file names one family (`cast`, `w8a8`, `blocks`, `groups`, `integer`, `muxq`, `llm_int8`, `osc`) with its parameters. The
 //! built-in names are files too.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -17,15 +18,17 @@ use crate::config::outlier_schemes::{
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
-use crate::numerics::block;
+use crate::numerics::block::{self, BlockFormat};
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::op::{ScaleSource, Scope};
 use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
-use crate::scheme::fallback::WithFallback;
+use crate::scheme::fallback::{ExceptedLayers, Exception, MainScheme, WithFallback};
 use crate::scheme::integer::Integer;
 use crate::scheme::w8a8::W8A8;
+use crate::scheme::zeroquant::ZeroQuant;
+use crate::workload::layer::LayerRole;
 
 /// A scheme as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,6 +37,7 @@ struct SchemeFile {
     cast: Option<Placed<CastFile>>,
     w8a8: Option<Placed<W8A8File>>,
     blocks: Option<Placed<BlocksFile>>,
+    groups: Option<Placed<GroupsFile>>,
     integer: Option<Placed<IntegerFile>>,
     muxq: Option<Placed<MuxqFile>>,
     llm_int8: Option<Placed<LlmInt8File>>,
@@ -53,10 +57,11 @@ struct CastFile {
     format: Field<String>,
 }
 
-/// A layer with a scheme of its own.
+/// Layers with a scheme of their own: the one of that name, or all of a role.
 #[derive(Clone, Debug, Deserialize)]
 struct FallbackFile {
     layer: Field<String>,
+    role: Field<String>,
     scheme: Field<String>,
 }
 
@@ -68,6 +73,16 @@ struct W8A8File {
     activation_scale_per: Field<String>,
     weight_scale_per: Field<String>,
     smoothing_alpha: Field<f64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct GroupsFile {
+    format: Field<String>,
+    group: Field<u64>,
+    scale_format: Field<String>,
+    activation_scale_per: Field<String>,
+    activation_format: Field<String>,
+    count_scale_bytes: Field<bool>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -90,9 +105,18 @@ pub fn resolve(document: &Document) -> Result<Box<dyn Scheme>, ConfigError> {
         .map(|scheme| (scheme.name(), *scheme))
         .collect();
     let exception = |exception: &Placed<FallbackFile>| -> Result<_, Diagnostic> {
-        Ok((exception.layer.required().text()?, exception.scheme.required().one_of(&choices)?))
+        if exception.layer.is_given() && exception.role.is_given() {
+            let problem = exception.role.problem("the exception names a layer already");
+            return Err(problem.help("leave one of `layer` and `role` out; several exceptions may follow one another"));
+        }
+        let layers = match exception.role.optional() {
+            Some(role) => ExceptedLayers::OfRole(role.one_of(&LayerRole::NAMES)?),
+            None => ExceptedLayers::Named(exception.layer.required().text()?),
+        };
+        Ok(Exception { layers, scheme: exception.scheme.required().one_of(&choices)? })
     };
     let exceptions = fallback.iter().map(exception).collect::<Result<Vec<_>, _>>()?;
+    let (scheme, exceptions) = (MainScheme::Described(scheme), Cow::Owned(exceptions));
     Ok(Box::new(WithFallback { scheme, exceptions }))
 }
 
@@ -104,6 +128,7 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
             ("cast", place_of(&file.cast)),
             ("w8a8", place_of(&file.w8a8)),
             ("blocks", place_of(&file.blocks)),
+            ("groups", place_of(&file.groups)),
             ("integer", place_of(&file.integer)),
             ("muxq", place_of(&file.muxq)),
             ("llm_int8", place_of(&file.llm_int8)),
@@ -121,6 +146,9 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
         let format = blocks.format.required().one_of(&formats)?;
         return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
     }
+    if let Some(groups) = &file.groups {
+        return resolve_groups(name, groups);
+    }
     if let Some(integer) = &file.integer {
         integer.format.required().one_of(&[("int8", ())])?;
         return Ok(Box::new(Integer::new(name)));
@@ -133,6 +161,32 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
     }
     let llm_int8 = file.llm_int8.as_ref().expect("exactly one family was given");
     Ok(Box::new(resolve_llm_int8(name, llm_int8)?))
+}
+
+fn resolve_groups(name: String, file: &GroupsFile) -> Result<Box<dyn Scheme>, Diagnostic> {
+    let integers = [("int4", &formats::INT4), ("int8", &formats::INT8)];
+    let element = file.format.required().one_of(&integers)?;
+    let scale = file.scale_format.required().one_of(&[("fp16", &formats::FP16), ("fp32", &formats::FP32)])?;
+    let group = file.group.required().in_range(1..=1 << 16)?;
+    let alike = |format: &&&'static BlockFormat| format.element() == element && format.scale() == scale;
+    let Some(format) = block::ALL.iter().filter(alike).find(|format| format.block() == group) else {
+        let sizes: Vec<String> = block::ALL.iter().filter(alike).map(|format| format.block().to_string()).collect();
+        let message = format!("groups of {group} are not supported");
+        return Err(file.group.problem(message).note(format!("must be one of {}", sizes.join(", "))));
+    };
+    let counts_scale_bytes = file.count_scale_bytes.required().boolean()?;
+    let is_by_token = file.activation_scale_per.required().one_of(&[("group", false), ("token", true)])?;
+    if !is_by_token {
+        if file.activation_format.is_given() {
+            let message = "with activation_scale_per: group both operands are alike";
+            return Err(file.activation_format.problem(message).help("leave it out"));
+        }
+        return Ok(Box::new(Blocks::new(name, format, counts_scale_bytes)));
+    }
+    let activation_format = file.activation_format.required().one_of(&integers)?;
+    let description = "integer weights in groups, integer activations with a scale per token";
+    let (name, weights) = (name.into(), *format);
+    Ok(Box::new(ZeroQuant { name, description, weights, counts_scale_bytes, activation_format }))
 }
 
 /// What a scheme file says about the activations that its scheme has to know.

@@ -42,7 +42,7 @@ fn operand(codes: &Tensor, scales: Option<(&'static BlockFormat, Tensor)>) -> Op
     let unit_exponent = scales.as_ref().map_or(0, |(format, _)| format.implicit_exponent());
     let scales = scales.as_ref().map(|(format, scales)| BlockScales {
         format: format.scale(),
-        codes: scales.as_code8().expect("block scales are held in bytes"),
+        codes: scales.view().elements(),
         block: usize::try_from(format.block()).expect("blocks are small"),
     });
     Operand::try_new(codes.view(), unit_exponent, scales).expect("operands are verified and of up to 16 bits")

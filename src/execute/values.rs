@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::execute::MissingValues;
 use crate::execute::batches::append;
-use crate::numerics::block::BlockQuantizer;
+use crate::numerics::block::{BlockQuantizer, ScaleCodesMut};
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
 use crate::numerics::quantize::ScaledQuantizer;
 use crate::numerics::tensor::{Elements, Tensor};
@@ -253,15 +253,14 @@ impl Values {
         let scales_range = self.tensors[scales.0].range(row, Span::new(first_block, first_block + blocks));
         let stored = &mut self.tensors[codes.0];
         let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
-        let Elements::Code8(scale_bytes) = &mut scale_codes else {
-            unreachable!("block scales are held in bytes");
-        };
+        let scale_codes_of_row = ScaleCodesMut::of(&mut scale_codes, scales_range);
+        let scale_codes_of_row = scale_codes_of_row.expect("block scales are floats or powers of two");
         match &mut stored.elements {
             Elements::I8(codes) => {
-                quantizer.quantize_row_i8(values, &mut codes[range], &mut scale_bytes[scales_range]);
+                quantizer.quantize_row_i8(values, &mut codes[range], scale_codes_of_row);
             }
             Elements::Code8(codes) => {
-                quantizer.quantize_row_code8(values, &mut codes[range], &mut scale_bytes[scales_range]);
+                quantizer.quantize_row_code8(values, &mut codes[range], scale_codes_of_row);
             }
             other => unreachable!("elements of blocks have at most 8 bits, unlike {other:?}"),
         }

@@ -358,7 +358,7 @@ fn operand(codes: &Tensor, scales: &Option<(&'static BlockFormat, Tensor)>) -> O
         return Operand::try_new(codes.view(), 0, None).ok();
     };
     let block = usize::try_from(format.block()).ok()?;
-    let scales = BlockScales { format: format.scale(), codes: scales.as_code8()?, block };
+    let scales = BlockScales { format: format.scale(), codes: scales.view().elements(), block };
     Operand::try_new(codes.view(), format.implicit_exponent(), Some(scales)).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Block formats on both sides: OCP MX and NVFP4.
+//! Block formats on both sides: OCP MX, NVFP4, and integers in groups under a float scale.
 //!
 //! Activations are quantized during the run, weights before it, both in blocks along k; the matrix unit applies the block
 //! scales and sums in FP32 (OCP Microscaling Formats 1.0, section 6). A block's scale needs only the block, so there is no
@@ -56,6 +56,9 @@ both_operands! {
     MXINT4 "mxint4": "blocks of 32 INT4 with a power-of-two scale",
     NVFP4 "nvfp4": "blocks of 16 FP4 E2M1 with an E4M3 scale and a scale per tensor",
     NVFP4_ONE_LEVEL "nvfp4_one_level": "blocks of 16 FP4 E2M1 with an E4M3 scale",
+    INT4_G32 "int4_g32": "groups of 32 INT4 with an FP16 scale",
+    INT4_G128 "int4_g128": "groups of 128 INT4 with an FP16 scale",
+    INT8_G128 "int8_g128": "groups of 128 INT8 with an FP16 scale",
 }
 
 impl Scheme for Blocks {

@@ -1,35 +1,87 @@
 //! One scheme for most layers and another for some: OSC keeps the inputs of the down projection in 8 bits.
 
+use std::borrow::Cow;
+
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::scheme::{Scheme, lower_product};
+use crate::scheme::{Scheme, blocks, lower_product, osc};
 use crate::workload::calibration::CalibrationRequest;
-use crate::workload::layer::{LayerId, LogicalGemm};
+use crate::workload::layer::{LayerId, LayerRole, LogicalGemm};
 
 /// A scheme with exceptions.
 #[derive(Debug)]
 pub struct WithFallback {
-    /// For all layers but the named ones.
-    pub scheme: Box<dyn Scheme>,
-    /// Names of layers, each with its own scheme; none of those asks for a calibration.
-    pub exceptions: Vec<(String, &'static dyn Scheme)>,
+    /// For all layers but the excepted ones.
+    pub scheme: MainScheme,
+    /// Layers with a scheme of their own, which asks for no calibration. The first exception that a layer fits holds.
+    pub exceptions: Cow<'static, [Exception]>,
+}
+
+/// The scheme of most layers.
+#[derive(Debug)]
+pub enum MainScheme {
+    /// One of those that are registered.
+    Registered(&'static dyn Scheme),
+    /// One that a file describes.
+    Described(Box<dyn Scheme>),
+}
+
+/// Layers with a scheme of their own.
+#[derive(Clone, Debug)]
+pub struct Exception {
+    /// Which ones.
+    pub layers: ExceptedLayers,
+    /// Their scheme.
+    pub scheme: &'static dyn Scheme,
+}
+
+/// Which layers are excepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExceptedLayers {
+    /// The one of that name, which the workload must have.
+    Named(String),
+    /// All that play this part in a model; there may be none.
+    OfRole(LayerRole),
+}
+
+/// OSC as its paper measures accuracy: the inputs of the down projection in MXFP8.
+pub static OSC_MXFP4_FP8: WithFallback = WithFallback {
+    scheme: MainScheme::Registered(&osc::MXFP4_BESIDE_FP8),
+    exceptions: Cow::Borrowed(&[Exception {
+        layers: ExceptedLayers::OfRole(LayerRole::Down),
+        scheme: &blocks::MXFP8_E4M3,
+    }]),
+};
+
+impl WithFallback {
+    fn main(&self) -> &dyn Scheme {
+        match &self.scheme {
+            MainScheme::Registered(scheme) => *scheme,
+            MainScheme::Described(scheme) => scheme.as_ref(),
+        }
+    }
 }
 
 impl Scheme for WithFallback {
     fn name(&self) -> &str {
-        self.scheme.name()
+        self.main().name()
     }
 
     fn description(&self) -> &str {
-        self.scheme.description()
+        self.main().description()
     }
 
     fn calibration(&self) -> CalibrationRequest {
-        self.scheme.calibration()
+        self.main().calibration()
     }
 
     fn layers(&self) -> Vec<&str> {
-        self.exceptions.iter().map(|(layer, _)| layer.as_str()).collect()
+        let exceptions = self.exceptions.iter();
+        let names = exceptions.filter_map(|exception| match &exception.layers {
+            ExceptedLayers::Named(layer) => Some(layer.as_str()),
+            ExceptedLayers::OfRole(_) => None,
+        });
+        names.collect()
     }
 
     fn lower_gemm(
@@ -39,9 +91,13 @@ impl Scheme for WithFallback {
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
         let name = lowering.layer_name(layer);
-        match self.exceptions.iter().find(|(layer, _)| *layer == name) {
-            Some((_, scheme)) => lower_product(*scheme, lowering, layer, gemm),
-            None => lower_product(self.scheme.as_ref(), lowering, layer, gemm),
+        let fits = |exception: &&Exception| match &exception.layers {
+            ExceptedLayers::Named(layer) => *layer == name,
+            ExceptedLayers::OfRole(role) => gemm.role == Some(*role),
+        };
+        match self.exceptions.iter().find(fits) {
+            Some(exception) => lower_product(exception.scheme, lowering, layer, gemm),
+            None => lower_product(self.main(), lowering, layer, gemm),
         }
     }
 }

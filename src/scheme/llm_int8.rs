@@ -38,6 +38,8 @@ pub struct LlmInt8 {
     pub passes: Passes,
     /// Who moves channels.
     pub mover: Mover,
+    /// Matrix unit of the outlier product, by its name; without one the schedule chooses.
+    pub unit: Option<Cow<'static, str>>,
 }
 
 const PAPER: LlmInt8 = LlmInt8 {
@@ -50,6 +52,7 @@ const PAPER: LlmInt8 = LlmInt8 {
     detection: Detection::Frozen,
     passes: Passes::Recomputed,
     mover: Mover::VectorUnit,
+    unit: None,
 };
 
 /// Outlier channels known before the run.
@@ -118,6 +121,7 @@ impl Scheme for LlmInt8 {
         let dense = x.dense.expect("dense columns were asked for");
         let [left, right] = [dense, rows].map(GemmOperand::plain);
         let addend = lowering.product(layer, Path::Branch, left, right, None);
+        lowering.ask_unit(self.unit.as_deref());
         let output = lowering.layer_output(layer, gemm);
         let merge = Merge { base: Some(base), addend, factor: SumFactor::One, output };
         lowering.push(layer, Path::Merge, OpKind::Merge(merge));

@@ -250,6 +250,13 @@ impl<'a> Lowering<'a> {
         self.program.ops.push(Op { layer, path, unit: None, kind });
     }
 
+    /// Asks for a matrix unit for the operation that was added last, a product.
+    pub fn ask_unit(&mut self, unit: Option<&str>) {
+        if let Some(op) = self.program.ops.last_mut() {
+            op.unit = unit.map(str::to_owned);
+        }
+    }
+
     /// Adds a dynamic scale reduction of `input` and returns its scale; where an earlier layer has reduced the same tensor
     /// in the same way, that scale serves again.
     ///

@@ -13,6 +13,7 @@ pub mod muxq;
 pub mod osc;
 pub mod treatment;
 pub mod w8a8;
+pub mod zeroquant;
 
 use crate::program::Program;
 use crate::program::tensor::TensorId;
@@ -80,6 +81,9 @@ pub static ALL: &[&dyn Scheme] = &[
     &osc::MXFP4,
     &osc::MXFP4_COMPACT,
     &osc::DYNAMIC,
+    &osc::INT4,
+    &fallback::OSC_MXFP4_FP8,
+    &zeroquant::ZEROQUANT,
     &blocks::MXFP8_E4M3,
     &blocks::MXFP8_E5M2,
     &blocks::MXFP6_E2M3,
@@ -89,6 +93,9 @@ pub static ALL: &[&dyn Scheme] = &[
     &blocks::MXINT4,
     &blocks::NVFP4,
     &blocks::NVFP4_ONE_LEVEL,
+    &blocks::INT4_G32,
+    &blocks::INT4_G128,
+    &blocks::INT8_G128,
 ];
 
 /// The scheme of that name.

@@ -56,6 +56,8 @@ pub struct Muxq {
     pub mover: Mover,
     /// Smoothing before everything else.
     pub smoothing: Option<Smoothing>,
+    /// Matrix unit of a separate auxiliary product, by its name; without one the schedule chooses.
+    pub unit: Option<Cow<'static, str>>,
 }
 
 /// The scale of the auxiliary activation.
@@ -92,6 +94,7 @@ const PAPER: Muxq = Muxq {
     passes: Passes::Recomputed,
     mover: Mover::VectorUnit,
     smoothing: None,
+    unit: None,
 };
 
 /// One scale for all activations, one for all weights.
@@ -200,6 +203,7 @@ impl Muxq {
         let rows = channels.weight_rows(lowering, layer, "w_auxiliary", *weight, self.format);
         let [aux, rows, left, right] = [aux, rows, body.0, body.1].map(GemmOperand::plain);
         let sums = lowering.product(layer, Path::Auxiliary, aux, rows, None);
+        lowering.ask_unit(self.unit.as_deref());
         let factor = match self.auxiliary {
             Auxiliary::TenderShift => SumFactor::Shift(self.exponent),
             Auxiliary::SeparateGemm | Auxiliary::FusedAccumulate => SumFactor::ShiftSubtract(self.exponent),
@@ -240,6 +244,7 @@ impl Muxq {
         let base = lowering.produced(layer, "body_out", shape, &FP32);
         lowering.dequantize(layer, sums, [Some(x.scale), *weight_scale], gemm.bias, base);
         let sums = lowering.product(layer, Path::Auxiliary, aux, rows, None);
+        lowering.ask_unit(self.unit.as_deref());
         let addend = lowering.produced(layer, "auxiliary_out", shape, &FP32);
         lowering.dequantize(layer, sums, [Some(aux_scale), *weight_scale], None, addend);
         let output = lowering.layer_output(layer, gemm);

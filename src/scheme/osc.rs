@@ -51,6 +51,8 @@ pub struct Osc {
     pub mover: Mover,
     /// Smoothing before everything else.
     pub smoothing: Option<Smoothing>,
+    /// Matrix unit of path B, by its name; without one the schedule chooses. Only for paths that meet on the vector unit.
+    pub unit: Option<Cow<'static, str>>,
 }
 
 /// Which channels are protected.
@@ -110,6 +112,7 @@ const PAPER: Osc = Osc {
     passes: Passes::Recomputed,
     mover: Mover::VectorUnit,
     smoothing: None,
+    unit: None,
 };
 
 /// One channel of each 32, merged in the accumulators.
@@ -129,6 +132,21 @@ pub static DYNAMIC: Osc = Osc {
     name: Cow::Borrowed("osc_dynamic"),
     description: "OSC with MXFP4 and protection found during the run: the largest of each 32 channels of each token in FP16",
     protection: Protection::Dynamic { group: 32 },
+    ..PAPER
+};
+
+/// One channel of each 32, the rest in INT4 groups.
+pub static INT4: Osc = Osc {
+    name: Cow::Borrowed("osc_int4"),
+    description: "OSC on INT4: one channel of each 32 in FP16, the rest in groups of 32 INT4 with an FP16 scale",
+    format: &block::INT4_G32,
+    ..PAPER
+};
+
+/// What layers beside the down projection have where that one falls back to FP8.
+pub(crate) static MXFP4_BESIDE_FP8: Osc = Osc {
+    name: Cow::Borrowed("osc_mxfp4_fp8_fallback"),
+    description: "OSC with MXFP4, and the layers of the role `down` in MXFP8",
     ..PAPER
 };
 
@@ -277,6 +295,7 @@ impl Osc {
                 let base = lowering.produced(layer, "body_out", gemm.shape.output(), &FP32);
                 lowering.dequantize(layer, sums, scales, gemm.bias, base);
                 let addend = lowering.product(layer, Path::Branch, dense, rows, None);
+                lowering.ask_unit(self.unit.as_deref());
                 let merge = Merge { base: Some(base), addend, factor: SumFactor::One, output };
                 lowering.push(layer, Path::Merge, OpKind::Merge(merge));
             }

@@ -16,9 +16,11 @@ use crate::calibrate::{Activations, layer_calibration};
 use crate::config::defaults::Defaults;
 use crate::config::{hardware, presets};
 use crate::hardware::npu::Npu;
+use crate::numerics::block;
 use crate::numerics::formats;
 use crate::program::op::Scope;
 use crate::scheme::Scheme;
+use crate::scheme::blocks::Blocks;
 use crate::scheme::llm_int8::{self, LlmInt8};
 use crate::scheme::muxq::{self, Muxq};
 use crate::scheme::osc::{self, MergePoint, Osc, Protection, WeightRows};
@@ -114,7 +116,7 @@ fn run_pair(expected: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
     let judged = errors
         .into_iter()
         .map(|(group, errors)| ValidationRow::of_errors(SET, &group, errors, ErrorStatistic::Worst, BAR_DB));
-    let note = "no scheme quantizes integers in groups yet";
+    let note = "no scheme of this name is known";
     let others = without.into_iter().map(|(group, rows)| ValidationRow::not_judged(SET, &group, rows, note));
     Ok(judged.chain(others).collect())
 }
@@ -185,11 +187,18 @@ fn scheme_of(key: &str) -> Option<(Box<dyn Scheme>, Source)> {
         "mxfp4_b32" => return plain("mxfp4"),
         _ => {}
     }
+    if let Some(format) = block::by_name(key) {
+        return Some((Box::new(Blocks::new(key.to_owned(), format, true)), Source::Own));
+    }
     if let Some(exponent) = key.strip_prefix("muxq_thr6_e") {
         let exponent = exponent.parse().ok()?;
         return Some((Box::new(Muxq { exponent, ..muxq::PER_TENSOR.clone() }), Source::Own));
     }
-    let rest = key.strip_prefix("osc_mxfp4_group")?;
+    let (format, rest) = key.strip_prefix("osc_")?.split_once("_group")?;
+    let format = match format.strip_prefix("int4g") {
+        Some(group) => block::by_name(&format!("int4_g{group}"))?,
+        None => block::by_name(format)?,
+    };
     let (rest, branch_format) = match rest.strip_suffix("_bf16") {
         Some(rest) => (rest, &formats::BF16),
         None => (rest, &formats::FP16),
@@ -202,6 +211,7 @@ fn scheme_of(key: &str) -> Option<(Box<dyn Scheme>, Source)> {
     };
     let scheme = Osc {
         name: Cow::Borrowed("osc"),
+        format,
         protection: Protection::Fixed(rule),
         branch_format,
         weight_rows: WeightRows::Zeroed,

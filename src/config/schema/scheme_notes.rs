@@ -2,6 +2,7 @@
 
 use crate::config::schema::notes::{Note, decimal, names, note, whole};
 use crate::numerics::block;
+use crate::workload::layer::LayerRole;
 
 const ACTIVATIONS: [&str; 2] = ["tensor", "token"];
 const WEIGHTS: [&str; 2] = ["tensor", "channel"];
@@ -32,10 +33,22 @@ pub(super) fn scheme() -> Vec<Note> {
         note("blocks", "Block-scaled formats: a scale for each few values along K."),
         names("blocks.format", block_formats(), "The block format."),
         note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
+        note("groups", "Integers in groups along K under a float scale, on both sides or for the weights alone."),
+        names("groups.format", ["int4", "int8"], "Format of the weights, and of activations in groups."),
+        note("groups.group", "Neighbouring input channels that share a scale: 32, 64 or 128."),
+        names("groups.scale_format", ["fp16", "fp32"], "Format of the scales."),
+        names("groups.activation_scale_per", ["group", "token"], "What shares a scale of activations."),
+        names(
+            "groups.activation_format",
+            ["int4", "int8"],
+            "Format of the activations; only with activation_scale_per: token.",
+        ),
+        note("groups.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
         note("integer", "Integer operands as they are, without scales."),
         names("integer.format", ["int8"], "The integer format."),
         note("fallback", "Layers with a scheme of their own."),
         note("fallback[].layer", "Name of the layer."),
+        names("fallback[].role", roles(), "The part in a model whose layers are meant, in place of a name."),
         note("fallback[].scheme", "Name of a built-in scheme that needs no calibration."),
         note("calibration", "Calibration file, from the folder of this file."),
         whole(
@@ -49,6 +62,15 @@ pub(super) fn scheme() -> Vec<Note> {
     notes.extend(llm_int8());
     notes.extend(osc());
     notes
+}
+
+fn roles() -> impl Iterator<Item = &'static str> {
+    LayerRole::NAMES.iter().map(|(name, _)| *name)
+}
+
+/// The unit of a second product.
+fn unit(prefix: &str) -> Note {
+    note(&format!("{prefix}unit"), "Matrix unit of the second product; the schedule chooses one if left out.")
 }
 
 fn smoothing(prefix: &str) -> Note {
@@ -116,6 +138,7 @@ fn muxq() -> Vec<Note> {
             "How the auxiliary product is computed and added.",
         ),
         detection("muxq."),
+        unit("muxq."),
         smoothing("muxq."),
     ];
     notes.extend(threshold("muxq."));
@@ -129,6 +152,7 @@ fn llm_int8() -> Vec<Note> {
         note("llm_int8", "LLM.int8(): outlier channels are multiplied in a 16-bit float."),
         names("llm_int8.branch_format", WIDE, "Format of the outlier product."),
         detection("llm_int8."),
+        unit("llm_int8."),
     ];
     notes.extend(threshold("llm_int8."));
     notes.extend(scales("llm_int8."));
@@ -163,6 +187,7 @@ fn osc() -> Vec<Note> {
         ),
         names("osc.merge", ["accumulators", "vector_unit"], "Where the two products are added."),
         smoothing("osc."),
+        unit("osc."),
     ];
     notes.extend(movement("osc."));
     notes

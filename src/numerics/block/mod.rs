@@ -13,6 +13,7 @@
 //! stays visible in every product.
 
 mod encoder;
+mod integer_groups;
 mod mxfp4;
 mod mxfp6_e2m3;
 mod mxfp6_e3m2;
@@ -36,6 +37,10 @@ use crate::numerics::float_bits::{Magnitude, float_parts, power_of_two_f64};
 use crate::numerics::formats::{E8M0, ElementFormat, ElementKind, FP8_E4M3, Rounding};
 use crate::numerics::quantize::IntegerRange;
 
+pub use integer_groups::{
+    INT4_G32, INT4_G32_FP32, INT4_G64, INT4_G64_FP32, INT4_G128, INT4_G128_FP32, INT8_G32, INT8_G32_FP32, INT8_G64,
+    INT8_G64_FP32, INT8_G128, INT8_G128_FP32,
+};
 pub use mxfp4::MXFP4;
 pub use mxfp6_e2m3::MXFP6_E2M3;
 pub use mxfp6_e3m2::MXFP6_E3M2;
@@ -45,13 +50,34 @@ pub use mxint4::MXINT4;
 pub use mxint8::MXINT8;
 pub use nvfp4::NVFP4;
 pub use nvfp4_one_level::NVFP4_ONE_LEVEL;
-pub use quantizer::BlockQuantizer;
+pub use quantizer::{BlockQuantizer, ScaleCodesMut};
 pub use scale_rule::ScaleRule;
 pub use tensor::{BlockTensor, BlockTensorError};
 
 /// Every block format, narrow ones first.
-pub static ALL: &[&BlockFormat] =
-    &[&MXINT4, &MXFP4, &NVFP4, &NVFP4_ONE_LEVEL, &MXFP6_E2M3, &MXFP6_E3M2, &MXINT8, &MXFP8_E4M3, &MXFP8_E5M2];
+pub static ALL: &[&BlockFormat] = &[
+    &MXINT4,
+    &MXFP4,
+    &NVFP4,
+    &NVFP4_ONE_LEVEL,
+    &MXFP6_E2M3,
+    &MXFP6_E3M2,
+    &MXINT8,
+    &MXFP8_E4M3,
+    &MXFP8_E5M2,
+    &INT4_G32,
+    &INT4_G64,
+    &INT4_G128,
+    &INT4_G32_FP32,
+    &INT4_G64_FP32,
+    &INT4_G128_FP32,
+    &INT8_G32,
+    &INT8_G64,
+    &INT8_G128,
+    &INT8_G32_FP32,
+    &INT8_G64_FP32,
+    &INT8_G128_FP32,
+];
 
 /// The block format called `name`, such as `mxfp4`.
 pub fn by_name(name: &str) -> Option<&'static BlockFormat> {
@@ -77,6 +103,12 @@ pub enum Scaling {
     Fp8 {
         /// Whether one more f32 scale covers the whole tensor.
         tensor_scale: bool,
+    },
+    /// A float of 16 or 32 bits, `max|x| / largest element` (integers in groups). A group so small that its scale is 0 has
+    /// the scale 1.
+    Float {
+        /// FP16 or FP32.
+        scale: &'static ElementFormat,
     },
 }
 
@@ -123,7 +155,7 @@ pub enum BlockError {
         /// Its elements.
         element: &'static ElementFormat,
     },
-    /// An FP8 scale follows from the abs-max alone; rules and tiny blocks are about powers of two.
+    /// A float scale follows from the abs-max alone; rules and tiny blocks are about powers of two.
     #[error("{format}: scale rule and tiny blocks apply to power-of-two scales, its scales are {scale}")]
     NotAPowerOfTwo {
         /// The format.
@@ -154,6 +186,7 @@ impl BlockFormat {
         match self.scaling {
             Scaling::PowerOfTwo => &E8M0,
             Scaling::Fp8 { .. } => &FP8_E4M3,
+            Scaling::Float { scale } => scale,
         }
     }
 
@@ -257,13 +290,14 @@ mod tests {
         for format in ALL {
             assert_eq!(by_name(format.name()), Some(*format));
         }
-        let others = ["encoder", "plain", "quantizer", "scale_rule", "tensor"];
+        let others = ["encoder", "integer_groups", "plain", "quantizer", "scale_rule", "tensor"];
         let declared: Vec<&str> = include_str!("mod.rs")
             .lines()
             .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
             .filter(|name| !others.contains(name))
             .collect();
-        assert_eq!(declared.len(), ALL.len());
+        assert_eq!(declared.len() + integer_groups::ALL.len(), ALL.len());
+        assert!(integer_groups::ALL.iter().all(|format| by_name(format.name()).is_some()));
         assert!(declared.into_iter().all(|name| by_name(name).is_some()));
     }
 

@@ -5,13 +5,13 @@
 
 use crate::numerics::block::{BlockFormat, BlockOptions, ScaleRule, Scaling, TinyBlocks};
 use crate::numerics::float_bits::power_of_two_f64;
-use crate::numerics::formats::{FP8_E4M3, Overflow, Rounding};
+use crate::numerics::formats::{ElementFormat, FP8_E4M3, Overflow, Rounding};
 use crate::numerics::quantize::IntegerRange;
 
 /// One quantized row.
 pub(crate) struct PlainRow {
     pub(crate) codes: Vec<u32>,
-    pub(crate) scales: Vec<u8>,
+    pub(crate) scales: Vec<u32>,
     pub(crate) values: Vec<f32>,
 }
 
@@ -45,6 +45,7 @@ pub(crate) fn quantize_row(format: &BlockFormat, options: BlockOptions, values: 
         match format.scaling() {
             Scaling::PowerOfTwo => power_of_two_block(format, options, block, &mut row),
             Scaling::Fp8 { .. } => fp8_block(format, options, block, tensor_scale, &mut row),
+            Scaling::Float { scale } => float_block(format, (options, scale), block, &mut row),
         }
     }
     row
@@ -56,7 +57,7 @@ fn power_of_two_block(format: &BlockFormat, options: BlockOptions, block: &[f32]
         return spoiled(0xFF, block, row);
     }
     let scale = scale_exponent(format, options.scale_rule, largest);
-    row.scales.push((scale + 127) as u8);
+    row.scales.push((scale + 127) as u32);
     for value in block {
         let value = if options.tiny_blocks == TinyBlocks::Flush && largest < power_of_two_f64(-126) {
             value * 0.0
@@ -79,7 +80,7 @@ fn fp8_block(format: &BlockFormat, options: BlockOptions, block: &[f32], tensor_
     if !largest.is_finite() || !factor.is_finite() {
         return spoiled(0x7F, block, row);
     }
-    row.scales.push(code as u8);
+    row.scales.push(code);
     for value in block {
         let code = element(format, options, f64::from(value * factor));
         row.codes.push(code);
@@ -87,7 +88,31 @@ fn fp8_block(format: &BlockFormat, options: BlockOptions, block: &[f32], tensor_
     }
 }
 
-fn spoiled(scale: u8, block: &[f32], row: &mut PlainRow) {
+fn float_block(
+    format: &BlockFormat,
+    (options, scale_format): (BlockOptions, &'static ElementFormat),
+    block: &[f32],
+    row: &mut PlainRow,
+) {
+    let round = |value: f32| scale_format.encode_f32(value, Rounding::NearestEven, Overflow::NonFinite);
+    let largest = largest(block) as f32;
+    let mut code = round(largest / format.largest_element() as f32);
+    if scale_format.decode(code) == 0.0 {
+        code = round(1.0);
+    }
+    let scale = scale_format.decode(code) as f32;
+    if !largest.is_finite() || !scale.is_finite() || !(1.0 / scale).is_finite() {
+        return spoiled(round(f32::NAN), block, row);
+    }
+    row.scales.push(code);
+    for value in block {
+        let code = element(format, options, f64::from(value * (1.0 / scale)));
+        row.codes.push(code);
+        row.values.push(format.element_value(code) as f32 * scale);
+    }
+}
+
+fn spoiled(scale: u32, block: &[f32], row: &mut PlainRow) {
     row.scales.push(scale);
     row.codes.extend(block.iter().map(|_| 0));
     row.values.extend(block.iter().map(|_| f32::NAN));

@@ -1,10 +1,12 @@
 //! Rows of f32 to codes and block scales.
 
+use std::ops::Range;
+
 use crate::numerics::block::encoder::ElementEncoder;
 use crate::numerics::block::scale_rule::{LARGEST_EXPONENT, ScaleExponent, ScaleRule};
 use crate::numerics::block::{BlockError, BlockFormat, BlockOptions, BlockTensor, MXFP8_E4M3, Scaling, TinyBlocks};
 use crate::numerics::float_bits::power_of_two_f32;
-use crate::numerics::formats::{FP8_E4M3, Rounding};
+use crate::numerics::formats::{ElementFormat, FP8_E4M3, Overflow, Rounding};
 use crate::numerics::quantize::{IntegerRange, abs_max};
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
@@ -28,13 +30,36 @@ pub struct BlockQuantizer {
 
 /// The scale of one block: its code, and what brings values to element units; no factor where the block is NaN.
 struct BlockScale {
-    code: u8,
+    code: u32,
     factor: Option<f32>,
 }
 
+/// Room for the scales of a row, in the storage of their format.
+#[derive(Debug)]
+pub enum ScaleCodesMut<'a> {
+    /// Formats of up to 8 bits.
+    Code8(&'a mut [u8]),
+    /// FP16.
+    Code16(&'a mut [u16]),
+    /// FP32.
+    F32(&'a mut [f32]),
+}
+
+impl<'a> ScaleCodesMut<'a> {
+    /// A part of stored scales; `None` for elements that no scale is stored in. Panics beyond their end.
+    pub fn of(elements: &'a mut Elements, range: Range<usize>) -> Option<ScaleCodesMut<'a>> {
+        match elements {
+            Elements::Code8(codes) => Some(ScaleCodesMut::Code8(&mut codes[range])),
+            Elements::Code16(codes) => Some(ScaleCodesMut::Code16(&mut codes[range])),
+            Elements::F32(values) => Some(ScaleCodesMut::F32(&mut values[range])),
+            Elements::I8(_) | Elements::I16(_) | Elements::I32(_) => None,
+        }
+    }
+}
+
 /// E8M0 and E4M3 codes of NaN.
-const POWER_OF_TWO_NAN: u8 = 0xFF;
-const FP8_NAN: u8 = 0x7F;
+const POWER_OF_TWO_NAN: u32 = 0xFF;
+const FP8_NAN: u32 = 0x7F;
 
 impl BlockQuantizer {
     pub(crate) fn try_new(format: &'static BlockFormat, options: BlockOptions) -> Result<BlockQuantizer, BlockError> {
@@ -100,14 +125,14 @@ impl BlockQuantizer {
 
     /// Codes and scales of one row (or of whole blocks of it) for formats of integer elements. Panics for others, and
     /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
-    pub fn quantize_row_i8(&self, values: &[f32], codes: &mut [i8], scales: &mut [u8]) {
+    pub fn quantize_row_i8(&self, values: &[f32], codes: &mut [i8], scales: ScaleCodesMut<'_>) {
         assert!(self.format.element().is_integer(), "{} codes are not integers", self.format);
         self.quantize_row(values, codes, scales, |code| code as i8);
     }
 
     /// Codes and scales of one row (or of whole blocks of it) for formats of float elements. Panics for others, and
     /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
-    pub fn quantize_row_code8(&self, values: &[f32], codes: &mut [u8], scales: &mut [u8]) {
+    pub fn quantize_row_code8(&self, values: &[f32], codes: &mut [u8], scales: ScaleCodesMut<'_>) {
         assert!(!self.format.element().is_integer(), "{} codes are integers", self.format);
         self.quantize_row(values, codes, scales, |code| code as u8);
     }
@@ -123,14 +148,14 @@ impl BlockQuantizer {
         };
         let columns = shape.columns as usize;
         let scales_shape = MatrixShape::new(shape.rows, self.blocks_of(columns) as u64);
-        let mut scales = vec![0; scales_shape.elements() as usize];
+        let mut scales = Tensor::zeros(scales_shape, self.format.scale()).into_elements();
         let elements = if self.format.element().is_integer() {
             Elements::I8(quantizer.quantize_rows(values, columns, &mut scales, |code| code as i8))
         } else {
             Elements::Code8(quantizer.quantize_rows(values, columns, &mut scales, |code| code as u8))
         };
         let codes = Tensor::try_new(shape, self.format.element(), elements);
-        let scales = Tensor::try_new(scales_shape, self.format.scale(), Elements::Code8(scales));
+        let scales = Tensor::try_new(scales_shape, self.format.scale(), scales);
         let (codes, scales) = codes.and_then(|codes| Ok((codes, scales?))).expect("codes are within their formats");
         BlockTensor::try_new(self.format, self.block(), codes, scales, quantizer.tensor_scale)
             .expect("a quantizer writes the shapes it promises")
@@ -140,16 +165,18 @@ impl BlockQuantizer {
         &self,
         values: &[f32],
         columns: usize,
-        scales: &mut [u8],
+        scales: &mut Elements,
         narrow: impl Fn(i32) -> T + Copy,
     ) -> Vec<T> {
         let mut codes = vec![T::default(); values.len()];
         if columns == 0 {
             return codes;
         }
+        let blocks = self.blocks_of(columns);
         let rows = values.chunks_exact(columns).zip(codes.chunks_exact_mut(columns));
-        for ((values, codes), scales) in rows.zip(scales.chunks_exact_mut(self.blocks_of(columns))) {
-            self.quantize_row(values, codes, scales, narrow);
+        for (row, (values, codes)) in rows.enumerate() {
+            let scales = ScaleCodesMut::of(scales, row * blocks..(row + 1) * blocks);
+            self.quantize_row(values, codes, scales.expect("scales are made for their format"), narrow);
         }
         codes
     }
@@ -158,8 +185,23 @@ impl BlockQuantizer {
         &self,
         values: &[f32],
         codes: &mut [T],
-        scales: &mut [u8],
+        scales: ScaleCodesMut<'_>,
         narrow: impl Fn(i32) -> T + Copy,
+    ) {
+        match scales {
+            ScaleCodesMut::Code8(scales) => self.quantize_blocks(values, codes, scales, narrow, |code| code as u8),
+            ScaleCodesMut::Code16(scales) => self.quantize_blocks(values, codes, scales, narrow, |code| code as u16),
+            ScaleCodesMut::F32(scales) => self.quantize_blocks(values, codes, scales, narrow, f32::from_bits),
+        }
+    }
+
+    fn quantize_blocks<T: Copy + Default, S>(
+        &self,
+        values: &[f32],
+        codes: &mut [T],
+        scales: &mut [S],
+        narrow: impl Fn(i32) -> T + Copy,
+        narrow_scale: impl Fn(u32) -> S,
     ) {
         assert_eq!(values.len(), codes.len(), "each value has a code");
         assert_eq!(self.blocks_of(values.len()), scales.len(), "each block has a scale");
@@ -169,8 +211,9 @@ impl BlockQuantizer {
             let found = match self.format.scaling() {
                 Scaling::PowerOfTwo => self.power_of_two_scale(abs_max),
                 Scaling::Fp8 { .. } => self.fp8_scale(abs_max),
+                Scaling::Float { scale } => self.float_scale(scale, abs_max),
             };
-            *scale = found.code;
+            *scale = narrow_scale(found.code);
             match found.factor {
                 Some(factor) => self.encoder.encode(values, factor, codes, narrow),
                 None => codes.fill(T::default()),
@@ -185,7 +228,7 @@ impl BlockQuantizer {
         let exponent = self.scale_exponent.of(abs_max);
         let is_flushed = self.options.tiny_blocks == TinyBlocks::Flush && abs_max < f32::MIN_POSITIVE;
         let factor = if is_flushed { 0.0 } else { power_of_two_f32(-exponent) };
-        BlockScale { code: (exponent + LARGEST_EXPONENT) as u8, factor: Some(factor) }
+        BlockScale { code: (exponent + LARGEST_EXPONENT) as u32, factor: Some(factor) }
     }
 
     fn fp8_scale(&self, abs_max: f32) -> BlockScale {
@@ -197,9 +240,21 @@ impl BlockQuantizer {
         self.scale_encoder.encode(&[wanted.clamp(SMALLEST, largest)], 1.0, &mut code, |code| code as u8);
         let factor = 1.0 / self.tensor_scale / FP8_E4M3.decode(code[0].into()) as f32;
         if abs_max.is_finite() && factor.is_finite() {
-            BlockScale { code: code[0], factor: Some(factor) }
+            BlockScale { code: code[0].into(), factor: Some(factor) }
         } else {
             BlockScale { code: FP8_NAN, factor: None }
+        }
+    }
+
+    fn float_scale(&self, format: &'static ElementFormat, abs_max: f32) -> BlockScale {
+        let encode = |scale| format.encode_f32(scale, Rounding::NearestEven, Overflow::NonFinite);
+        let wanted = encode(abs_max / self.format.largest_element() as f32);
+        let code = if format.decode(wanted) == 0.0 { encode(1.0) } else { wanted };
+        let factor = 1.0 / format.decode(code) as f32;
+        if abs_max.is_finite() && format.decode(code).is_finite() && factor.is_finite() {
+            BlockScale { code, factor: Some(factor) }
+        } else {
+            BlockScale { code: encode(f32::NAN), factor: None }
         }
     }
 }
@@ -207,7 +262,7 @@ impl BlockQuantizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numerics::block::{ALL, MXFP4, MXFP8_E5M2, MXINT4, MXINT8, NVFP4, plain};
+    use crate::numerics::block::{ALL, INT4_G32, INT4_G32_FP32, MXFP4, MXFP8_E5M2, MXINT4, MXINT8, NVFP4, plain};
     use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
     fn dequantized(format: &'static BlockFormat, options: BlockOptions, values: &[f32]) -> Vec<f32> {
@@ -257,9 +312,10 @@ mod tests {
         for format in ALL.iter().filter(|format| !format.has_tensor_scale()) {
             for spoiled in [f32::NAN, f32::NEG_INFINITY] {
                 let options = BlockOptions { block: Some(2), ..BlockOptions::default() };
-                let found = dequantized(format, options, &[6.0, spoiled, 6.0, -6.0]);
+                let largest = format.largest_element() as f32;
+                let found = dequantized(format, options, &[6.0, spoiled, largest, -largest]);
                 assert!(found[0].is_nan() && found[1].is_nan(), "{format}");
-                assert_eq!(found[2..], [6.0, -6.0], "{format}");
+                assert_eq!(found[2..], [largest, -largest], "{format}");
             }
         }
         // The scale of the tensor covers all blocks, so there all are NaN.
@@ -270,7 +326,7 @@ mod tests {
     fn a_block_of_zeros_has_the_scale_code_0_and_gives_zeros() {
         let quantizer = MXFP8_E5M2.quantizer(BlockOptions::default()).unwrap();
         let (mut codes, mut scales) = ([1; 40], [1; 2]);
-        quantizer.quantize_row_code8(&[0.0; 40], &mut codes, &mut scales);
+        quantizer.quantize_row_code8(&[0.0; 40], &mut codes, ScaleCodesMut::Code8(&mut scales));
         assert_eq!((codes, scales), ([0; 40], [0; 2]));
         for format in ALL {
             assert_eq!(dequantized(format, BlockOptions::default(), &[0.0, -0.0]), [0.0, 0.0], "{format}");
@@ -284,6 +340,30 @@ mod tests {
         assert_eq!(dequantized(&MXINT8, BlockOptions::default(), &[tiny, -tiny]), [tiny, -tiny]);
         assert_eq!(dequantized(&MXINT8, flush, &[tiny, -tiny]), [0.0, 0.0]);
         assert_eq!(dequantized(&MXINT8, flush, &[f32::MIN_POSITIVE]), [f32::MIN_POSITIVE]);
+    }
+
+    #[test]
+    fn integers_in_groups_have_the_largest_magnitude_on_their_largest_code() {
+        // 14 / 7 = 2 and 0.875 / 7 = 0.125 are exact in FP16; codes 3, -7 (tie 2.5 to even: 2), and 8 units of 1/8.
+        let quantizer = INT4_G32.quantizer(BlockOptions { block: Some(3), ..BlockOptions::default() }).unwrap();
+        let quantized = quantizer.quantize(&[6.0, -14.0, 5.0, 0.875, 0.25, -0.3], MatrixShape::new(1, 6));
+        assert_eq!(quantized.codes().as_i8().unwrap(), [3, -7, 2, 7, 2, -2]);
+        assert_eq!(quantized.scales().to_f32(), [2.0, 0.125]);
+        // 1/7 in FP16 is 1170 * 2^-13, in FP32 the nearest to 0.142857...
+        let scale = |format: &'static BlockFormat| {
+            format
+                .quantizer(BlockOptions::default())
+                .unwrap()
+                .quantize(&[1.0], MatrixShape::new(1, 1))
+                .scales()
+                .to_f32()
+        };
+        assert_eq!(scale(&INT4_G32), [1170.0 / 8192.0]);
+        assert_eq!(scale(&INT4_G32_FP32), [1.0 / 7.0]);
+        // Zeros have the scale 1; a magnitude whose scale is beyond FP16 makes its group NaN and not infinite.
+        assert_eq!(dequantized(&INT4_G32, BlockOptions::default(), &[0.0, 0.0]), [0.0, 0.0]);
+        assert!(dequantized(&INT4_G32, BlockOptions::default(), &[1e6]).iter().all(|value| value.is_nan()));
+        assert_eq!(dequantized(&INT4_G32_FP32, BlockOptions::default(), &[7e6, 1e6]), [7e6, 1e6]);
     }
 
     #[test]
@@ -342,7 +422,10 @@ mod tests {
                     other => panic!("{other:?} are no codes of a block format"),
                 };
                 prop_assert_eq!(codes, expected.codes, "{} {:?}", format, options);
-                prop_assert_eq!(quantized.scales().as_code8().unwrap(), &expected.scales[..], "{} {:?}", format, options);
+                let wanted = expected.scales.iter().map(|code| plain::comparable(format.scale().decode(*code) as f32));
+                let found = quantized.scales().to_f32();
+                let found: Vec<u32> = found.iter().map(|scale| plain::comparable(*scale)).collect();
+                prop_assert_eq!(found, wanted.collect::<Vec<u32>>(), "{} {:?}", format, options);
                 let found: Vec<u32> = quantized.dequantize().iter().map(|value| plain::comparable(*value)).collect();
                 let wanted: Vec<u32> = expected.values.iter().map(|value| plain::comparable(*value)).collect();
                 prop_assert_eq!(found, wanted, "{} {:?}", format, options);

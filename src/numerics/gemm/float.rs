@@ -188,7 +188,7 @@ mod tests {
         BF16, E8M0, ElementFormat, FP4_E2M1, FP6_E2M3, FP6_E3M2, FP8_E4M3, FP8_E5M2, FP16, INT4, INT8,
     };
     use crate::numerics::gemm::{BlockScales, GemmError, Operand};
-    use crate::numerics::tensor::{Elements, Tensor};
+    use crate::numerics::tensor::{Elements, ElementsView, Tensor};
     use crate::shape::MatrixShape;
 
     fn operand(
@@ -263,8 +263,13 @@ mod tests {
                     left.iter_mut().chain(&mut right).for_each(|code| *code &= !0x0485);
                 }
                 let blocks = k.div_ceil(BLOCK);
-                let left_scales = BlockScales { format: &E8M0, codes: &left_scales[..m * blocks], block: BLOCK };
-                let right_scales = BlockScales { format: &E8M0, codes: &right_scales[..n * blocks], block: BLOCK };
+                let left_scales =
+                    BlockScales { format: &E8M0, codes: ElementsView::Code8(&left_scales[..m * blocks]), block: BLOCK };
+                let right_scales = BlockScales {
+                    format: &E8M0,
+                    codes: ElementsView::Code8(&right_scales[..n * blocks]),
+                    block: BLOCK,
+                };
                 let left = operand(left_format, m, k, &left, scaled.then_some(left_scales));
                 let right = operand(right_format, n, k, &right, scaled.then_some(right_scales));
                 Problem { m, n, k, left, right }
@@ -320,7 +325,9 @@ mod tests {
         // 1.5 * 6 = 144, times 1.875 * 448 = 840, is 120960, and two such blocks are 241920.
         let left = [3u16; 32];
         let right = [7u16; 32];
-        let scales = |codes: &'static [u8]| Some(BlockScales { format: &FP8_E4M3, codes, block: 16 });
+        let scales = |codes: &'static [u8]| {
+            Some(BlockScales { format: &FP8_E4M3, codes: ElementsView::Code8(codes), block: 16 })
+        };
         let left = operand(&FP4_E2M1, 1, 32, &left, scales(&[0x3F, 0x3F]));
         let right = operand(&FP4_E2M1, 1, 32, &right, scales(&[0x7E, 0x7E]));
         for order in orders() {
@@ -333,7 +340,7 @@ mod tests {
     #[test]
     fn operands_that_do_not_belong_together_are_refused() {
         let codes = [0u16; 64];
-        let scales = Some(BlockScales { format: &E8M0, codes: &[127; 4], block: 16 });
+        let scales = Some(BlockScales { format: &E8M0, codes: ElementsView::Code8(&[127; 4]), block: 16 });
         let (a, b) = (operand(&FP4_E2M1, 2, 32, &codes, scales), operand(&FP4_E2M1, 2, 32, &codes, None));
         let tile = |block, order| FloatTile::try_new(2, 2, block, order, Destination::Fp32).unwrap();
         let mut wrong_block = tile(32, AccumulationOrder::Block);

@@ -12,10 +12,10 @@ use crate::numerics::tensor::{ElementsView, TensorView};
 /// The scales of the blocks of an operand; each row has `ceil(k / block)` of them.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockScales<'a> {
-    /// Their format: E8M0 for MX, E4M3 for NVFP4.
+    /// Their format: E8M0 for MX, E4M3 for NVFP4, FP16 or FP32 for integers in groups.
     pub format: &'static ElementFormat,
     /// One code a block, row-major.
-    pub codes: &'a [u8],
+    pub codes: ElementsView<'a>,
     /// Elements of one block, along k.
     pub block: usize,
 }
@@ -109,9 +109,8 @@ impl Operand {
     /// As [`Operand::try_new`]; no block format of this crate is refused.
     pub fn from_blocks(tensor: &BlockTensor) -> Result<Self, GemmError> {
         let block = usize::try_from(tensor.block()).unwrap_or(usize::MAX);
-        let scales =
-            tensor.scales().as_code8().ok_or(GemmError::UnsupportedFormat { format: tensor.scales().format() })?;
-        let scales = BlockScales { format: tensor.scales().format(), codes: scales, block };
+        let scales = tensor.scales();
+        let scales = BlockScales { format: scales.format(), codes: scales.view().elements(), block };
         Self::try_new(tensor.codes().view(), tensor.format().implicit_exponent(), Some(scales))
     }
 
@@ -253,7 +252,15 @@ impl Scales {
         if scales.block == 0 || Some(scales.codes.len()) != rows.checked_mul(blocks) {
             return Err(GemmError::WrongScales { rows, k, block: scales.block, given: scales.codes.len() });
         }
-        let terms = scales.codes.iter().map(|&code| Term::scale(scales.format, u32::from(code))).collect();
+        let term = |code: u32| Term::scale(scales.format, code);
+        let terms = match scales.codes {
+            ElementsView::Code8(codes) => codes.iter().map(|code| term(u32::from(*code))).collect(),
+            ElementsView::Code16(codes) => codes.iter().map(|code| term(u32::from(*code))).collect(),
+            ElementsView::F32(values) => values.iter().map(|value| term(value.to_bits())).collect(),
+            ElementsView::I8(_) | ElementsView::I16(_) | ElementsView::I32(_) => {
+                return Err(GemmError::UnsupportedFormat { format: scales.format });
+            }
+        };
         Ok(Self { terms, blocks, block: scales.block })
     }
 }
