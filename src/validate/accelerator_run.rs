@@ -159,6 +159,8 @@ mod tests {
     use super::*;
     use crate::timing::statistics::{QueueStatistics, StallCause};
     use crate::units::Cycles;
+    use crate::validate::integer_values;
+    use crate::workload::convolution::WindowAxis;
 
     /// The queue of the array after one product on NVDLA's small configuration; every queue's cycles add up.
     fn array_queue(shape: GemmShape, overrides: &[(&str, String)]) -> (QueueStatistics, u64) {
@@ -200,5 +202,27 @@ mod tests {
         let waited = array.stalls.get(StallCause::WeightCredit).get();
         assert!((7 * 512..=7 * (512 + 64 + 23)).contains(&waited), "{waited}");
         assert_eq!(array.stalls.get(StallCause::DramBandwidth), Cycles(0));
+    }
+
+    #[test]
+    fn images_are_loaded_whole_and_windows_within_the_padding_give_zeros() {
+        let npu = accelerator("nvdla-small", &[]).unwrap();
+        let layer = |y: WindowAxis, x: WindowAxis| {
+            let window = ConvolutionWindow { images: 1, y, x, channels: 8 };
+            IntegerLayer { shape: GemmShape::new(window.output_pixels(), window.depth(), 8), window: Some(window) }
+        };
+        let axis = |input, stride, padding| WindowAxis::try_new(input, 1, stride, 1, [padding, padding]).unwrap();
+        // One tap moved by 4 over 6 rows sees rows 0 and 4; all 6 rows of 3 pixels of 8 channels are moved.
+        let skipping = run(&npu, &[layer(axis(6, 4, 0), axis(3, 1, 0))], None).unwrap();
+        assert_eq!(skipping.activation_bytes, 6 * 3 * 8);
+        // Two rows of zeros on each side of three, under one tap: 7 output rows of 2 pixels, the middle three not zero.
+        let padded = layer(axis(3, 1, 2), axis(2, 1, 0));
+        let values = integer_values::operands(&padded);
+        let measured = run(&npu, &[padded], Some(vec![values.clone()])).unwrap();
+        assert_eq!((measured.steps, measured.activation_bytes), (14, 3 * 2 * 8));
+        let found = measured.output.as_ref().and_then(Tensor::as_i8).unwrap().to_vec();
+        assert_eq!(found, integer_values::saturated_product(&padded, &values));
+        let is_zero = |codes: &[i8]| codes.iter().all(|code| *code == 0);
+        assert!(is_zero(&found[..4 * 8]) && !is_zero(&found[4 * 8..10 * 8]) && is_zero(&found[10 * 8..]));
     }
 }
