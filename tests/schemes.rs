@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use npusim::calibrate;
 use npusim::execute::{self, Execution, Granularity};
 use npusim::hardware::npu::Npu;
-use npusim::numerics::block::INT4_G32;
+use npusim::numerics::block::INT8_G32;
 use npusim::numerics::formats::{FP4_E2M1, FP8_E4M3, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::Program;
@@ -237,15 +237,15 @@ fn layers_of_a_role_fall_back_and_others_do_not() {
     assert_eq!(format_of(None), &FP4_E2M1);
 }
 
-/// x = [7, 3.5] has the token scale 7 / 127, so the codes are 127 and 63.5 -> 64; the group of w has 14 / 7 = 2 and the codes
-/// 7 and 2 (5 / 2 is a tie). Sum: 2 (127 x 7 + 64 x 2) = 2034; times 7 / 127.
+/// x = [7, 3] has the token scale 7 / 127, so the codes are 127 and 54 (54.43); the group of w has 254 / 127 = 2 and the codes
+/// 127 and 2 (5 / 2 is a tie). Sum: 2 (127 x 127 + 54 x 2) = 32474; times 7 / 127.
 #[test]
 fn zeroquant_scales_groups_in_the_array_and_tokens_behind_it() {
-    let (workload, bindings) = product(&[7.0, 3.5], &[14.0, 5.0], GemmShape::new(1, 2, 1));
-    let scheme = ZeroQuant { weights: &INT4_G32, ..zeroquant::ZEROQUANT.clone() };
+    let (workload, bindings) = product(&[7.0, 3.0], &[254.0, 5.0], GemmShape::new(1, 2, 1));
+    let scheme = ZeroQuant { weights: &INT8_G32, ..zeroquant::ZEROQUANT.clone() };
     let ran = run(&workload, &bindings, &scheme);
-    assert_eq!(ran.tensor("y.x_codes").as_i8().unwrap(), [127, 64]);
-    assert_eq!(ran.tensor("y.w_codes").as_i8().unwrap(), [7, 2]);
-    assert_eq!(ran.tensor("y.sums").to_f32(), [2034.0]);
-    assert_eq!(ran.output().to_f32(), [2034.0 * (7.0 / 127.0)]);
+    assert_eq!(ran.tensor("y.x_codes").as_i8().unwrap(), [127, 54]);
+    assert_eq!(ran.tensor("y.w_codes").as_i8().unwrap(), [127, 2]);
+    assert_eq!(ran.tensor("y.sums").to_f32(), [32474.0]);
+    assert_eq!(ran.output().to_f32(), [32474.0 * (7.0 / 127.0)]);
 }

@@ -238,8 +238,8 @@ fn a_machine_with_one_unit_is_not_changed_by_any_split() {
     }
 }
 
-/// Path B multiplies the whole depth here, so both paths are equally long: on one unit one after the other, on two beside
-/// each other.
+/// Path B multiplies the whole depth here, and FP4 runs at twice the rate: one and a half times path B on one unit, on two
+/// hardly more than path B.
 #[test]
 fn a_branch_on_a_unit_of_its_own_runs_beside_the_body() {
     let makespan = |unit: &'static str| {
@@ -250,7 +250,7 @@ fn a_branch_on_a_unit_of_its_own_runs_beside_the_body() {
         run.statistics.makespan.get()
     };
     let (together, apart) = (makespan("array_0"), makespan("array_1"));
-    assert!(together >= 2 * PRODUCT_CYCLES, "{together}");
+    assert!(together >= PRODUCT_CYCLES * 3 / 2, "{together}");
     assert!((PRODUCT_CYCLES..PRODUCT_CYCLES * 5 / 4).contains(&apart), "{apart}");
 }
 
