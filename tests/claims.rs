@@ -1,8 +1,8 @@
 //! What the papers claim, from the operations, formats and bytes of lowered programs and from timed runs.
 //!
-//! The files are those of `workloads/studies/`. OSC: arXiv 2604.12782, table 2 and section 4; it leaves out what its narrow
-//! table is measured on, and FP16 : FP8 : FP4 = 1 : 2 : 4, 70 FP8 multiply-accumulates for each byte, 1-byte outputs and free
-//! scales reproduce it.
+//! The files are those of `workloads/studies/`. OSC: arXiv 2604.12782, table 2 and section 4. It names no
+//! device; FP16 : FP8 : FP4 = 1 : 2 : 4, 70 FP8 multiply-accumulates for each byte, 1-byte outputs and free scales give its
+//! figures.
 
 use npusim::calibrate;
 use npusim::config::defaults::Defaults;
