@@ -83,7 +83,7 @@ fn npus_after_published_ones_have_their_peak_rates_memories_and_full_partitions(
     // DaVinci: 16 TOPS a core, L1, unified buffer and L0C, 1.2 TB/s over 32 cores (Hot Chips 31).
     for (name, tera_operations, on_chip, giga_bytes) in [
         ("cube-like", 8.192, (1024 + 256 + 256) << 10, 37.5),
-        ("gemmini-16x16", 0.512, (256 + 64) << 10, 16.0),
+        ("gemmini-16x16", 0.512, (128 + 128) << 10, 16.0),
         ("tpu-v4i-like", 137.6, (16 + 4) << 20, 614.0),
         ("ethos-u65-512", 1.024, (384 + 96) << 10, 3.75),
     ] {

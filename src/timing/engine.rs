@@ -391,7 +391,8 @@ impl<'a> Engine<'a> {
                     let start = (now, std::mem::take(&mut held_up));
                     let (phases, _) = engine.issue(self.npu, prologue, Product::Prologue, &first, start, statistics);
                     statistics.busy += phases.next_issue.saturating_sub(now.max(busy_before));
-                    statistics.end = statistics.end.max(phases.complete);
+                    // Its tiles take turns with those of the product after it; it ends as if they had run in a row.
+                    statistics.end = statistics.start.unwrap_or(now) + statistics.busy;
                     from = phases.next_issue;
                 }
                 let statistics = &mut self.ops[command.op.0];
