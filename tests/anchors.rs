@@ -232,6 +232,9 @@ fn rounding_reach(scheme: &str) -> f64 {
         "mxint8" => 1.0 / 128.0,
         // Half a step of 1/7 of the largest magnitude.
         "w4a8" | "w4a16" => 0.5 / 7.0,
+        // The same, of a scale that FP16 rounds; groups of protected channels move less.
+        "int4_g32" | "int4_g128" | "osc_int4" => 0.5 / 7.0 + 2f64.powi(-10),
+        "int8_g128" | "zeroquant" => 0.5 / 127.0 + 2f64.powi(-10),
         // Protected channels move less.
         "mxint4" | "mxfp4" | "osc_mxfp4" | "osc_mxfp4_compact" | "osc_dynamic" => 0.25,
         "nvfp4" | "nvfp4_one_level" => 1.0 / 6.0 + 2f64.powi(-4),

@@ -124,6 +124,7 @@ const VALIDATE_SUPPORT: &[&str] = &[
     "comparison",
     "folder",
     "integer_values",
+    "markdown",
     "nvdla_rows",
     "product_with_values",
     "report",

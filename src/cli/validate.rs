@@ -7,7 +7,7 @@ use crate::cli::arguments::ValidateArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::nearest;
 use crate::config::files::write_whole;
-use crate::validate::{self, markdown};
+use crate::validate::{self, markdown_page};
 
 pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let sets = match (arguments.set.as_slice(), &arguments.rows) {
@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
     if let Some(path) = &arguments.markdown {
         let command = format!("npusim validate --markdown {}", path.display());
-        write_whole(path, markdown::page(&report, &command))?;
+        write_whole(path, markdown_page(&report, &command))?;
     }
     if arguments.json {
         print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"))?;

@@ -527,6 +527,8 @@ impl<'a> Planner<'a> {
         let adding = nest.vector.as_ref().filter(sums_wait).map(|vector| self.npu.vector_unit(vector.unit));
         Ok(match split {
             Split::None => vec![alone],
+            // The sums that a prologue leaves are there once.
+            Split::K if nest.prologue.is_some() => vec![alone],
             Split::M => vec![along(Axis::M)],
             Split::N => vec![along(Axis::N)],
             Split::K => match adding {

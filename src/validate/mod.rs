@@ -16,7 +16,7 @@ mod comparison;
 mod folder;
 mod integer_values;
 pub mod maestro;
-pub mod markdown;
+mod markdown;
 pub mod mx_rtl;
 pub mod numerics;
 pub mod nvdla;
@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::diagnostics::listed;
 pub use comparison::Comparison;
+pub use markdown::page as markdown_page;
 pub use report::{ErrorStatistic, ValidationReport, ValidationRow};
 
 /// A reference set.
