@@ -81,7 +81,8 @@ pub(crate) fn workload_is_done(run: &Run) -> Finding {
     for (layer, numerics) in run.program.layers.iter().zip(layer_numerics(&run.program, &execution, &real)) {
         let error = numerics.with_bias.unwrap_or(numerics.error).relative_error;
         // Four bits leave a relative error of some ten percent per layer.
-        let is_narrow = rounding_reach(&run.scheme) > 0.2 || run.scheme.starts_with("w4");
+        let has_four_bits = ["w4", "int4", "osc_int4"].iter().any(|start| run.scheme.starts_with(start));
+        let is_narrow = rounding_reach(&run.scheme) > 0.2 || has_four_bits;
         let limit = if is_narrow { 0.6 } else { 0.2 };
         ensure(error < limit, || format!("{}: relative error {error}", layer.name))?;
     }
@@ -185,7 +186,9 @@ fn additional_macs(run: &Run) -> Result<u64, String> {
     });
     match run.scheme.as_str() {
         // One column of path B for each group of 32, or the whole depth.
-        "osc_mxfp4" => return Ok(products.map(|shape| shape.m * shape.n * (shape.k / 32)).sum()),
+        "osc_mxfp4" | "osc_mxfp4_fp8_fallback" | "osc_int4" => {
+            return Ok(products.map(|shape| shape.m * shape.n * (shape.k / 32)).sum());
+        }
         "osc_dynamic" => return Ok(run.workload.macs()),
         "osc_mxfp4_compact" => {
             let scheme = scheme::by_name(&run.scheme).expect("it is registered");
@@ -236,7 +239,7 @@ fn rounding_reach(scheme: &str) -> f64 {
         "int4_g32" | "int4_g128" | "osc_int4" => 0.5 / 7.0 + 2f64.powi(-10),
         "int8_g128" | "zeroquant" => 0.5 / 127.0 + 2f64.powi(-10),
         // Protected channels move less.
-        "mxint4" | "mxfp4" | "osc_mxfp4" | "osc_mxfp4_compact" | "osc_dynamic" => 0.25,
+        "mxint4" | "mxfp4" | "osc_mxfp4" | "osc_mxfp4_compact" | "osc_mxfp4_fp8_fallback" | "osc_dynamic" => 0.25,
         "nvfp4" | "nvfp4_one_level" => 1.0 / 6.0 + 2f64.powi(-4),
         _ => 0.5 / 127.0,
     }

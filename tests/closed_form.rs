@@ -135,8 +135,10 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                     let mut read = 0;
                     visit(grid, |_, index, lengths| {
                         if index[1] == 0 {
-                            let bytes = tile_bytes(grid, program.tensor(tensor), follows, index, lengths);
-                            read += bytes * times(lengths);
+                            for part in parts.of_tile(lengths) {
+                                let bytes = tile_bytes(grid, program.tensor(tensor), follows, index, part);
+                                read += bytes * times(part);
+                            }
                         }
                     });
                     read

@@ -189,7 +189,9 @@ fn however_products_are_shared_the_anchors_hold() {
         for (machine, parts) in machines() {
             // Every scheme on one machine of each kind; the machines differ in numbers only.
             let schemes = if machine.starts_with('3') { scheme::ALL } else { &scheme::ALL[..2] };
-            for scheme in schemes {
+            // OSC protects channels of whole groups of 32.
+            let divides = shapes.iter().all(|shape| shape.k.is_multiple_of(32));
+            for scheme in schemes.iter().filter(|scheme| divides || !scheme.name().starts_with("osc")) {
                 for split in SPLITS {
                     let run = run(parts.clone(), shapes, *scheme, split);
                     check(&run, &format!("{} {split:?} on {machine} with {shapes:?}", scheme.name()));
