@@ -13,7 +13,7 @@ pub struct EnergyRecord {
     pub source: String,
 }
 
-/// Energy records by action key (the `Display` of [`Action`](crate::hardware::actions::Action)).
+/// Energy records by action key (the `Display` of [`Action`]).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EnergyTable {
     records: BTreeMap<String, EnergyRecord>,

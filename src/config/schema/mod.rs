@@ -1,7 +1,7 @@
 //! JSON Schemas (draft 2020-12) of the input files, for editors: keys with their descriptions, units and ranges.
 //!
-//! The keys and kinds of values come from the structs that read the files ([`trace`]); descriptions and ranges stand in
-//! [`notes`], and tests hold those to what the resolvers say. What a schema leaves to `npusim check`: which keys must be
+//! The keys and kinds of values come from the structs that read the files (`trace`); descriptions and ranges stand in
+//! `notes`, and tests hold those to what the resolvers say. What a schema leaves to `npusim check`: which keys must be
 //! there, and whatever depends on other values.
 
 mod notes;
