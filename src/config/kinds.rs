@@ -19,8 +19,7 @@ pub enum FileKind {
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [FileKind; 4] =
-        [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
+    pub const ALL: [FileKind; 4] = [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
 
     /// The word for it in messages, as in "a hardware file".
     pub fn noun(self) -> &'static str {
