@@ -15,6 +15,7 @@ pub mod grid;
 pub mod grouping;
 pub mod lattice;
 pub mod nest;
+pub mod operands;
 pub mod plan;
 pub mod residency;
 pub mod room;
