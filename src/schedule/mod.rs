@@ -19,6 +19,7 @@ pub mod operands;
 pub mod plan;
 pub mod residency;
 pub mod room;
+pub mod spill;
 pub mod team;
 pub mod tile_kinds;
 pub mod tile_work;

@@ -24,6 +24,7 @@ use crate::schedule::nest::{
 use crate::schedule::operands::{operand_maps, scope_map, vector_operands};
 use crate::schedule::residency::Residents;
 use crate::schedule::room::{Buffer, TooSmall};
+use crate::schedule::spill::{self, Home, Spilling};
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
 use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
@@ -69,6 +70,8 @@ struct Planner<'a> {
     counters: Vec<Counter>,
     rows: BTreeMap<TensorId, CounterId>,
     credits: BTreeMap<PartitionId, CounterId>,
+    /// Bytes of its accumulators that each team's nests so far claim.
+    claimed: BTreeMap<TeamId, u64>,
     /// Whether a given tensor that stays has already been loaded.
     is_pinned: Vec<bool>,
 }
@@ -81,8 +84,8 @@ impl<'a> Planner<'a> {
         let shared = Residents::choose_spilled(program, groups, &residents, shared_capacity);
         let placements = place(program, groups, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
-        let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, is_pinned }
+        let (counters, rows, credits, claimed) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, claimed, is_pinned }
     }
 
     fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
@@ -95,6 +98,7 @@ impl<'a> Planner<'a> {
             nest.load_waits = self.load_waits(&nests);
             self.share_units(&mut nest, &nests);
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
+            self.hold_sums(index, &mut nest, &nests);
             if let Some(prologue) = &mut nest.prologue {
                 prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
                 let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
@@ -158,6 +162,7 @@ impl<'a> Planner<'a> {
             prologue: None,
             matrix: None,
             vector: None,
+            spilling: None,
             loads: Vec::new(),
             outputs: Vec::new(),
             fill_waits: Vec::new(),
@@ -170,13 +175,47 @@ impl<'a> Planner<'a> {
             nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole));
         }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled));
+            let matrix = self.matrix_work(&mut nest.loads, id, op, Depth::Tiled);
+            let sums_may_leave = !matrix.streams_results && nest.prologue.is_none();
+            nest.spilling = sums_may_leave.then(|| self.spilling(id, matrix.team));
+            nest.matrix = Some(matrix);
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
         }
         nest.outputs = self.outputs(group, &nest);
         Ok(nest)
+    }
+
+    /// Where the sums of a product may wait between passes along k: in on-chip space that no tensor has while it runs, or
+    /// beyond all tensors off the chip.
+    fn spilling(&mut self, id: NestId, team: TeamId) -> Spilling {
+        let [computed, spilled, filled] =
+            [Counter::SumsComputed(id), Counter::SumsSpilled(id), Counter::SumsFilled(id)].map(|it| self.counter(it));
+        let near = |memory, residents: &Residents| Home { memory, base: 0, room: residents.free_at(id.0) };
+        let shared = self.npu.shared().map(|(memory, _)| near(memory, &self.shared));
+        let near = [Some(near(self.npu.dma().to, &self.residents)), shared];
+        let ends =
+            self.placements.iter().zip(&self.program.tensors).filter_map(|(placement, tensor)| match placement {
+                Some(Placement::Dram { base }) => Some(base + tensor.bytes().get()),
+                Some(Placement::Shared | Placement::Resident) | None => None,
+            });
+        let base = ends.max().unwrap_or(0).next_multiple_of(ALIGNMENT);
+        let far = Home { memory: self.npu.dram_id(), base, room: Bytes(u64::MAX) };
+        let claimed_before = self.claimed.get(&team).copied().unwrap_or(0);
+        Spilling { computed, spilled, filled, near, far, claimed_before }
+    }
+
+    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait.
+    fn hold_sums(&mut self, index: usize, nest: &mut Nest, earlier: &[Nest]) {
+        let Some(matrix) = &nest.matrix else { return };
+        *self.claimed.entry(matrix.team).or_default() += spill::claimed_bytes(nest);
+        let Some(home) = spill::home(nest, &nest.grid) else { return };
+        if home.memory != self.npu.dram_id() {
+            let near = if home.memory == self.npu.dma().to { &mut self.residents } else { &mut self.shared };
+            near.hold(index, spill::waiting_bytes(nest, &nest.grid));
+            nest.fill_waits = self.fill_waits(index, earlier);
+        }
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
@@ -553,7 +592,7 @@ impl<'a> Planner<'a> {
             ProductOrder::Together => {
                 let Some(last) = earlier.iter().rev().find(|nest| !nest.loads.is_empty()) else { return Vec::new() };
                 let all = |load: &Load| match load.destination {
-                    Destination::Partition(_) => last.grid.fetches(load.map.axes()),
+                    Destination::Partition(_) => load.fetches(&last.grid),
                     Destination::Resident => load.storage.shape.rows,
                 };
                 last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
@@ -657,9 +696,11 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
     npu.sram(memory).partitions.expect("Npu::try_new checked that operand memories have partitions")
 }
 
+/// Tensors off the chip start at multiples of this.
+const ALIGNMENT: u64 = 4096;
+
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
 fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
-    const ALIGNMENT: u64 = 4096;
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
     for (index, tensor) in program.tensors.iter().enumerate() {

@@ -15,8 +15,8 @@ use crate::units::Bytes;
 /// The life of a tensor between nests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// The tensor.
-    pub tensor: TensorId,
+    /// The tensor; `None` for partial sums that wait for the next pass of their nest.
+    pub tensor: Option<TensorId>,
     /// Its size.
     pub bytes: Bytes,
     /// First group that writes or loads it.
@@ -42,7 +42,8 @@ impl Residents {
     /// not stay among `nearer` ones.
     pub fn choose_spilled(program: &Program, groups: &[Group], nearer: &Residents, capacity: Bytes) -> Residents {
         let mut spilled = candidates(program, groups);
-        spilled.retain(|life| !program.tensor(life.tensor).is_given() && !nearer.contains(life.tensor));
+        let is_produced = |tensor| !program.tensor(tensor).is_given() && !nearer.contains(tensor);
+        spilled.retain(|life| life.tensor.is_some_and(is_produced));
         Residents::fit(spilled, capacity)
     }
 
@@ -59,7 +60,17 @@ impl Residents {
 
     /// Whether a tensor stays.
     pub fn contains(&self, tensor: TensorId) -> bool {
-        self.lives.iter().any(|life| life.tensor == tensor)
+        self.lives.iter().any(|life| life.tensor == Some(tensor))
+    }
+
+    /// Bytes that are free while a group runs.
+    pub fn free_at(&self, group: usize) -> Bytes {
+        Bytes(self.capacity.get().saturating_sub(self.bytes_at(group).get()))
+    }
+
+    /// Holds so many of the free bytes while a group runs.
+    pub fn hold(&mut self, group: usize, bytes: Bytes) {
+        self.lives.push(Life { tensor: None, bytes, first: group, last: group });
     }
 
     /// Bytes held while a group runs.
@@ -107,7 +118,7 @@ fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
             Origin::Source(_) | Origin::Constant(_) | Origin::Prepared => continue,
         };
         if last > first {
-            lives.push(Life { tensor, bytes: program.tensor(tensor).bytes(), first, last });
+            lives.push(Life { tensor: Some(tensor), bytes: program.tensor(tensor).bytes(), first, last });
         }
     }
     lives.sort_by_key(|life| (life.first, life.tensor));
@@ -125,7 +136,7 @@ mod tests {
     use super::*;
 
     fn life(tensor: usize, bytes: u64, first: usize, last: usize) -> Life {
-        Life { tensor: TensorId(tensor), bytes: Bytes(bytes), first, last }
+        Life { tensor: Some(TensorId(tensor)), bytes: Bytes(bytes), first, last }
     }
 
     #[test]
