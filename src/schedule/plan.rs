@@ -11,6 +11,7 @@ use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
+use crate::program::uses::TensorUses;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::binding::{Binding, bind};
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
@@ -79,10 +80,12 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
-        let residents = Residents::choose(program, groups, resident_capacity);
+        let users = groups.iter().enumerate().flat_map(|(index, group)| group.ops().map(move |op| (index, op)));
+        let uses = TensorUses::gather(program, users.map(|(index, op)| (index, &program.op(op).kind)));
+        let residents = Residents::choose(program, groups, &uses, resident_capacity);
         let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
-        let shared = Residents::choose_spilled(program, groups, &residents, shared_capacity);
-        let placements = place(program, groups, &residents, &shared);
+        let shared = Residents::choose_spilled(program, groups, &uses, &residents, shared_capacity);
+        let placements = place(program, &uses, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits, claimed) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, claimed, is_pinned }
@@ -94,11 +97,15 @@ impl<'a> Planner<'a> {
         let mut accumulation = vec![None; self.program.ops.len()];
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
-            nest.fill_waits = self.fill_waits(index, &nests);
+            let done = self.residents.fill(index).max(self.shared.fill(index));
+            nest.fill_waits = fill_waits(done, &nests);
             nest.load_waits = self.load_waits(&nests);
             self.share_units(&mut nest, &nests);
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
-            self.hold_sums(index, &mut nest, &nests);
+            let held = self.hold_sums(index, &nest);
+            if held > done {
+                nest.fill_waits = fill_waits(held, &nests);
+            }
             if let Some(prologue) = &mut nest.prologue {
                 prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
                 let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
@@ -206,16 +213,18 @@ impl<'a> Planner<'a> {
         Spilling { computed, spilled, filled, near, far, claimed_before }
     }
 
-    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait.
-    fn hold_sums(&mut self, index: usize, nest: &mut Nest, earlier: &[Nest]) {
-        let Some(matrix) = &nest.matrix else { return };
-        *self.claimed.entry(matrix.team).or_default() += spill::claimed_bytes(nest);
-        let Some(home) = spill::home(nest, &nest.grid) else { return };
-        if home.memory != self.npu.dram_id() {
-            let near = if home.memory == self.npu.dma().to { &mut self.residents } else { &mut self.shared };
-            near.hold(index, spill::waiting_bytes(nest, &nest.grid));
-            nest.fill_waits = self.fill_waits(index, earlier);
-        }
+    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait: up to which
+    /// nest all must be done before they have it.
+    fn hold_sums(&mut self, index: usize, nest: &Nest) -> Option<usize> {
+        let team = nest.matrix.as_ref()?.team;
+        *self.claimed.entry(team).or_default() += spill::claimed_bytes(nest);
+        let home = spill::home(nest, &nest.grid)?;
+        let near = match home.memory {
+            memory if memory == self.npu.dram_id() => return None,
+            memory if memory == self.npu.dma().to => &mut self.residents,
+            _ => &mut self.shared,
+        };
+        near.hold(index, spill::waiting_bytes(nest, &nest.grid))
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
@@ -461,27 +470,6 @@ impl<'a> Planner<'a> {
         Access::Loaded(load)
     }
 
-    /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
-    /// nest of each queue stands for all before it.
-    fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
-        let must_be_done = self.residents.must_be_done(index).max(self.shared.must_be_done(index));
-        let Some(last) = must_be_done else { return Vec::new() };
-        let mut chained = Vec::new();
-        let mut plain = Vec::new();
-        for nest in earlier[..=last].iter().rev() {
-            let wait = Wait { counter: nest.done, at_least: 1 };
-            let (waits, queue) = match (&nest.vector, &nest.matrix) {
-                (Some(_), _) => (&mut chained, nest.lane.0),
-                (None, Some(matrix)) => (&mut plain, matrix.team.0),
-                (None, None) => unreachable!("a nest has a product or a chain"),
-            };
-            if waits.iter().all(|(seen, _)| *seen != queue) {
-                waits.push((queue, wait));
-            }
-        }
-        chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
-    }
-
     /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
     /// one lane nests end in order, so the last one stands for all before it.
     fn share_units(&self, nest: &mut Nest, earlier: &[Nest]) {
@@ -676,6 +664,26 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Conditions before a nest fills space for which all up to some nest must be done. Compute queues are in order, so the
+/// last nest of each queue stands for all before it.
+fn fill_waits(must_be_done: Option<usize>, earlier: &[Nest]) -> Vec<Wait> {
+    let Some(last) = must_be_done else { return Vec::new() };
+    let mut chained = Vec::new();
+    let mut plain = Vec::new();
+    for nest in earlier[..=last].iter().rev() {
+        let wait = Wait { counter: nest.done, at_least: 1 };
+        let (waits, queue) = match (&nest.vector, &nest.matrix) {
+            (Some(_), _) => (&mut chained, nest.lane.0),
+            (None, Some(matrix)) => (&mut plain, matrix.team.0),
+            (None, None) => unreachable!("a nest has a product or a chain"),
+        };
+        if waits.iter().all(|(seen, _)| *seen != queue) {
+            waits.push((queue, wait));
+        }
+    }
+    chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
+}
+
 /// Whether the depth of a product is cut into blocks.
 #[derive(Clone, Copy)]
 enum Depth {
@@ -700,20 +708,16 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
 const ALIGNMENT: u64 = 4096;
 
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
+fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
     for (index, tensor) in program.tensors.iter().enumerate() {
         let id = TensorId(index);
-        let reads = |group: &Group| group.ops().any(|op| program.op(op).kind.reads().contains(&id));
-        let writes = |group: &Group| group.ops().any(|op| program.op(op).kind.writes().contains(&id));
-        let readers = groups.iter().filter(|group| reads(group)).count();
-        let leaves_its_group = groups.iter().find(|group| writes(group)).is_some_and(|group| {
-            let outside = readers - usize::from(reads(group));
-            // A result that nobody reads is what the run is for.
-            outside > 0 || readers == 0
-        });
-        let is_used = if tensor.is_given() { readers > 0 } else { leaves_its_group };
+        let readers = uses.readers(id);
+        // A result that nobody reads is what the run is for.
+        let leaves_its_group =
+            uses.writer(id).is_some_and(|writer| readers.is_empty() || readers.iter().any(|reader| *reader != writer));
+        let is_used = if tensor.is_given() { !readers.is_empty() } else { leaves_its_group };
         let is_given = tensor.is_given();
         placements.push(if !is_used {
             None

@@ -5,18 +5,19 @@
 //! at each. Space is handed on from dead tensors to new ones; whoever fills it waits until the readers of
 //! the old ones are done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::program::Program;
 use crate::program::tensor::{Origin, TensorId};
+use crate::program::uses::TensorUses;
 use crate::schedule::grouping::Group;
 use crate::units::Bytes;
 
 /// The life of a tensor between nests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// The tensor; `None` for partial sums that wait for the next pass of their nest.
-    pub tensor: Option<TensorId>,
+    /// The tensor.
+    pub tensor: TensorId,
     /// Its size.
     pub bytes: Bytes,
     /// First group that writes or loads it.
@@ -25,100 +26,120 @@ pub struct Life {
     pub last: usize,
 }
 
-/// Tensors that stay on the chip.
+/// Tensors that stay on the chip, and the space that they take, group by group.
 #[derive(Clone, Debug, Default)]
 pub struct Residents {
+    tensors: BTreeSet<TensorId>,
+    /// In order of their first groups; those up to some group have been filled.
     lives: Vec<Life>,
+    filled: usize,
+    /// Bytes of tensors by group.
+    held: Vec<Bytes>,
     capacity: Bytes,
+    /// Bytes that have been filled and live beyond the group up to which all must be done.
+    occupied: Bytes,
+    /// The same by last group.
+    ends: BTreeMap<usize, Bytes>,
+    /// Up to which group all must be done for what has been filled. It only ever moves on, because tensors come and none is
+    /// taken back.
+    done: Option<usize>,
 }
 
 impl Residents {
     /// Chooses the residents: in program order, each tensor that fits beside those chosen before it.
-    pub fn choose(program: &Program, groups: &[Group], capacity: Bytes) -> Residents {
-        Residents::fit(candidates(program, groups), capacity)
+    pub fn choose(program: &Program, groups: &[Group], uses: &TensorUses, capacity: Bytes) -> Residents {
+        Residents::fit(candidates(program, groups, uses), groups.len(), capacity)
     }
 
     /// Chooses those that stay in a shared memory of `capacity` in the same way: tensors that the run produces and that do
     /// not stay among `nearer` ones.
-    pub fn choose_spilled(program: &Program, groups: &[Group], nearer: &Residents, capacity: Bytes) -> Residents {
-        let mut spilled = candidates(program, groups);
-        let is_produced = |tensor| !program.tensor(tensor).is_given() && !nearer.contains(tensor);
-        spilled.retain(|life| life.tensor.is_some_and(is_produced));
-        Residents::fit(spilled, capacity)
+    pub fn choose_spilled(
+        program: &Program,
+        groups: &[Group],
+        uses: &TensorUses,
+        nearer: &Residents,
+        capacity: Bytes,
+    ) -> Residents {
+        let mut spilled = candidates(program, groups, uses);
+        spilled.retain(|life| !program.tensor(life.tensor).is_given() && !nearer.contains(life.tensor));
+        Residents::fit(spilled, groups.len(), capacity)
     }
 
-    fn fit(candidates: Vec<Life>, capacity: Bytes) -> Residents {
-        let mut residents = Residents { lives: Vec::new(), capacity };
+    fn fit(candidates: Vec<Life>, groups: usize, capacity: Bytes) -> Residents {
+        let mut held = vec![Bytes::ZERO; groups];
+        let mut lives = Vec::new();
         for life in candidates {
-            let fits = (life.first..=life.last).all(|group| residents.bytes_at(group) + life.bytes <= capacity);
-            if fits {
-                residents.lives.push(life);
+            let during = &mut held[life.first..=life.last];
+            if during.iter().all(|held| *held + life.bytes <= capacity) {
+                during.iter_mut().for_each(|held| *held += life.bytes);
+                lives.push(life);
             }
         }
-        residents
+        let tensors = lives.iter().map(|life| life.tensor).collect();
+        Residents { tensors, lives, held, capacity, ..Residents::default() }
     }
 
     /// Whether a tensor stays.
     pub fn contains(&self, tensor: TensorId) -> bool {
-        self.lives.iter().any(|life| life.tensor == Some(tensor))
+        self.tensors.contains(&tensor)
     }
 
-    /// Bytes that are free while a group runs.
+    /// Bytes that no tensor has while `group` runs.
     pub fn free_at(&self, group: usize) -> Bytes {
-        Bytes(self.capacity.get().saturating_sub(self.bytes_at(group).get()))
+        self.held.get(group).map_or(self.capacity, |held| self.capacity - *held)
     }
 
-    /// Holds so many of the free bytes while a group runs.
-    pub fn hold(&mut self, group: usize, bytes: Bytes) {
-        self.lives.push(Life { tensor: None, bytes, first: group, last: group });
-    }
-
-    /// Bytes held while a group runs.
-    pub fn bytes_at(&self, group: usize) -> Bytes {
-        self.lives.iter().filter(|life| life.first <= group && group <= life.last).map(|life| life.bytes).sum()
-    }
-
-    /// Groups up to which everything must be done before `group` may fill its residents; `None` where there is room
-    /// beside all tensors that may still be in use.
-    pub fn must_be_done(&self, group: usize) -> Option<usize> {
-        let fills = self.lives.iter().any(|life| life.first == group);
-        let so_far = || self.lives.iter().filter(|life| life.first <= group);
-        let held_after = |done: Option<usize>| -> Bytes {
-            so_far().filter(|life| done.is_none_or(|done| life.last > done)).map(|life| life.bytes).sum()
-        };
-        if !fills || held_after(None) <= self.capacity {
-            return None;
+    /// Fills what `group` brings: the group up to which everything must be done before it may do so; `None` where it
+    /// brings nothing, or where there is room beside all tensors that may still be in use. Groups ask in order, each once.
+    pub fn fill(&mut self, group: usize) -> Option<usize> {
+        let from = self.filled;
+        while let Some(life) = self.lives.get(self.filled).filter(|life| life.first <= group).copied() {
+            self.filled += 1;
+            self.occupy(life.bytes, life.last);
         }
-        let ends: BTreeSet<usize> = so_far().map(|life| life.last).filter(|last| *last < group).collect();
-        ends.into_iter().find(|done| held_after(Some(*done)) <= self.capacity)
+        if self.filled > from { self.make_room() } else { None }
+    }
+
+    /// Takes so many of the free bytes while `group` runs, which has been filled; up to which group everything must be
+    /// done before.
+    pub fn hold(&mut self, group: usize, bytes: Bytes) -> Option<usize> {
+        self.occupy(bytes, group);
+        self.make_room()
+    }
+
+    fn occupy(&mut self, bytes: Bytes, last: usize) {
+        self.occupied += bytes;
+        *self.ends.entry(last).or_default() += bytes;
+    }
+
+    fn make_room(&mut self) -> Option<usize> {
+        while self.occupied > self.capacity
+            && let Some((end, bytes)) = self.ends.pop_first()
+        {
+            self.occupied = self.occupied - bytes;
+            self.done = Some(end);
+        }
+        self.done
     }
 }
 
 /// Tensors that outlive a nest, in order of their first use: produced ones that another group reads, and given ones
 /// that several groups read, if the first of them is a vector chain (which reads whole rows in order).
-fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
+fn candidates(program: &Program, groups: &[Group], uses: &TensorUses) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
     for index in 0..program.tensors.len() {
         let tensor = TensorId(index);
-        let uses_it = |group: &Group, as_output: bool| {
-            group.ops().any(|op| {
-                let kind = &program.op(op).kind;
-                if as_output { kind.writes().contains(&tensor) } else { kind.reads().contains(&tensor) }
-            })
-        };
-        let readers: Vec<usize> = (0..groups.len()).filter(|group| uses_it(&groups[*group], false)).collect();
+        let readers = uses.readers(tensor);
         let Some(&last) = readers.last() else { continue };
         let first = match program.tensor(tensor).origin {
-            Origin::Produced => {
-                (0..groups.len()).find(|group| uses_it(&groups[*group], true)).expect("a produced tensor has a writer")
-            }
+            Origin::Produced => uses.writer(tensor).expect("a produced tensor has a writer"),
             Origin::Source(_) if readers.len() > 1 && is_walked_first(program, &groups[readers[0]], tensor) => {
                 readers[0]
             }
             Origin::Source(_) | Origin::Constant(_) | Origin::Prepared => continue,
         };
         if last > first {
-            lives.push(Life { tensor: Some(tensor), bytes: program.tensor(tensor).bytes(), first, last });
+            lives.push(Life { tensor, bytes: program.tensor(tensor).bytes(), first, last });
         }
     }
     lives.sort_by_key(|life| (life.first, life.tensor));
@@ -136,17 +157,27 @@ mod tests {
     use super::*;
 
     fn life(tensor: usize, bytes: u64, first: usize, last: usize) -> Life {
-        Life { tensor: Some(TensorId(tensor)), bytes: Bytes(bytes), first, last }
+        Life { tensor: TensorId(tensor), bytes: Bytes(bytes), first, last }
     }
 
     #[test]
     fn space_is_refilled_only_after_the_readers_whose_space_it_needs() {
         let lives = vec![life(0, 60, 0, 1), life(1, 30, 1, 2), life(2, 40, 3, 4)];
-        let residents = Residents { lives, capacity: Bytes(100) };
-        assert_eq!(residents.must_be_done(0), None);
-        assert_eq!(residents.must_be_done(1), None);
+        let mut residents = Residents::fit(lives, 5, Bytes(100));
+        assert_eq!(residents.fill(0), None);
+        assert_eq!(residents.fill(1), None);
         // 60 + 30 + 40 exceed 100, but once group 1 is done 30 + 40 fit.
-        assert_eq!(residents.must_be_done(3), Some(1));
-        assert_eq!(residents.bytes_at(1), Bytes(90));
+        assert_eq!(residents.fill(3), Some(1));
+    }
+
+    #[test]
+    fn sums_that_wait_take_space_that_the_next_tensors_wait_for() {
+        let mut residents = Residents::fit(vec![life(0, 60, 0, 1), life(1, 70, 3, 4)], 5, Bytes(100));
+        assert_eq!(residents.free_at(1), Bytes(40));
+        assert_eq!(residents.free_at(2), Bytes(100));
+        assert_eq!((residents.fill(0), residents.fill(1), residents.fill(2)), (None, None, None));
+        // 60 + 80 exceed 100 until group 1 is done; then 80 + 70 until group 2 is.
+        assert_eq!(residents.hold(2, Bytes(80)), Some(1));
+        assert_eq!(residents.fill(3), Some(2));
     }
 }

@@ -72,7 +72,7 @@ pub fn home(nest: &Nest, grid: &Grid) -> Option<Home> {
 /// Bytes that the sums of all open output tiles of `grid` take where they wait.
 pub fn waiting_bytes(nest: &Nest, grid: &Grid) -> Bytes {
     let one =
-        nest.matrix.as_ref().map_or(0, |matrix| matrix.sums.tile_bytes(TileMap::OUTPUT, &grid.first_tile()).get());
+        nest.matrix.as_ref().map_or(0, |matrix| matrix.sums.tile_bytes(&TileMap::OUTPUT, &grid.first_tile()).get());
     Bytes(grid.open_tiles() * one)
 }
 
@@ -81,7 +81,7 @@ pub fn spilled_bytes(nest: &Nest, grid: &Grid) -> u64 {
     match (&nest.matrix, home(nest, grid)) {
         (Some(matrix), Some(_)) => {
             let bytes =
-                output_tiles(grid).map(|(times, tile)| times * matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get());
+                output_tiles(grid).map(|(times, tile)| times * matrix.sums.tile_bytes(&TileMap::OUTPUT, &tile).get());
             (grid.k.count() - 1) * bytes.sum::<u64>()
         }
         (_, None) | (None, _) => 0,
@@ -115,7 +115,7 @@ pub fn fill_of(grid: &Grid, step: &GridStep) -> u64 {
 /// Moves the sums of `step` from or to where they wait: each tile in one piece.
 pub fn transfer(nest: &Nest, home: Home, step: &GridStep, direction: Direction) -> Transfer {
     let matrix = nest.matrix.as_ref().expect("only products have partial sums");
-    let bytes = |tile: &Tile| matrix.sums.tile_bytes(TileMap::OUTPUT, tile).get();
+    let bytes = |tile: &Tile| matrix.sums.tile_bytes(&TileMap::OUTPUT, tile).get();
     let offset = step.index % nest.grid.open_tiles() * bytes(&nest.grid.first_tile());
     let row_bytes = bytes(&step.tile);
     Transfer { memory: home.memory, base: home.base + offset, rows: 1, row_bytes, pitch: row_bytes, direction }
