@@ -13,6 +13,7 @@ pub mod estimate;
 pub mod fixed_tiling;
 pub mod grid;
 pub mod grouping;
+pub mod k_outside;
 pub mod lattice;
 pub mod nest;
 pub mod operands;
