@@ -12,6 +12,7 @@ pub mod dataflow;
 pub mod energy;
 pub mod execute;
 pub mod hardware;
+pub mod inputs;
 pub mod memory;
 pub mod numerics;
 pub mod program;

@@ -28,7 +28,8 @@ const LAYERS: &[&[&str]] = &[
     &["report"],
     &["simulation"],
     &["calibrate"],
-    &["validate", "explore", "import"],
+    &["validate", "inputs", "import"],
+    &["explore"],
     &["cli"],
     &["main", "lib"],
 ];

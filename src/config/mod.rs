@@ -21,6 +21,7 @@ pub mod energy;
 pub mod field;
 pub mod files;
 pub mod hardware;
+pub mod kinds;
 mod layers;
 mod mapping;
 mod matrix_units;

@@ -19,6 +19,7 @@ use crate::timing::levels::{Level, levels};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
 use crate::timing::units::{MatrixEngine, Product, count_sums, count_transfer, vector_occupancy};
+use crate::timing::wakes::Wakes;
 use crate::units::Cycles;
 
 /// Times `schedule` on `npu`.
@@ -42,6 +43,7 @@ struct Engine<'a> {
     /// Ends of phases of compute commands: (cycle, sequence, queue, moment).
     events: BinaryHeap<Reverse<(Cycles, u64, usize, EventKind)>>,
     counters: Vec<u64>,
+    wakes: Wakes,
     /// Per counter, what waiting for the transfer is called that last raised it.
     raised_by: Vec<StallCause>,
     /// The off-chip memory, the shared one if there is one, and the operand memory where partial sums wait there.
@@ -211,6 +213,7 @@ impl<'a> Engine<'a> {
             sequence: 0,
             events: BinaryHeap::new(),
             counters: vec![0; schedule.counters.len()],
+            wakes: Wakes::new(schedule.counters.len()),
             raised_by: vec![StallCause::DramBandwidth; schedule.counters.len()],
             levels: levels(schedule, npu),
             flows: Flows::default(),
@@ -262,10 +265,12 @@ impl<'a> Engine<'a> {
         Ok(self.finish())
     }
 
-    /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues is enough.
+    /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues that this
+    /// woke is enough.
     fn issue_all(&mut self) {
+        let woken = self.wakes.take();
         for index in 0..self.queues.len() {
-            while self.can_issue(index) {
+            while woken.holds(index) && self.can_issue(index) {
                 self.issue(index);
             }
         }
@@ -279,12 +284,14 @@ impl<'a> Engine<'a> {
         }
         let misses = |wait: &Wait| self.counters[wait.counter.0 as usize] < wait.at_least;
         // The wait that failed last is asked first: most of the time it still fails.
-        if queue.blocking.is_some_and(|wait| misses(&wait)) {
+        if let Some(wait) = queue.blocking.filter(|wait| misses(wait)) {
+            self.wakes.register(wait.counter, index);
             return false;
         }
         let Some(head) = queue.head else { return false };
         if let Some(wait) = self.arena.commands[head].waits.iter().find(|wait| misses(wait)) {
             queue.blocking = Some(*wait);
+            self.wakes.register(wait.counter, index);
             return false;
         }
         match queue.queue {
@@ -539,14 +546,17 @@ impl<'a> Engine<'a> {
 
     fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
         let index = self.levels[level].complete(ticket);
+        self.wakes.wake(index);
         let now = self.now;
         let is_of_activations =
             matches!(self.queues[index].queue, Queue::Dma(DmaStream { queue: DmaQueue::Activations, .. }));
         let mut flights = self.queues[index].in_flight.iter_mut();
         let done =
             flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
-        let (Work::Transfer(transfer) | Work::Sums(transfer)) = self.arena.commands[done.command].work else {
-            unreachable!("only transfers have tickets");
+        let (transfer, passes_banks) = match self.arena.commands[done.command].work {
+            Work::Transfer(transfer) => (transfer, true),
+            Work::Sums(transfer) => (transfer, false),
+            Work::Matrix(_) | Work::Vector(_) => unreachable!("only transfers have tickets"),
         };
         let arrival = self.npu.engine_of(transfer.memory).requests.arrival;
         let at = match transfer.direction {
@@ -558,7 +568,9 @@ impl<'a> Engine<'a> {
             Direction::Write => now,
         };
         done.completed = Some(at);
-        self.arrived(index, &transfer);
+        if passes_banks {
+            self.arrived(index, &transfer);
+        }
         if at > now {
             self.push_event(at, index, EventKind::Arrived);
         } else {
@@ -591,6 +603,8 @@ impl<'a> Engine<'a> {
     }
 
     fn phase_ended(&mut self, index: usize, kind: EventKind, observer: &mut dyn Observer) {
+        self.wakes.wake(index);
+        self.lanes_of_same_unit[index].iter().for_each(|other| self.wakes.wake(*other));
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
@@ -613,6 +627,7 @@ impl<'a> Engine<'a> {
             let is_now = signal.moment == moment;
             if is_now {
                 self.counters[signal.counter.0 as usize] += signal.amount;
+                self.wakes.raised(signal.counter);
             }
             !is_now
         });
@@ -627,6 +642,7 @@ impl<'a> Engine<'a> {
         for signal in &command.signals {
             let counter = signal.counter.0 as usize;
             self.counters[counter] += signal.amount;
+            self.wakes.raised(signal.counter);
             self.raised_by[counter] = flight.cause;
         }
         let nest = &self.schedule.nests[command.nest.0];

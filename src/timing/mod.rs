@@ -14,6 +14,7 @@ pub mod observer;
 pub mod rehearsal;
 pub mod statistics;
 mod units;
+mod wakes;
 
 pub use engine::run;
 
