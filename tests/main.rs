@@ -13,6 +13,7 @@ mod consistency;
 mod expected;
 mod fixture;
 mod formats_end_to_end;
+mod loop_orders;
 mod phases;
 mod products;
 mod properties;

@@ -11,6 +11,7 @@ use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
+use crate::schedule::spill::Spilling;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
 use crate::units::Bytes;
@@ -33,6 +34,8 @@ pub struct Nest {
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
     pub vector: Option<VectorWork>,
+    /// How the sums of the product leave the accumulators and come back; `None` where they have to stay until they are final.
+    pub spilling: Option<Spilling>,
     /// Operands that come from off-chip or shared memory.
     pub loads: Vec<Load>,
     /// Tensors that leave the nest.
@@ -332,6 +335,21 @@ pub struct Load {
     pub longest_request: Option<Bytes>,
     /// Bytes that are fetched with the last tile beyond the tensor's end.
     pub padding: Bytes,
+}
+
+impl Load {
+    /// The walk in which its reader takes its tiles: the product every block of k, a chain whole output tiles.
+    pub fn walked(&self, grid: &Grid) -> Grid {
+        match self.reader {
+            Reader::Matrix => *grid,
+            Reader::Vector => grid.of_outputs(),
+        }
+    }
+
+    /// How often a tile is fetched on `grid`.
+    pub fn fetches(&self, grid: &Grid) -> u64 {
+        self.walked(grid).fetches(self.map.axes())
+    }
 }
 
 /// Who reads a loaded tensor and returns its space.

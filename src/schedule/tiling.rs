@@ -14,6 +14,7 @@ use crate::schedule::energy_estimate::energy_pj;
 use crate::schedule::estimate::{Estimate, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
+use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
 use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
@@ -182,7 +183,8 @@ pub fn search(
 ) -> Result<Grid, TooSmall> {
     let rehearsal = Rehearsing { rehearsal, teams };
     let candidates = candidates(npu, nest);
-    let fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
+    let mut fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
+    fitting.extend(k_outside::candidates(npu, nest, &fitting));
     best(npu, nest, fitting, objective, rehearsal).ok_or_else(|| {
         let exceeding = candidates.iter().filter_map(|grid| exceeded(nest, grid));
         exceeding.min_by_key(|too_small| too_small.needed - too_small.available).expect("the lattice has a candidate")

@@ -9,6 +9,7 @@
 mod bank_contention;
 mod engine;
 mod flows;
+mod levels;
 pub mod observer;
 pub mod rehearsal;
 pub mod statistics;

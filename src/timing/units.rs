@@ -298,6 +298,25 @@ pub(super) fn count_transfer(npu: &Npu, nest: &Nest, transfer: &Transfer, statis
     }
 }
 
+/// Counts the bytes of partial sums that leave the accumulators of a product or come back.
+pub(super) fn count_sums(npu: &Npu, matrix: &MatrixWork, transfer: &Transfer, statistics: &mut OpStatistics) {
+    let bytes = transfer.bytes();
+    let moved = if transfer.memory == npu.dram_id() { transfer.moved(npu.dram().burst) } else { bytes };
+    let accumulators = npu.matrix_unit(matrix.unit).accumulator_memory.0;
+    match transfer.direction {
+        Direction::Read => {
+            statistics.filled += bytes;
+            traffic(npu, transfer.memory.0, statistics).read += moved;
+            traffic(npu, accumulators, statistics).written += bytes;
+        }
+        Direction::Write => {
+            statistics.spilled += bytes;
+            traffic(npu, transfer.memory.0, statistics).written += moved;
+            traffic(npu, accumulators, statistics).read += bytes;
+        }
+    }
+}
+
 /// The traffic of one memory; the list is made with the first byte.
 fn traffic<'a>(npu: &Npu, memory: usize, statistics: &'a mut OpStatistics) -> &'a mut Traffic {
     if statistics.traffic.is_empty() {
