@@ -84,7 +84,7 @@ fn npus_after_published_ones_have_their_peak_rates_memories_and_full_partitions(
     for (name, tera_operations, on_chip, giga_bytes) in [
         ("cube-like", 8.192, (1024 + 256 + 256) << 10, 37.5),
         ("gemmini-16x16", 0.512, (128 + 128) << 10, 16.0),
-        ("tpu-v4i-like", 137.6, (16 + 4) << 20, 614.0),
+        ("tpu-v4i-like", 137.6, (128 + 16 + 4) << 20, 614.0),
         ("ethos-u65-512", 1.024, (384 + 96) << 10, 3.75),
     ] {
         let npu = npu(&presets::open_hardware(name).unwrap()).unwrap();
@@ -551,6 +551,7 @@ const SEVERAL: &[(&str, &[(usize, usize)])] = &[
             (37, 34),
             (37, 50),
             (40, 14),
+            (40, 26),
             (40, 36),
             (40, 56),
             (40, 73),

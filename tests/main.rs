@@ -17,6 +17,7 @@ mod phases;
 mod products;
 mod properties;
 mod schemes;
+mod shipped;
 mod starting;
 mod tiling;
 mod traces;

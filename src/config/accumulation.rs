@@ -69,11 +69,12 @@ pub(crate) struct Pair {
     pub(crate) macs_per_element_per_cycle: u64,
 }
 
-/// How sums of `pair` are formed on `array`.
+/// How sums of `pair` are formed on `array`. Where that is not known, which is a mistake noted elsewhere, what follows from
+/// it is not checked.
 pub(crate) fn resolve(
     written: &Written<'_>,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
 ) -> Result<Accumulation, ConfigError> {
     let mut problems = Problems::default();
@@ -99,8 +100,10 @@ pub(crate) fn resolve(
     }
     let destination = if pair.accumulator == &BF16 { Destination::Bf16 } else { Destination::Fp32 };
     let order = problems.take(resolve_order(written, pair, array, defaults));
-    let dot_depth = array.dot_depth(pair.macs_per_element_per_cycle);
-    problems.built(|| Some(Accumulation::Float(FloatAccumulation { order: order?, destination, dot_depth })))
+    problems.built(|| {
+        let dot_depth = array.map_or(1, |array| array.dot_depth(pair.macs_per_element_per_cycle));
+        Some(Accumulation::Float(FloatAccumulation { order: order?, destination, dot_depth }))
+    })
 }
 
 fn resolve_integer(
@@ -146,17 +149,19 @@ fn resolve_overflow(
 fn resolve_order(
     written: &Written<'_>,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
 ) -> Result<AccumulationOrder, ConfigError> {
     let Some(order) = written.accumulation else {
         let is_block_scaled = pair.activation.is_integer() && pair.weight.is_integer();
         let (order, reason) = match array {
-            Array::DotProduct(_) => (AccumulationOrder::Block, "a dot unit sums its products before it adds them"),
-            Array::Systolic(_) if is_block_scaled => {
+            None | Some(Array::DotProduct(_)) => {
+                (AccumulationOrder::Block, "a dot unit sums its products before it adds them")
+            }
+            Some(Array::Systolic(_)) if is_block_scaled => {
                 (AccumulationOrder::Block, "a scale belongs to the sum of a block")
             }
-            Array::Systolic(_) => {
+            Some(Array::Systolic(_)) => {
                 (AccumulationOrder::Sequential, "each element adds its product to the sum that passes")
             }
         };
@@ -187,7 +192,7 @@ fn resolve_order(
 fn resolve_truncation(
     truncated: &TruncatedFile,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
 ) -> Result<Truncation, ConfigError> {
     let mut problems = Problems::default();
@@ -216,7 +221,13 @@ fn resolve_truncation(
 }
 
 /// A processing element of a systolic array has no more products at once than lanes.
-fn fits_an_element(field: &Field<u64>, products: NonZeroU32, pair: &Pair, array: &Array) -> Result<(), Diagnostic> {
+fn fits_an_element(
+    field: &Field<u64>,
+    products: NonZeroU32,
+    pair: &Pair,
+    array: Option<&Array>,
+) -> Result<(), Diagnostic> {
+    let Some(array) = array else { return Ok(()) };
     let lanes = array.dot_depth(pair.macs_per_element_per_cycle);
     match array {
         Array::Systolic(_) if u64::from(products.get()) > lanes => Err(field

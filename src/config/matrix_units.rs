@@ -108,7 +108,7 @@ pub(crate) fn resolve(
     })
 }
 
-/// The format pairs of a unit. What follows from an array that could not be read is not looked at.
+/// The format pairs of a unit. What follows from an array that could not be read is not checked.
 fn resolve_formats(
     unit: &Placed<MatrixUnitFile>,
     array: Option<&Array>,
@@ -117,8 +117,10 @@ fn resolve_formats(
 ) -> Vec<FormatSupport> {
     let mut formats: Vec<FormatSupport> = Vec::new();
     for file in problems.take(unit.formats.at_least_one()).unwrap_or_default() {
-        let Some((pair, array)) = problems.take(resolve_pair(file, defaults)).zip(array) else { continue };
-        problems.take(check_size(unit, array, file, pair.macs_per_element_per_cycle));
+        let Some(pair) = problems.take(resolve_pair(file, defaults)) else { continue };
+        if let Some(array) = array {
+            problems.take(check_size(unit, array, file, pair.macs_per_element_per_cycle));
+        }
         let Some(format) = problems.take(resolve_format(file, &pair, array, defaults)) else { continue };
         let pair = |format: &FormatSupport| (format.activation, format.weight, format.accumulator.is_integer());
         if formats.iter().any(|known| pair(known) == pair(&format)) {
@@ -288,7 +290,7 @@ fn accumulators_of(
 fn resolve_format(
     file: &FormatFile,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
 ) -> Result<FormatSupport, ConfigError> {
     let written = Written {
