@@ -18,6 +18,7 @@ mod phases;
 mod products;
 mod properties;
 mod schemes;
+mod shipped;
 mod starting;
 mod tiling;
 mod traces;
