@@ -13,7 +13,7 @@ use crate::program::channels::Mover;
 use crate::program::op::Scope;
 use crate::scheme::llm_int8::LlmInt8;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
-use crate::scheme::osc::{Columns, MergePoint, Osc, Protection, WeightRows};
+use crate::scheme::osc::{Columns, DynamicBranch, MergePoint, Osc, Protection, WeightRows};
 use crate::scheme::treatment::{Detection, Passes};
 use crate::workload::calibration::{Comparison, OutlierRule, ProtectionChoice, ProtectionRule, Smoothing};
 
@@ -147,6 +147,7 @@ pub(crate) struct OscFile {
     protection: Field<String>,
     channels_per_group: Field<u64>,
     threshold_factor: Field<f64>,
+    dynamic_branch: Field<String>,
     branch_format: Field<String>,
     columns: Field<String>,
     weight_rows: Field<String>,
@@ -190,6 +191,13 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, D
         let message = format!("{} has a scale per tensor, which the sums of path B do not have", scheme.format);
         return Err(file.merge.problem(message).help("write vector_unit"));
     }
+    if matches!(scheme.protection, Protection::Dynamic { branch: DynamicBranch::RowGather, .. })
+        && scheme.merge == MergePoint::Accumulators
+    {
+        let message =
+            "a token with weight rows of its own is a product by itself, which cannot leave its sums for the body";
+        return Err(file.merge.problem(message).help("write vector_unit, or dynamic_branch: masked_dense"));
+    }
     Ok(scheme)
 }
 
@@ -211,13 +219,19 @@ fn resolve_protection(file: &OscFile, group: u64) -> Result<Protection, Diagnost
     if kind != Kind::Mode && file.threshold_factor.is_given() {
         return Err(file.threshold_factor.problem("only mode_over_threshold has a threshold").help("leave it out"));
     }
+    if kind != Kind::Dynamic && file.dynamic_branch.is_given() {
+        return Err(file.dynamic_branch.problem("the channels are the same for all tokens").help("leave it out"));
+    }
     let choice = match kind {
         Kind::Dynamic => {
             if file.channels_per_group.is_given() {
                 let message = "dynamic protection takes one element of each group";
                 return Err(file.channels_per_group.problem(message).help("leave it out"));
             }
-            return Ok(Protection::Dynamic { group });
+            let branches = [("masked_dense", DynamicBranch::MaskedDense), ("row_gather", DynamicBranch::RowGather)];
+            let branch =
+                file.dynamic_branch.optional().map_or(Ok(DynamicBranch::MaskedDense), |of| of.one_of(&branches))?;
+            return Ok(Protection::Dynamic { group, branch });
         }
         Kind::Mode => {
             ProtectionChoice::ModeOverThreshold { factor: file.threshold_factor.required().in_range(0.0..=1e6)? as f32 }

@@ -75,6 +75,8 @@ fn needed_bytes(program: &Program, id: TensorId) -> Bytes {
     for op in program.ops.iter().filter(|op| op.kind.reads().contains(&id)) {
         match &op.kind {
             OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
+            // Each row of one token at least: others may take the same ones.
+            OpKind::Gemm(gemm) if gemm.right_rows.is_some() && gemm.right.codes == id => rows = rows.max(gemm.shape.k),
             _ => return tensor.bytes(),
         }
     }
