@@ -5,6 +5,7 @@
 //! gives it: per 64-byte access, or for another node together with the factor that takes it to the node of the table.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -206,7 +207,7 @@ fn resolve_figure(figure: &Placed<FigureFile>, node_nm: Option<u64>) -> Result<(
 fn unit_of(figure: &Placed<FigureFile>, name: &str) -> Result<Unit, Diagnostic> {
     // The one open set: memories are named by hardware files, which may share a table.
     let of_memory = ["read_", "write_"].iter().any(|verb| name.strip_prefix(verb).is_some_and(|rest| !rest.is_empty()));
-    let unit = if of_memory { Unit::Bytes } else { figure.name.required().one_of(&units_by_action())? };
+    let unit = if of_memory { Unit::Bytes } else { figure.name.required().one_of(&UNITS_BY_ACTION)? };
     let place = |unit: Unit| Some(unit.amount(figure)).filter(|amount| amount.is_given()).map(Cited::place);
     let given = Unit::ALL.map(|unit| (unit.key(), place(unit)));
     let given = Unit::ALL[exactly_one(figure, &given)?];
@@ -220,7 +221,7 @@ fn unit_of(figure: &Placed<FigureFile>, name: &str) -> Result<Unit, Diagnostic> 
 }
 
 /// Every action but those of memories, most usual ones first.
-fn units_by_action() -> Vec<(String, Unit)> {
+static UNITS_BY_ACTION: LazyLock<Vec<(String, Unit)>> = LazyLock::new(|| {
     let mut units = vec![(Action::IdleMac.to_string(), Unit::Cycles)];
     units.extend(VectorFunction::ALL.map(|function| (Action::Vector(function).to_string(), Unit::Elements)));
     for activation in FORMATS {
@@ -229,7 +230,7 @@ fn units_by_action() -> Vec<(String, Unit)> {
         }
     }
     units
-}
+});
 
 /// `text` with its line breaks and indents as single blanks.
 fn one_line(text: &str) -> String {

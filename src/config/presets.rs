@@ -6,7 +6,9 @@
 //! not embedded (they are megabytes): a preset workload has shapes only, and
 //! [`tensors::load`](crate::config::tensors::load) says so.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed, nearest, quoted};
 use crate::config::document::Document;
@@ -26,6 +28,21 @@ impl Preset {
     /// Its text.
     pub const fn text(&self) -> &'static str {
         self.text
+    }
+
+    /// Its document. Studies and references open the same few presets thousands of times; each is parsed once.
+    ///
+    /// # Errors
+    /// As [`Document::built_in`].
+    pub fn document(&self) -> Result<Document, ConfigError> {
+        static PARSED: Mutex<BTreeMap<&'static str, Document>> = Mutex::new(BTreeMap::new());
+        let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = parsed.get(self.text) {
+            return Ok(document.clone());
+        }
+        let document = Document::built_in(self.name, self.text)?;
+        parsed.insert(self.text, document.clone());
+        Ok(document)
     }
 }
 
@@ -165,7 +182,7 @@ pub fn include_energy_table(document: &mut Document) -> Result<(), ConfigError> 
         .iter()
         .find(|preset| name == preset.name || (source.is_built_in() && name == format!("energy/{}.yaml", preset.name)));
     let table = match embedded {
-        Some(preset) => Document::built_in(preset.name, preset.text)?,
+        Some(preset) => preset.document()?,
         None => Document::open(source.resolve_path(&name)).map_err(|error| match error {
             ConfigError::Read { path, cause } => {
                 let message = format!("the energy table {} cannot be read: {cause}", path.display());
@@ -189,7 +206,7 @@ pub fn open_any(name_or_path: &Path) -> Result<Document, ConfigError> {
     let shown = name_or_path.display().to_string();
     let presets = || CATALOGUES.iter().flat_map(|(_, presets)| presets.iter());
     if let Some(preset) = presets().find(|preset| name_or_path.as_os_str() == preset.name) {
-        return Document::built_in(preset.name, preset.text);
+        return preset.document();
     }
     if !is_missing(name_or_path) {
         return Document::open(name_or_path);
@@ -209,7 +226,7 @@ static CATALOGUES: &[(&str, &[Preset])] = &[
 
 fn open(kind: &str, presets: &[Preset], name_or_path: &str) -> Result<Document, ConfigError> {
     if let Some(preset) = presets.iter().find(|preset| preset.name == name_or_path) {
-        return Document::built_in(preset.name, preset.text);
+        return preset.document();
     }
     if !is_missing(Path::new(name_or_path)) {
         return Document::open(name_or_path);

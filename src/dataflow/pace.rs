@@ -29,6 +29,9 @@ impl Pace {
     /// Cycles of `steps` steps in a row. What does not fill a cycle at the end of a step serves the next one, so the
     /// rounding is that of the whole phase.
     pub fn cycles(self, steps: u64) -> u64 {
+        if !self.is_slow() {
+            return steps;
+        }
         let moved = self.bytes_per_cycle.map_or(0, |rate| rate.cycles_for(self.bytes_per_step * steps).get());
         moved.max(steps)
     }

@@ -7,6 +7,7 @@ pub mod channels;
 pub mod op;
 pub mod tensor;
 pub mod text;
+pub mod uses;
 pub mod vector_rows;
 pub mod verify;
 

@@ -5,6 +5,7 @@ use crate::hardware::npu::Npu;
 use crate::program::Program;
 use crate::program::op::OpKind;
 use crate::program::tensor::TensorId;
+use crate::program::uses::TensorUses;
 use crate::report::data::Bounds;
 use crate::timing::statistics::{RunStatistics, Traffic};
 use crate::units::Bytes;
@@ -56,11 +57,12 @@ pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
 
 /// Each given tensor that the run reads, once, and each result that nobody reads, once.
 pub fn compulsory_traffic(program: &Program) -> Traffic {
-    let is_read = |id: TensorId| program.ops.iter().any(|op| op.kind.reads().contains(&id));
-    let is_written = |id: TensorId| program.ops.iter().any(|op| op.kind.writes().contains(&id));
+    let uses = TensorUses::by_op(program);
+    let is_read = |id: TensorId| !uses.readers(id).is_empty();
+    let is_written = |id: TensorId| uses.writer(id).is_some();
     let bytes = |of: &dyn Fn(TensorId) -> bool| -> Bytes {
         let tensors = (0..program.tensors.len()).map(TensorId).filter(|id| of(*id));
-        tensors.map(|id| needed_bytes(program, id)).sum()
+        tensors.map(|id| needed_bytes(program, uses.readers(id), id)).sum()
     };
     Traffic {
         read: bytes(&|id| program.tensor(id).is_given() && is_read(id)),
@@ -69,11 +71,11 @@ pub fn compulsory_traffic(program: &Program) -> Traffic {
 }
 
 /// Bytes of a tensor, or of the rows that are gathered from it where nothing else reads it.
-fn needed_bytes(program: &Program, id: TensorId) -> Bytes {
+fn needed_bytes(program: &Program, readers: &[usize], id: TensorId) -> Bytes {
     let tensor = program.tensor(id);
     let mut rows = 0;
-    for op in program.ops.iter().filter(|op| op.kind.reads().contains(&id)) {
-        match &op.kind {
+    for reader in readers {
+        match &program.ops[*reader].kind {
             OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
             // Each row of one token at least: others may take the same ones.
             OpKind::Gemm(gemm) if gemm.right_rows.is_some() && gemm.right.codes == id => rows = rows.max(gemm.shape.k),

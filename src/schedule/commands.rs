@@ -274,7 +274,7 @@ fn load_command(
     command: &mut Command,
 ) -> u64 {
     let (rows, columns) = load.map.spans(&step.tile, load.storage.shape);
-    let whole = transfer(&load.storage, load.map, &step.tile, Direction::Read);
+    let whole = transfer(&load.storage, &load.map, &step.tile, Direction::Read);
     let bytes = whole.bytes().get();
     let (is_first, next) = (asked == 0, asked + load.longest_request.map_or(bytes, Bytes::get));
     let is_last = next >= bytes;
@@ -394,7 +394,7 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
             continue;
         }
         match output.destination {
-            Destination::Partition(_) => leaving += output.storage.tile_bytes(output.map, &step.tile).get(),
+            Destination::Partition(_) => leaving += output.storage.tile_bytes(&output.map, &step.tile).get(),
             Destination::Resident => signals.extend(rows_final(output, step)),
         }
     }
@@ -420,7 +420,7 @@ fn store_command(of: &NestRef<'_>, output: &Output, step: &GridStep, command: &m
         return false;
     }
     let counter = if nest.vector.is_some() { nest.tiles_finished } else { nest.tiles_computed };
-    let transfer = transfer(&output.storage, output.map, &step.tile, Direction::Write);
+    let transfer = transfer(&output.storage, &output.map, &step.tile, Direction::Write);
     let Command { waits, signals, .. } = command;
     waits.push(Wait { counter, at_least: step.index + 1 });
     if step.index == 0 && nest.vector.is_none() {
@@ -483,7 +483,7 @@ fn use_operand(
             if let Destination::Partition(pool) = load.destination
                 && steps.end == fetches * period
             {
-                let amount = load.storage.tile_bytes(load.map, tile).get();
+                let amount = load.storage.tile_bytes(&load.map, tile).get();
                 signals.push(Signal { counter: pool.returned, amount, moment: Moment::Released });
             }
         }
@@ -496,7 +496,7 @@ fn use_operand(
 }
 
 #[inline]
-fn transfer(storage: &Storage, map: TileMap, tile: &Tile, direction: Direction) -> Transfer {
+fn transfer(storage: &Storage, map: &TileMap, tile: &Tile, direction: Direction) -> Transfer {
     let (rows, columns) = map.spans(tile, storage.shape);
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;

@@ -22,7 +22,7 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
     let on_chip = npu.dma().to;
 
     let loads: u64 = nest.loads.iter().map(|load| load_bytes(load, grid)).sum();
-    let stores: u64 = leaving(nest).map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum();
+    let stores: u64 = leaving(nest).map(|output| total_tile_bytes(&output.storage, &output.map, grid)).sum();
     let homes = [Some(npu.dram_id()), npu.shared().map(|(memory, _)| memory)];
     let far = homes
         .into_iter()
@@ -47,13 +47,13 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
                     operand_bytes += times * reads * tensor.array_bytes(&tile).get();
                 }
             }
-            sum_bytes += times * passes.sum_writes * matrix.sums.tile_bytes(TileMap::OUTPUT, &tile).get();
+            sum_bytes += times * passes.sum_writes * matrix.sums.tile_bytes(&TileMap::OUTPUT, &tile).get();
             idle_macs += times * (dataflow.issued_macs(&unit.array, &work) - work.m * work.k * work.n);
         }
     }
     // Members that share k each begin sums of their own.
     let holders = matrix.split.joins(grid.k.block()) + 1;
-    let first_sums = total_tile_bytes(&matrix.sums, TileMap::OUTPUT.in_output(nest.output_batches), grid);
+    let first_sums = total_tile_bytes(&matrix.sums, &TileMap::OUTPUT.in_output(nest.output_batches), grid);
     energy += read(unit.operand_memory, operand_bytes);
     energy += written(unit.accumulator_memory, sum_bytes);
     energy += read(unit.accumulator_memory, sum_bytes.saturating_sub(holders * first_sums));
@@ -66,6 +66,6 @@ fn vector_energy(nest: &Nest, grid: &Grid, read: &impl Fn(MemoryId, u64) -> f64)
     let Some(vector) = &nest.vector else { return 0.0 };
     let inputs = vector.reads.iter().filter(|input| matches!(input.access, Access::Loaded(_) | Access::Resident(_)));
     let bytes =
-        |tile: &Tile| -> u64 { inputs.clone().map(|input| input.storage.tile_bytes(input.map, tile).get()).sum() };
+        |tile: &Tile| -> u64 { inputs.clone().map(|input| input.storage.tile_bytes(&input.map, tile).get()).sum() };
     read(vector.memory, output_tiles(grid).map(|(times, tile)| times * bytes(&tile)).sum())
 }

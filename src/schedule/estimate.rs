@@ -67,14 +67,14 @@ impl Parts {
         let of_queue = |queue: DmaQueue| nest.loads.iter().filter(move |load| load.queue == queue).count() as u64;
         let set_ups = of_queue(DmaQueue::Activations).max(of_queue(DmaQueue::Weights));
         let needed_first = if nest.matrix.is_some() { operands(nest) } else { &nest.loads[..] };
-        let first_bytes: u64 = needed_first.iter().map(|load| load.storage.tile_bytes(load.map, &first).get()).sum();
+        let first_bytes: u64 = needed_first.iter().map(|load| load.storage.tile_bytes(&load.map, &first).get()).sum();
         let first_in = if nest.loads.is_empty() {
             0
         } else {
             dma.setup.get() * set_ups + transfer(first_bytes) + dram.latency.get()
         };
         let last = last_tile(grid);
-        let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(output.map, &last).get()).sum();
+        let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(&output.map, &last).get()).sum();
         let last_out = if out == 0 { 0 } else { dma.setup.get() + transfer(out) + dram.latency.get() };
         Parts {
             loaded: loaded_from(npu.dram_id(), nest, grid),
@@ -171,7 +171,7 @@ pub fn loaded_from(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
 /// Bytes that a nest stores to `memory`.
 pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
     let outputs = leaving(nest).filter(|output| output.storage.home == memory);
-    outputs.map(|output| total_tile_bytes(&output.storage, output.map, grid)).sum()
+    outputs.map(|output| total_tile_bytes(&output.storage, &output.map, grid)).sum()
 }
 
 /// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
@@ -184,12 +184,12 @@ fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
     let axes = load.map.axes();
-    total_tile_bytes(&load.storage, load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
+    total_tile_bytes(&load.storage, &load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
 }
 
 /// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap;
 /// all are taken to be as large as the largest.
-pub fn total_tile_bytes(storage: &Storage, map: TileMap, grid: &Grid) -> u64 {
+pub fn total_tile_bytes(storage: &Storage, map: &TileMap, grid: &Grid) -> u64 {
     let rows = match (map.window, map.rows) {
         (None, Some(axis)) => grid.blocking(axis).extent(),
         (None, None) => map.most_rows(grid, storage.shape),
@@ -269,11 +269,11 @@ fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
                 let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
                 sums += matrix.most_sum_bytes(input, tile, joins + 1);
             }
-            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, tile).get(),
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(&input.map, tile).get(),
         }
     }
     let written: u64 =
-        nest.outputs.iter().map(|output: &Output| output.storage.tile_bytes(output.map, tile).get()).sum();
+        nest.outputs.iter().map(|output: &Output| output.storage.tile_bytes(&output.map, tile).get()).sum();
     let mut ports = memory.read_bytes_per_cycle.cycles_for(read).max(memory.write_bytes_per_cycle.cycles_for(written));
     if let Some(matrix) = &nest.matrix {
         let accumulators = npu.sram(npu.matrix_unit(matrix.unit).accumulator_memory);

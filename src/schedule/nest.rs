@@ -154,8 +154,13 @@ impl TileMap {
         TileMap { rows: but_depth(self.rows), columns: but_depth(self.columns), ..self }
     }
 
+    /// Whether the tile is what the grid says, without batches, blocks or a window.
+    const fn is_plain(&self) -> bool {
+        self.window.is_none() && self.column_block == 1 && self.batch.rows + self.batch.columns == 0
+    }
+
     /// Axes that the tensor's tile depends on.
-    pub fn axes(self) -> AxisSet {
+    pub fn axes(&self) -> AxisSet {
         let axes = match (self.rows, self.columns) {
             (None, None) => AxisSet::NONE,
             (Some(Axis::M), None) => AxisSet::M,
@@ -170,7 +175,21 @@ impl TileMap {
 
     /// Rows and columns of a tensor of `shape` that `tile` covers.
     #[inline]
-    pub fn spans(self, tile: &Tile, shape: MatrixShape) -> (Span, Span) {
+    pub fn spans(&self, tile: &Tile, shape: MatrixShape) -> (Span, Span) {
+        if self.is_plain() {
+            let along = |axis: Option<Axis>, extent: u64| match axis {
+                None => Span::new(0, extent),
+                Some(Axis::M) => tile.m,
+                Some(Axis::K) => tile.k,
+                Some(Axis::N) => tile.n,
+            };
+            return (along(self.rows, shape.rows), along(self.columns, shape.columns));
+        }
+        self.spans_of_batches(tile, shape)
+    }
+
+    /// The same with batches, blocks of columns, or a window.
+    fn spans_of_batches(&self, tile: &Tile, shape: MatrixShape) -> (Span, Span) {
         let along = |axis: Option<Axis>, extent: u64, stride: u64| match axis {
             None if stride > 0 => Span::new(0, stride),
             None => Span::new(0, extent),
@@ -198,7 +217,7 @@ impl TileMap {
     }
 
     /// The most rows that a tile of `grid` covers of a tensor of `shape`.
-    pub fn most_rows(self, grid: &Grid, shape: MatrixShape) -> u64 {
+    pub fn most_rows(&self, grid: &Grid, shape: MatrixShape) -> u64 {
         match &self.window {
             Some(window) if self.takes_whole_images && grid.m.block() >= window.output_pixels() => {
                 window.input_pixels()
@@ -253,13 +272,13 @@ impl Storage {
 
     /// Bytes of the tile that `map` takes of the tensor at `tile`.
     #[inline]
-    pub fn tile_bytes(&self, map: TileMap, tile: &Tile) -> Bytes {
+    pub fn tile_bytes(&self, map: &TileMap, tile: &Tile) -> Bytes {
         let (rows, columns) = map.spans(tile, self.shape);
         Bytes(rows.len() * self.row_bytes(columns.len()))
     }
 
     /// Bytes of the largest tile that `map` takes of the tensor on `grid`.
-    pub fn most_tile_bytes(&self, map: TileMap, grid: &Grid) -> u64 {
+    pub fn most_tile_bytes(&self, map: &TileMap, grid: &Grid) -> u64 {
         let (_, columns) = map.spans(&grid.first_tile(), self.shape);
         map.most_rows(grid, self.shape) * self.row_bytes(columns.len())
     }
@@ -283,7 +302,7 @@ impl Read {
     /// elements of each window.
     pub fn array_bytes(&self, tile: &Tile) -> Bytes {
         match self.map.window {
-            None => self.storage.tile_bytes(self.map, tile),
+            None => self.storage.tile_bytes(&self.map, tile),
             Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(tile.k.len().div_ceil(self.map.column_block))),
         }
     }
@@ -439,13 +458,13 @@ impl MatrixWork {
             None | Some(Axis::K) => *tile,
             Some(Axis::M | Axis::N) => self.split.part(tile, 0).expect("the first member always has a part"),
         };
-        self.split.members * self.sums.tile_bytes(TileMap::OUTPUT, &largest).get()
+        self.split.members * self.sums.tile_bytes(&TileMap::OUTPUT, &largest).get()
     }
 
     /// Bytes of an output tile's partial sums that pass the port of the memory that has most of them to give, when `read`
     /// takes them up and `holders` members hold some along k.
     pub fn most_sum_bytes(&self, read: &Read, tile: &Tile, holders: u64) -> u64 {
-        let bytes = |tile: &Tile| read.storage.tile_bytes(read.map, tile).get();
+        let bytes = |tile: &Tile| read.storage.tile_bytes(&read.map, tile).get();
         match self.split.axis {
             None => bytes(tile),
             Some(Axis::K) => self.sharing_sums.min(holders) * bytes(tile),

@@ -11,6 +11,7 @@ use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
+use crate::program::uses::TensorUses;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::binding::{Binding, bind};
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
@@ -76,10 +77,12 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
-        let residents = Residents::choose(program, groups, resident_capacity);
+        let users = groups.iter().enumerate().flat_map(|(index, group)| group.ops().map(move |op| (index, op)));
+        let uses = TensorUses::gather(program, users.map(|(index, op)| (index, &program.op(op).kind)));
+        let residents = Residents::choose(program, groups, &uses, resident_capacity);
         let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
-        let shared = Residents::choose_spilled(program, groups, &residents, shared_capacity);
-        let placements = place(program, groups, &residents, &shared);
+        let shared = Residents::choose_spilled(program, groups, &uses, &residents, shared_capacity);
+        let placements = place(program, &uses, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, is_pinned }
@@ -655,21 +658,17 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
 }
 
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-fn place(program: &Program, groups: &[Group], residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
+fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
     const ALIGNMENT: u64 = 4096;
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
     for (index, tensor) in program.tensors.iter().enumerate() {
         let id = TensorId(index);
-        let reads = |group: &Group| group.ops().any(|op| program.op(op).kind.reads().contains(&id));
-        let writes = |group: &Group| group.ops().any(|op| program.op(op).kind.writes().contains(&id));
-        let readers = groups.iter().filter(|group| reads(group)).count();
-        let leaves_its_group = groups.iter().find(|group| writes(group)).is_some_and(|group| {
-            let outside = readers - usize::from(reads(group));
-            // A result that nobody reads is what the run is for.
-            outside > 0 || readers == 0
-        });
-        let is_used = if tensor.is_given() { readers > 0 } else { leaves_its_group };
+        let readers = uses.readers(id);
+        // A result that nobody reads is what the run is for.
+        let leaves_its_group =
+            uses.writer(id).is_some_and(|writer| readers.is_empty() || readers.iter().any(|reader| *reader != writer));
+        let is_used = if tensor.is_given() { !readers.is_empty() } else { leaves_its_group };
         let is_given = tensor.is_given();
         placements.push(if !is_used {
             None

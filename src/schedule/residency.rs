@@ -5,10 +5,11 @@
 //! at each. Space is handed on from dead tensors to new ones; whoever fills it waits until the readers of
 //! the old ones are done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::program::Program;
 use crate::program::tensor::{Origin, TensorId};
+use crate::program::uses::TensorUses;
 use crate::schedule::grouping::Group;
 use crate::units::Bytes;
 
@@ -28,79 +29,99 @@ pub struct Life {
 /// Tensors that stay on the chip.
 #[derive(Clone, Debug, Default)]
 pub struct Residents {
-    lives: Vec<Life>,
-    capacity: Bytes,
+    tensors: BTreeSet<TensorId>,
+    /// See [`Residents::must_be_done`].
+    must_be_done: BTreeMap<usize, usize>,
 }
 
 impl Residents {
     /// Chooses the residents: in program order, each tensor that fits beside those chosen before it.
-    pub fn choose(program: &Program, groups: &[Group], capacity: Bytes) -> Residents {
-        Residents::fit(candidates(program, groups), capacity)
+    pub fn choose(program: &Program, groups: &[Group], uses: &TensorUses, capacity: Bytes) -> Residents {
+        Residents::fit(candidates(program, groups, uses), groups.len(), capacity)
     }
 
     /// Chooses those that stay in a shared memory of `capacity` in the same way: tensors that the run produces and that do
     /// not stay among `nearer` ones.
-    pub fn choose_spilled(program: &Program, groups: &[Group], nearer: &Residents, capacity: Bytes) -> Residents {
-        let mut spilled = candidates(program, groups);
+    pub fn choose_spilled(
+        program: &Program,
+        groups: &[Group],
+        uses: &TensorUses,
+        nearer: &Residents,
+        capacity: Bytes,
+    ) -> Residents {
+        let mut spilled = candidates(program, groups, uses);
         spilled.retain(|life| !program.tensor(life.tensor).is_given() && !nearer.contains(life.tensor));
-        Residents::fit(spilled, capacity)
+        Residents::fit(spilled, groups.len(), capacity)
     }
 
-    fn fit(candidates: Vec<Life>, capacity: Bytes) -> Residents {
-        let mut residents = Residents { lives: Vec::new(), capacity };
+    fn fit(candidates: Vec<Life>, groups: usize, capacity: Bytes) -> Residents {
+        let mut held = vec![Bytes::ZERO; groups];
+        let mut lives = Vec::new();
         for life in candidates {
-            let fits = (life.first..=life.last).all(|group| residents.bytes_at(group) + life.bytes <= capacity);
-            if fits {
-                residents.lives.push(life);
+            let during = &mut held[life.first..=life.last];
+            if during.iter().all(|held| *held + life.bytes <= capacity) {
+                during.iter_mut().for_each(|held| *held += life.bytes);
+                lives.push(life);
             }
         }
-        residents
+        Residents::of(lives, capacity)
+    }
+
+    /// Residents with these lives, in order of their first groups, which fit the capacity at every group.
+    fn of(lives: Vec<Life>, capacity: Bytes) -> Residents {
+        let tensors = lives.iter().map(|life| life.tensor).collect();
+        let must_be_done = conditions_of_space(&lives, capacity);
+        Residents { tensors, must_be_done }
     }
 
     /// Whether a tensor stays.
     pub fn contains(&self, tensor: TensorId) -> bool {
-        self.lives.iter().any(|life| life.tensor == tensor)
-    }
-
-    /// Bytes held while a group runs.
-    pub fn bytes_at(&self, group: usize) -> Bytes {
-        self.lives.iter().filter(|life| life.first <= group && group <= life.last).map(|life| life.bytes).sum()
+        self.tensors.contains(&tensor)
     }
 
     /// Groups up to which everything must be done before `group` may fill its residents; `None` where there is room
     /// beside all tensors that may still be in use.
     pub fn must_be_done(&self, group: usize) -> Option<usize> {
-        let fills = self.lives.iter().any(|life| life.first == group);
-        let so_far = || self.lives.iter().filter(|life| life.first <= group);
-        let held_after = |done: Option<usize>| -> Bytes {
-            so_far().filter(|life| done.is_none_or(|done| life.last > done)).map(|life| life.bytes).sum()
-        };
-        if !fills || held_after(None) <= self.capacity {
-            return None;
-        }
-        let ends: BTreeSet<usize> = so_far().map(|life| life.last).filter(|last| *last < group).collect();
-        ends.into_iter().find(|done| held_after(Some(*done)) <= self.capacity)
+        self.must_be_done.get(&group).copied()
     }
+}
+
+/// By group that fills space and cannot do so beside all tensors before: up to which group all must be done. That group
+/// only ever moves on, because tensors come and none is taken back.
+fn conditions_of_space(lives: &[Life], capacity: Bytes) -> BTreeMap<usize, usize> {
+    let mut ends: BTreeMap<usize, Bytes> = BTreeMap::new();
+    // Bytes of all tensors so far that live beyond the group up to which all is done.
+    let (mut held, mut done) = (Bytes::ZERO, None);
+    let mut conditions = BTreeMap::new();
+    for filled in lives.chunk_by(|a, b| a.first == b.first) {
+        for life in filled {
+            held += life.bytes;
+            *ends.entry(life.last).or_default() += life.bytes;
+        }
+        let group = filled[0].first;
+        while held > capacity
+            && let Some((end, bytes)) = ends.pop_first()
+        {
+            held = held - bytes;
+            done = Some(end);
+        }
+        if let Some(done) = done {
+            conditions.insert(group, done);
+        }
+    }
+    conditions
 }
 
 /// Tensors that outlive a nest, in order of their first use: produced ones that another group reads, and given ones
 /// that several groups read, if the first of them is a vector chain (which reads whole rows in order).
-fn candidates(program: &Program, groups: &[Group]) -> Vec<Life> {
+fn candidates(program: &Program, groups: &[Group], uses: &TensorUses) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
     for index in 0..program.tensors.len() {
         let tensor = TensorId(index);
-        let uses_it = |group: &Group, as_output: bool| {
-            group.ops().any(|op| {
-                let kind = &program.op(op).kind;
-                if as_output { kind.writes().contains(&tensor) } else { kind.reads().contains(&tensor) }
-            })
-        };
-        let readers: Vec<usize> = (0..groups.len()).filter(|group| uses_it(&groups[*group], false)).collect();
+        let readers = uses.readers(tensor);
         let Some(&last) = readers.last() else { continue };
         let first = match program.tensor(tensor).origin {
-            Origin::Produced => {
-                (0..groups.len()).find(|group| uses_it(&groups[*group], true)).expect("a produced tensor has a writer")
-            }
+            Origin::Produced => uses.writer(tensor).expect("a produced tensor has a writer"),
             Origin::Source(_) if readers.len() > 1 && is_walked_first(program, &groups[readers[0]], tensor) => {
                 readers[0]
             }
@@ -131,11 +152,10 @@ mod tests {
     #[test]
     fn space_is_refilled_only_after_the_readers_whose_space_it_needs() {
         let lives = vec![life(0, 60, 0, 1), life(1, 30, 1, 2), life(2, 40, 3, 4)];
-        let residents = Residents { lives, capacity: Bytes(100) };
+        let residents = Residents::of(lives, Bytes(100));
         assert_eq!(residents.must_be_done(0), None);
         assert_eq!(residents.must_be_done(1), None);
         // 60 + 30 + 40 exceed 100, but once group 1 is done 30 + 40 fit.
         assert_eq!(residents.must_be_done(3), Some(1));
-        assert_eq!(residents.bytes_at(1), Bytes(90));
     }
 }

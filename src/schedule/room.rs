@@ -51,7 +51,7 @@ pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> 
         Buffer::Weights => needed_for_loads(nest, grid, DmaQueue::Weights),
         Buffer::Outputs => {
             let pool = nest.vector.as_ref()?.outputs;
-            let bytes = leaving(nest).map(|output| output.storage.tile_bytes(output.map, &tile).get()).sum();
+            let bytes = leaving(nest).map(|output| output.storage.tile_bytes(&output.map, &tile).get()).sum();
             (bytes > 0).then_some((bytes, pool.capacity))
         }
         Buffer::Accumulators => {
@@ -65,7 +65,7 @@ fn needed_for_loads(nest: &Nest, grid: &Grid, queue: DmaQueue) -> Option<(u64, B
     let mut needed: Option<(u64, Bytes)> = None;
     for load in nest.loads.iter().filter(|load| load.queue == queue) {
         let Destination::Partition(CreditPool { capacity, .. }) = load.destination else { continue };
-        let bytes = load.storage.most_tile_bytes(load.map, grid);
+        let bytes = load.storage.most_tile_bytes(&load.map, grid);
         needed = Some((needed.map_or(0, |(sum, _)| sum) + bytes, capacity));
     }
     needed

@@ -289,6 +289,9 @@ impl<'a> Engine<'a> {
             let Some(next) = arrivals.chain(next_internal).min() else { break };
             self.now = next;
             for level in 0..self.levels.len() {
+                if self.levels[level].memory.next_event() != Some(next) {
+                    continue;
+                }
                 self.levels[level].memory.advance(next, &mut tickets);
                 for ticket in tickets.drain(..) {
                     self.transfer_done(level, ticket, observer);

@@ -185,7 +185,7 @@ impl MatrixEngine {
             unhindered: TileWork { paces: Paces::UNHINDERED, ..work },
             issued_macs: self.dataflow.issued_macs(&self.unit.array, &work),
             operand_bytes: codes + scales,
-            sum_bytes: matrix.sums.tile_bytes(TileMap::OUTPUT, tile),
+            sum_bytes: matrix.sums.tile_bytes(&TileMap::OUTPUT, tile),
             sum_writes: passes.sum_writes,
         }
     }
@@ -232,14 +232,14 @@ pub(super) fn vector_occupancy(
         match input.access {
             Access::Internal => {}
             Access::Accumulators => ports = ports.max(read_sums(npu, nest, teams, input, &work.tile, first)),
-            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(input.map, &work.tile),
+            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(&input.map, &work.tile),
         }
     }
     traffic(npu, vector.memory.0, first).read += read;
     ports = ports.max(memory.read_bytes_per_cycle.cycles_for(read.get()));
     let mut written = Bytes::ZERO;
     for output in nest.outputs.iter().filter(|output| nest.completes(output, work.is_last_n, work.is_last)) {
-        let bytes = output.storage.tile_bytes(output.map, &work.tile);
+        let bytes = output.storage.tile_bytes(&output.map, &work.tile);
         traffic(npu, vector.memory.0, &mut ops[output.op.0]).written += bytes;
         written += bytes;
     }
@@ -265,7 +265,7 @@ fn read_sums(
     let mut shared = Bytes::ZERO;
     for (unit, member) in units.zip(0..holders) {
         let held = if split.is_along_k() { Some(*tile) } else { split.part(tile, member) };
-        let bytes = held.map_or(Bytes::ZERO, |held| input.storage.tile_bytes(input.map, &held));
+        let bytes = held.map_or(Bytes::ZERO, |held| input.storage.tile_bytes(&input.map, &held));
         let memory = npu.matrix_unit(*unit).accumulator_memory;
         traffic(npu, memory.0, statistics).read += bytes;
         // Members whose sums are in one memory share its port.
