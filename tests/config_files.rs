@@ -439,6 +439,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "sums under two scales cannot be added in the accumulators",
     ),
     ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
+    ("scheme_row_gather_in_the_accumulators", 12, 10, "a token with weight rows of its own is a product by itself"),
     ("scheme_several_mistakes", 1, 7, "\"my muxq\" is not a name"),
     ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
     ("scheme_tender_with_online_outliers", 11, 14, "the order of the weight's rows is fixed before the run"),

@@ -13,7 +13,7 @@ use crate::program::channels::Mover;
 use crate::program::op::Scope;
 use crate::scheme::llm_int8::LlmInt8;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
-use crate::scheme::osc::{Columns, MergePoint, Osc, Protection, WeightRows};
+use crate::scheme::osc::{Columns, DynamicBranch, MergePoint, Osc, Protection, WeightRows};
 use crate::scheme::treatment::{Detection, Passes};
 use crate::workload::calibration::{Comparison, OutlierRule, ProtectionChoice, ProtectionRule, Smoothing};
 
@@ -172,6 +172,7 @@ pub(crate) struct OscFile {
     protection: Field<String>,
     channels_per_group: Field<u64>,
     threshold_factor: Field<f64>,
+    dynamic_branch: Field<String>,
     branch_format: Field<String>,
     columns: Field<String>,
     weight_rows: Field<String>,
@@ -210,6 +211,13 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, C
     {
         let message = format!("{format} has a scale per tensor, which the sums of path B do not have");
         problems.push(file.merge.problem(message).help("write vector_unit"));
+    }
+    if matches!(protection, Some(Protection::Dynamic { branch: DynamicBranch::RowGather, .. }))
+        && merge == Some(MergePoint::Accumulators)
+    {
+        let message =
+            "a token with weight rows of its own is a product by itself, which cannot leave its sums for the body";
+        problems.push(file.merge.problem(message).help("write vector_unit, or dynamic_branch: masked_dense"));
     }
     problems.built(|| {
         Some(Osc {
@@ -251,6 +259,10 @@ fn resolve_protection(file: &OscFile, group: Option<u64>) -> Result<Protection, 
         let problem = file.threshold_factor.problem("only mode_over_threshold has a threshold");
         problems.push(problem.help("leave it out"));
     }
+    if kind != Kind::Dynamic && file.dynamic_branch.is_given() {
+        let problem = file.dynamic_branch.problem("the channels are the same for all tokens");
+        problems.push(problem.help("leave it out"));
+    }
     let group = group.unwrap_or(u64::MAX);
     let choice = match kind {
         Kind::Dynamic => {
@@ -258,7 +270,12 @@ fn resolve_protection(file: &OscFile, group: Option<u64>) -> Result<Protection, 
                 let message = "dynamic protection takes one element of each group";
                 problems.push(file.channels_per_group.problem(message).help("leave it out"));
             }
-            return problems.built(|| Some(Protection::Dynamic { group }));
+            let branches = [("masked_dense", DynamicBranch::MaskedDense), ("row_gather", DynamicBranch::RowGather)];
+            let branch = match file.dynamic_branch.optional() {
+                None => Some(DynamicBranch::MaskedDense),
+                Some(branch) => problems.take(branch.one_of(&branches)),
+            };
+            return problems.built(|| Some(Protection::Dynamic { group, branch: branch? }));
         }
         Kind::Mode => problems
             .take(file.threshold_factor.required().in_range(0.0..=1e6))

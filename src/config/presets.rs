@@ -106,6 +106,10 @@ pub static SCHEMES: &[Preset] = &[
     Preset { name: "osc_mxfp4", text: include_str!("../../workloads/schemes/osc_mxfp4.yaml") },
     Preset { name: "osc_mxfp4_compact", text: include_str!("../../workloads/schemes/osc_mxfp4_compact.yaml") },
     Preset { name: "osc_dynamic", text: include_str!("../../workloads/schemes/osc_dynamic.yaml") },
+    Preset {
+        name: "osc_dynamic_row_gather",
+        text: include_str!("../../workloads/schemes/osc_dynamic_row_gather.yaml"),
+    },
     Preset { name: "osc_int4", text: include_str!("../../workloads/schemes/osc_int4.yaml") },
     Preset {
         name: "osc_mxfp4_fp8_fallback",

@@ -57,7 +57,8 @@ pub(super) fn extract_top(values: &mut Values, top: &ExtractTop, tile: &Tile) {
         line.clear();
         values.read_row(top.input, row, tile.n, &mut line);
         let mut kept = vec![0.0; line.len()];
-        for (body, kept) in line.chunks_mut(group).zip(kept.chunks_mut(group)) {
+        let (mut taken, mut channels) = (Vec::new(), Vec::new());
+        for (index_of_group, (body, kept)) in line.chunks_mut(group).zip(kept.chunks_mut(group)).enumerate() {
             let mut largest = 0;
             for (index, value) in body.iter().enumerate() {
                 if value.abs() > body[largest].abs() {
@@ -65,9 +66,18 @@ pub(super) fn extract_top(values: &mut Values, top: &ExtractTop, tile: &Tile) {
                 }
             }
             kept[largest] = std::mem::replace(&mut body[largest], 0.0);
+            taken.push(kept[largest]);
+            channels.push((tile.n.start as usize + index_of_group * group + largest) as f32);
         }
         values.write_row(top.body, row, tile.n.start, &line);
-        values.write_row(top.kept, row, tile.n.start, &kept);
+        match top.positions {
+            None => values.write_row(top.kept, row, tile.n.start, &kept),
+            Some(positions) => {
+                let first = tile.n.start / top.group;
+                values.write_row(top.kept, row, first, &taken);
+                values.write_row(positions, row, first, &channels);
+            }
+        }
     }
 }
 

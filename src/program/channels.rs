@@ -110,8 +110,11 @@ pub struct ExtractTop {
     pub group: u64,
     /// `[m, k]`: the input with the taken elements set to zero.
     pub body: TensorId,
-    /// `[m, k]`: the taken elements where they were, zero elsewhere, in the format of this tensor.
+    /// The taken elements, in the format of this tensor: `[m, k]`, where they were, with zeros elsewhere; or, with a table
+    /// of positions, `[m, k / group]`, one of each group.
     pub kept: TensorId,
+    /// `[m, k / group]`: the channel of each taken element.
+    pub positions: Option<TensorId>,
 }
 
 /// Rows gathered from a matrix `[k, n]`.

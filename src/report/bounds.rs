@@ -77,6 +77,8 @@ fn needed_bytes(program: &Program, readers: &[usize], id: TensorId) -> Bytes {
     for reader in readers {
         match &program.ops[*reader].kind {
             OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
+            // Each row of one token at least: others may take the same ones.
+            OpKind::Gemm(gemm) if gemm.right_rows.is_some() && gemm.right.codes == id => rows = rows.max(gemm.shape.k),
             _ => return tensor.bytes(),
         }
     }

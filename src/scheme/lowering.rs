@@ -499,7 +499,8 @@ impl<'a> Lowering<'a> {
         let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { gemm.weight_layout };
         let batching = Batching { right: right_axis(gemm, right_layout), ..gemm.batching };
         let (shape, window) = (gemm.shape, gemm.window);
-        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
+        let (right_rows, initial) = (None, None);
+        let product = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output: sums };
         self.push(layer, Path::Body, OpKind::Gemm(product));
         let bias = gemm.bias.map(|bias| self.source(bias));
         let output = self.layer_output(layer, gemm);
@@ -564,8 +565,30 @@ impl<'a> Lowering<'a> {
             | Path::Dequantization => "sums",
         };
         let output = self.produced(layer, role, shape.output(), sums_format);
-        let (batching, window) = (Batching::SINGLE, None);
-        let gemm = Gemm { shape, left, right, right_layout, batching, window, initial, output };
+        let (batching, window, right_rows) = (Batching::SINGLE, None, None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output };
+        self.push(layer, path, OpKind::Gemm(gemm));
+        output
+    }
+
+    /// Adds a product of each row of `left` with rows of `right` of its own, which `rows` names: one sum of rows a token.
+    pub fn product_of_gathered_rows(
+        &mut self,
+        layer: LayerId,
+        path: Path,
+        left: TensorId,
+        right: TensorId,
+        rows: TensorId,
+    ) -> TensorId {
+        let MatrixShape { rows: tokens, columns: k } = self.shape(left);
+        let n = self.shape(right).columns;
+        let [left, right] = [left, right].map(GemmOperand::plain);
+        let format = self.sums_format(left, right);
+        let output = self.produced(layer, "branch_sums", MatrixShape::new(tokens, n), format);
+        let (axis, right_layout) = (BatchAxis::Rows, RightLayout::KByN);
+        let batching = Batching { count: tokens, right_sharing: 1, left: axis, right: axis, output: axis };
+        let (shape, window, right_rows, initial) = (GemmShape::new(1, k, n), None, Some(rows), None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output };
         self.push(layer, path, OpKind::Gemm(gemm));
         output
     }

@@ -178,6 +178,12 @@ fn osc() -> Vec<Note> {
             "Protected channels of a group, fewer than the group has; not with protection: dynamic.",
         ),
         decimal("osc.threshold_factor", 0.0, 1e6, "Threshold of a hit; only with protection: mode_over_threshold."),
+        names(
+            "osc.dynamic_branch",
+            ["masked_dense", "row_gather"],
+            "With protection: dynamic, whether the branch multiplies the whole depth or each token's own gathered weight rows; \
+             masked_dense if left out.",
+        ),
         names("osc.branch_format", WIDE, "Format of the protected channels."),
         names("osc.columns", ["dense", "compact"], "Whether the branch has all columns or the protected ones only."),
         names(
