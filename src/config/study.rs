@@ -158,6 +158,16 @@ pub struct Parameter {
     pub unit: Option<String>,
 }
 
+impl Parameter {
+    /// Its list of values; empty for an expression.
+    pub fn levels(&self) -> &[Level] {
+        match &self.values {
+            Values::List(levels) => levels,
+            Values::Expression(_) => &[],
+        }
+    }
+}
+
 /// A place that takes a value.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -342,6 +352,13 @@ pub struct Objective {
     pub metric: Metric,
     /// Which way.
     pub goal: Goal,
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let goal = Goal::NAMES.iter().find(|(_, goal)| *goal == self.goal).map_or("", |(name, _)| name);
+        write!(formatter, "{goal} {}", self.metric.name())
+    }
 }
 
 /// What a point must keep to.
