@@ -49,15 +49,7 @@ impl Documents {
     /// # Errors
     /// One of them is not there, no YAML document, or of another kind.
     pub fn open(names: Names<'_>) -> Result<Documents, ConfigError> {
-        let documents = [
-            presets::open_hardware(names.hardware)?,
-            presets::open_workload(names.workload)?,
-            presets::open_scheme(names.scheme)?,
-        ];
-        for ((_, kind), document) in RUN_KINDS.iter().zip(&documents) {
-            kind.expect(document)?;
-        }
-        Ok(Documents::of(documents))
+        Ok(Documents::of([open_file(0, names.hardware)?, open_file(1, names.workload)?, open_file(2, names.scheme)?]))
     }
 
     /// Documents that have been opened by [`open_file`]: hardware, workload, scheme.
@@ -234,13 +226,9 @@ pub fn whole_file(word: &str) -> Option<usize> {
 /// # Errors
 /// It is not there, no YAML document, or of another kind.
 pub fn open_file(position: usize, name: &str) -> Result<Document, ConfigError> {
-    let kind = RUN_KINDS[position].1;
-    let document = match kind {
-        FileKind::Workload => presets::open_workload(name)?,
-        FileKind::Scheme => presets::open_scheme(name)?,
-        FileKind::Hardware | FileKind::EnergyTable => presets::open_hardware(name)?,
-    };
-    kind.expect(&document)?;
+    let opener = [presets::open_hardware, presets::open_workload, presets::open_scheme][position];
+    let document = opener(name)?;
+    RUN_KINDS[position].1.expect(&document)?;
     Ok(document)
 }
 

@@ -16,6 +16,7 @@ use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets;
+use crate::config::scalar::Literal;
 use crate::config::schema::{FileForm, form_of};
 use crate::config::source::Place;
 
@@ -46,14 +47,14 @@ struct StudyFile {
 #[derive(Clone, Debug, Deserialize)]
 struct AssignmentFile {
     path: Field<String>,
-    value: Field<String>,
+    value: Field<Literal>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct ParameterFile {
     name: Field<String>,
     path: Option<OneOrMany<Field<String>>>,
-    values: Option<List<Field<String>>>,
+    values: Option<List<Field<Literal>>>,
     range: Option<Placed<RangeFile>>,
     log_range: Option<Placed<LogRangeFile>>,
     expression: Field<String>,
@@ -439,7 +440,7 @@ pub fn resolve_file(name: &str, place: &Place) -> String {
 fn assignment(written: &Placed<AssignmentFile>) -> Result<Assignment, Diagnostic> {
     Ok(Assignment {
         path: written.path.required().text()?,
-        value: written.value.required().text()?,
+        value: written.value.required().value()?.0,
         place: written.value.place().clone(),
     })
 }
@@ -467,10 +468,10 @@ fn parameter(written: &Placed<ParameterFile>, before: &[Parameter]) -> Result<Pa
     Ok(Parameter { name, paths, values, unit })
 }
 
-fn levels_of_list(list: &List<Field<String>>) -> Result<Vec<Level>, Diagnostic> {
+fn levels_of_list(list: &List<Field<Literal>>) -> Result<Vec<Level>, Diagnostic> {
     let fields = list.at_least_one()?;
-    let level = |field: &Field<String>| -> Result<Level, Diagnostic> {
-        let text = field.required().text()?;
+    let level = |field: &Field<Literal>| -> Result<Level, Diagnostic> {
+        let Literal(text) = field.required().value()?;
         Ok(Level {
             number: text.parse().ok().filter(|number: &f64| number.is_finite()),
             text,
