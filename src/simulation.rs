@@ -2,7 +2,7 @@
 
 use crate::config::diagnostics::ConfigError;
 use crate::energy;
-use crate::execute;
+use crate::execute::{self, Execution};
 use crate::hardware::energy_table::MissingAction;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
@@ -133,6 +133,7 @@ pub fn simulate_sharing(
         statistics: &statistics,
         energy: &energy,
         numerics,
+        observed_counts: execution.as_ref().map(Execution::observed_counts),
         configuration,
         defaults,
     });

@@ -13,8 +13,8 @@ use crate::config::diagnostics::{Cited, ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::outlier_schemes::{
-    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, resolve_llm_int8, resolve_muxq, resolve_osc,
-    smoothing,
+    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
+    resolve_osc, smoothing,
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
@@ -26,6 +26,7 @@ use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
 use crate::scheme::fallback::{ExceptedLayers, Exception, MainScheme, WithFallback};
 use crate::scheme::integer::Integer;
+use crate::scheme::lowering::Arriving;
 use crate::scheme::w8a8::W8A8;
 use crate::scheme::zeroquant::ZeroQuant;
 use crate::workload::layer::LayerRole;
@@ -89,6 +90,7 @@ struct GroupsFile {
 struct BlocksFile {
     format: Field<String>,
     count_scale_bytes: Field<bool>,
+    activations: Field<String>,
 }
 
 /// The scheme that `document` describes.
@@ -144,7 +146,8 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
     if let Some(blocks) = &file.blocks {
         let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
         let format = blocks.format.required().one_of(&formats)?;
-        return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
+        let counts_scale_bytes = blocks.count_scale_bytes.required().boolean()?;
+        return Ok(Box::new(Blocks::new(name, format, counts_scale_bytes, arriving(&blocks.activations)?)));
     }
     if let Some(groups) = &file.groups {
         return resolve_groups(name, groups);
@@ -181,7 +184,7 @@ fn resolve_groups(name: String, file: &GroupsFile) -> Result<Box<dyn Scheme>, Di
             let message = "with activation_scale_per: group both operands are alike";
             return Err(file.activation_format.problem(message).help("leave it out"));
         }
-        return Ok(Box::new(Blocks::new(name, format, counts_scale_bytes)));
+        return Ok(Box::new(Blocks::new(name, format, counts_scale_bytes, Arriving::Real)));
     }
     let activation_format = file.activation_format.required().one_of(&integers)?;
     let description = "integer weights in groups, integer activations with a scale per token";
