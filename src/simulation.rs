@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostics::ConfigError;
 use crate::energy;
-use crate::execute;
+use crate::execute::{self, Execution};
 use crate::hardware::energy_table::MissingAction;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
@@ -145,6 +145,7 @@ pub fn simulate_sharing(
         statistics: &statistics,
         energy: &energy,
         numerics,
+        observed_counts: execution.as_ref().map(Execution::observed_counts),
         configuration,
         defaults,
     });

@@ -12,6 +12,7 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::Mover;
 use crate::program::op::Scope;
 use crate::scheme::llm_int8::LlmInt8;
+use crate::scheme::lowering::Arriving;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
 use crate::scheme::osc::{Columns, DynamicBranch, MergePoint, Osc, Protection, WeightRows};
 use crate::scheme::treatment::{Detection, Passes};
@@ -156,6 +157,12 @@ fn unit(unit: &Field<String>) -> Result<Option<Cow<'static, str>>, Diagnostic> {
     unit.optional().map(|unit| unit.text().map(Cow::Owned)).transpose()
 }
 
+/// How activations come to a product; as real values if nothing is said.
+pub(crate) fn arriving(activations: &Field<String>) -> Result<Arriving, Diagnostic> {
+    let choices = [("real", Arriving::Real), ("prequantized", Arriving::Prequantized)];
+    activations.optional().map_or(Ok(Arriving::Real), |activations| activations.one_of(&choices))
+}
+
 /// Smoothing by SmoothQuant's alpha, where one is given.
 pub(crate) fn smoothing(alpha: &Field<f64>) -> Result<Option<Smoothing>, Diagnostic> {
     match alpha.optional() {
@@ -181,6 +188,7 @@ pub(crate) struct OscFile {
     mover: Field<String>,
     smoothing_alpha: Field<f64>,
     unit: Field<String>,
+    activations: Field<String>,
 }
 
 /// OSC as a file describes it.
@@ -202,6 +210,7 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, C
     let mover = problems.take(file.mover.required().one_of(&MOVERS));
     let smoothing = problems.take(smoothing(&file.smoothing_alpha));
     let unit = problems.take(unit(&file.unit));
+    let arriving = problems.take(arriving(&file.activations));
     if file.unit.is_given() && merge == Some(MergePoint::Accumulators) {
         let message = "paths that meet in the accumulators run on one unit";
         problems.push(file.unit.problem(message).help("leave it out, or write merge: vector_unit"));
@@ -234,6 +243,7 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, C
             mover: mover?,
             smoothing: smoothing?,
             unit: unit?,
+            arriving: arriving?,
         })
     })
 }

@@ -13,8 +13,8 @@ use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::outlier_schemes::{
-    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, resolve_llm_int8, resolve_muxq, resolve_osc,
-    smoothing,
+    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
+    resolve_osc, smoothing,
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
@@ -26,6 +26,7 @@ use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
 use crate::scheme::fallback::{ExceptedLayers, Exception, MainScheme, WithFallback};
 use crate::scheme::integer::Integer;
+use crate::scheme::lowering::Arriving;
 use crate::scheme::w8a8::W8A8;
 use crate::scheme::zeroquant::ZeroQuant;
 use crate::workload::layer::LayerRole;
@@ -89,6 +90,7 @@ struct GroupsFile {
 struct BlocksFile {
     format: Field<String>,
     count_scale_bytes: Field<bool>,
+    activations: Field<String>,
 }
 
 /// The scheme that `document` describes.
@@ -154,8 +156,10 @@ fn resolve_family(file: &Placed<SchemeFile>, name: String) -> Result<Box<dyn Sch
         let mut problems = Problems::default();
         let format = problems.take(blocks.format.required().one_of(&formats));
         let counts_scale_bytes = problems.take(blocks.count_scale_bytes.required().boolean());
-        return problems
-            .built(|| -> Option<Box<dyn Scheme>> { Some(Box::new(Blocks::new(name, format?, counts_scale_bytes?))) });
+        let arriving = problems.take(arriving(&blocks.activations));
+        return problems.built(|| -> Option<Box<dyn Scheme>> {
+            Some(Box::new(Blocks::new(name, format?, counts_scale_bytes?, arriving?)))
+        });
     }
     if let Some(groups) = &file.groups {
         return resolve_groups(name, groups);
@@ -197,7 +201,7 @@ fn resolve_groups(name: String, file: &GroupsFile) -> Result<Box<dyn Scheme>, Co
     problems.built(|| -> Option<Box<dyn Scheme>> {
         let (format, counts_scale_bytes) = (format?, counts_scale_bytes?);
         if !is_by_token? {
-            return Some(Box::new(Blocks::new(name, format, counts_scale_bytes)));
+            return Some(Box::new(Blocks::new(name, format, counts_scale_bytes, Arriving::Real)));
         }
         let description = "integer weights in groups, integer activations with a scale per token";
         let (name, weights, activation_format) = (name.into(), format, activation_format?);

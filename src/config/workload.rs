@@ -20,7 +20,7 @@ use crate::config::repeat::{self, Expanded, Instance};
 use crate::config::schema::{FileForm, form_of};
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
-use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
+use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind, FP8_E4M3, FP8_E5M2};
 use crate::shape::GemmShape;
 use crate::workload::graph::{Workload, WorkloadError};
 use crate::workload::layer::{Layer, LayerOperation};
@@ -105,10 +105,13 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     Ok((workload, TensorPlaces::of(&expanded.tensors)))
 }
 
-/// Formats in which activations can be stored: those that hold real numbers without a scale beside them.
+/// Formats in which activations can be stored: those that hold real numbers without a scale beside them, if only within a
+/// narrow range.
 fn activation_formats() -> Vec<(&'static str, &'static ElementFormat)> {
-    let is_real =
-        |format: &&&ElementFormat| matches!(format.kind(), ElementKind::Float { .. }) && format.storage_bits() >= 16;
+    let is_real = |format: &&&ElementFormat| {
+        let is_wide = matches!(format.kind(), ElementKind::Float { .. }) && format.storage_bits() >= 16;
+        is_wide || [&FP8_E4M3, &FP8_E5M2].contains(*format)
+    };
     FORMATS.iter().filter(is_real).map(|format| (format.name(), *format)).collect()
 }
 

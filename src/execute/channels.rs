@@ -5,6 +5,7 @@ use crate::numerics::tensor::Elements;
 use crate::program::channels::{
     ChannelSide, DivideChannels, ExtractChannels, ExtractTop, GatherRows, Merge, Selection, Treatment, power_of_two,
 };
+use crate::program::op::OpKind;
 use crate::program::tensor::TensorId;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
@@ -21,6 +22,35 @@ fn row(values: &Values, tensor: TensorId, row: u64) -> Vec<f32> {
     let mut out = Vec::new();
     values.read_row(tensor, row, Span::new(0, values.shape(tensor).columns), &mut out);
     out
+}
+
+/// What a finished run found of what was planned for an operation: the outlier channels of its selection, however many
+/// there was room for, or the elements other than zero that it took out.
+pub(super) fn observed(values: &Values, kind: &OpKind) -> Option<u64> {
+    let of_selection = |selection: &Selection| match selection {
+        Selection::Static { .. } => None,
+        Selection::Planned { maxima, rule, .. } => {
+            Some(row(values, *maxima, 0).into_iter().filter(|maximum| rule.selects(*maximum)).count() as u64)
+        }
+    };
+    match kind {
+        OpKind::ExtractChannels(extract) => of_selection(&extract.selection),
+        OpKind::GatherRows(gather) => of_selection(&gather.selection),
+        OpKind::ExtractTop(top) => {
+            let rows = 0..values.shape(top.kept).rows;
+            let taken = |index| row(values, top.kept, index).into_iter().filter(|value| *value != 0.0).count() as u64;
+            Some(rows.map(taken).sum())
+        }
+        OpKind::Gemm(_)
+        | OpKind::Reduce { .. }
+        | OpKind::Quantize { .. }
+        | OpKind::QuantizeBlocks { .. }
+        | OpKind::Dequantize { .. }
+        | OpKind::Vector(_)
+        | OpKind::Activate { .. }
+        | OpKind::Merge(_)
+        | OpKind::DivideChannels(_) => None,
+    }
 }
 
 pub(super) fn extract(values: &mut Values, extract: &ExtractChannels, tile: &Tile) {

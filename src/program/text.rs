@@ -38,7 +38,7 @@ impl OpText<'_> {
     fn selection(&self, selection: &Selection) -> String {
         match selection {
             Selection::Static { channels, .. } => format!("{} channels", channels.len()),
-            Selection::Planned { maxima, rule, count } => {
+            Selection::Planned { maxima, rule, count, .. } => {
                 format!("up to {count} channels with {} {rule}", self.name(*maxima))
             }
         }

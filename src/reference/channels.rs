@@ -8,7 +8,7 @@ impl Evaluator<'_> {
     pub(super) fn selected(&self, selection: &Selection) -> Option<Vec<Option<u32>>> {
         match selection {
             Selection::Static { channels, .. } => Some(channels.clone()),
-            Selection::Planned { maxima, rule, count } => {
+            Selection::Planned { maxima, rule, count, .. } => {
                 let maxima = self.get(*maxima)?.to_f32();
                 let outliers = maxima.iter().enumerate().filter(|(_, maximum)| rule.selects(**maximum));
                 let mut channels: Vec<_> = outliers.map(|(channel, _)| u32::try_from(channel).ok()).collect();

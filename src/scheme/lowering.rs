@@ -13,7 +13,7 @@ use crate::program::{Program, ProgramLayer};
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::{BatchAxis, Batching};
-use crate::workload::calibration::{Calibration, LayerCalibration};
+use crate::workload::calibration::{Calibration, CalibrationBasis, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -37,6 +37,17 @@ pub struct Lowering<'a> {
     scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
     codes: Vec<(QuantizedAs<ElementFormat>, TensorId)>,
     blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
+    /// Whether what is added now belongs to the run.
+    arriving: Arriving,
+}
+
+/// How the activations of a product come to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arriving {
+    /// As real values: the run takes channels out and quantizes.
+    Real,
+    /// In quantized form, from off the chip: the region that cost models of single products look at.
+    Prequantized,
 }
 
 /// Why a scheme cannot lower a workload.
@@ -77,7 +88,8 @@ impl<'a> Lowering<'a> {
     pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
         let sources = vec![None; workload.tensors().len()];
         let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        Lowering { workload, calibration, program: Program::default(), sources, scales, codes, blocks }
+        let (program, arriving) = (Program::default(), Arriving::Real);
+        Lowering { workload, calibration, program, sources, scales, codes, blocks, arriving }
     }
 
     /// Lowers each layer in execution order.
@@ -152,6 +164,41 @@ impl<'a> Lowering<'a> {
             return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
         }
         Ok(of_layer)
+    }
+
+    /// What the calibration was made from.
+    pub fn calibration_basis(&self) -> CalibrationBasis {
+        self.calibration.map_or(CalibrationBasis::Assumption, |calibration| calibration.basis)
+    }
+
+    /// Whether the activations of `layer` can be there in quantized form when the run starts.
+    ///
+    /// # Errors
+    /// [`LoweringError::Unfit`] where another layer makes them.
+    pub fn check_arriving(&self, layer: LayerId, gemm: &LogicalGemm, arriving: Arriving) -> Result<(), LoweringError> {
+        let (Arriving::Prequantized, ValueRef::Layer(maker)) = (arriving, gemm.input) else { return Ok(()) };
+        let problem = format!(
+            "its activations are those of layer `{}`, which this run makes, so they cannot arrive quantized; write \
+             activations: real, or give the layer an input from outside",
+            self.layer_name(maker)
+        );
+        Err(LoweringError::Unfit { layer: self.layer_name(layer), problem })
+    }
+
+    /// Adds operations on activations that `of` makes: to the run, or, where they arrive quantized, to what is done before
+    /// it and costs nothing.
+    pub fn on_activations<T>(&mut self, arriving: Arriving, of: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.arriving, arriving);
+        let made = of(self);
+        self.arriving = before;
+        made
+    }
+
+    fn produced_origin(&self) -> Origin {
+        match self.arriving {
+            Arriving::Real => Origin::Produced,
+            Arriving::Prequantized => Origin::Prepared,
+        }
     }
 
     /// Name of a layer.
@@ -242,12 +289,16 @@ impl<'a> Lowering<'a> {
         shape: MatrixShape,
         format: &'static ElementFormat,
     ) -> TensorId {
-        self.tensor(layer, role, shape, format, Origin::Produced)
+        self.tensor(layer, role, shape, format, self.produced_origin())
     }
 
     /// Adds an operation of the run.
     pub fn push(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.ops.push(Op { layer, path, unit: None, kind });
+        let ops = match self.arriving {
+            Arriving::Real => &mut self.program.ops,
+            Arriving::Prequantized => &mut self.program.preparation,
+        };
+        ops.push(Op { layer, path, unit: None, kind });
     }
 
     /// Asks for a matrix unit for the operation that was added last, a product.
@@ -423,7 +474,7 @@ impl<'a> Lowering<'a> {
     ) -> OpKind {
         let shape = self.program.tensor(input).shape;
         let (stored, origin) = match along {
-            BlockAxis::Columns => (shape, Origin::Produced),
+            BlockAxis::Columns => (shape, self.produced_origin()),
             BlockAxis::Rows => (MatrixShape::new(shape.columns, shape.rows), Origin::Prepared),
         };
         let codes = self.tensor(layer, codes, stored, format.element(), origin);

@@ -18,7 +18,7 @@ use crate::numerics::formats::{self, ElementFormat, FP32};
 use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor, Treatment};
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::lowering::{Lowering, LoweringError};
+use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
 use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of, index_format};
 use crate::scheme::{Scheme, cast};
 use crate::shape::MatrixShape;
@@ -54,6 +54,8 @@ pub struct Osc {
     pub smoothing: Option<Smoothing>,
     /// Matrix unit of path B, by its name; without one the schedule chooses. Only for paths that meet on the vector unit.
     pub unit: Option<Cow<'static, str>>,
+    /// How activations come: with channels to be taken out of them, or with that done.
+    pub arriving: Arriving,
 }
 
 /// Which channels are protected.
@@ -126,6 +128,7 @@ const PAPER: Osc = Osc {
     mover: Mover::VectorUnit,
     smoothing: None,
     unit: None,
+    arriving: Arriving::Real,
 };
 
 /// One channel of each 32, merged in the accumulators.
@@ -208,10 +211,11 @@ impl Scheme for Osc {
                 format!("{k} input channels do not divide into groups of {group}; choose a group that divides them");
             return Err(LoweringError::Unfit { layer, problem });
         }
+        lowering.check_arriving(layer, gemm, self.arriving)?;
         let calibration = calibration_of(self, lowering, layer, gemm)?;
         let input = TreatedInput::new(lowering, layer, gemm, calibration);
         let weight = input.weight(lowering, layer, gemm);
-        let parts = match self.protection {
+        let parts = lowering.on_activations(self.arriving, |lowering| match self.protection {
             Protection::Dynamic { group, branch } => {
                 self.dynamic_parts(lowering, layer, (&input, weight), (group, branch))
             }
@@ -223,7 +227,7 @@ impl Scheme for Osc {
                 };
                 self.fixed_parts(lowering, layer, (input, weight), protected)
             }
-        };
+        });
         Ok(self.join(lowering, layer, gemm, &parts))
     }
 }

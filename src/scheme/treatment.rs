@@ -76,7 +76,7 @@ impl Channels {
                 let reduce = OpKind::Reduce { input: source, output: maxima, scope, target };
                 lowering.push(layer, Path::Extraction, reduce);
                 let count = outliers.len() as u64;
-                let selection = Selection::Planned { maxima, rule, count };
+                let selection = Selection::Planned { maxima, rule, count, basis: lowering.calibration_basis() };
                 (count > 0).then_some(Channels { selection, mover })
             }
         }
