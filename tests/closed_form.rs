@@ -10,6 +10,7 @@ use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
 use npusim::schedule::grid::{Axis, Grid};
 use npusim::schedule::nest::Nest;
+use npusim::schedule::spill;
 use npusim::workload::batching::BatchAxis;
 use npusim::workload::convolution::ConvolutionWindow;
 use npusim::workload::mapping::LoopOrder;
@@ -127,7 +128,9 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 pinned.push(tensor);
             }
             if !stays {
-                let fetched = fetched_bytes(grid, program.tensor(tensor), follows);
+                // A chain takes its operands as output tiles become final, with the last block of k.
+                let passes = if matches!(kind, OpKind::Gemm(_)) { 0 } else { grid.k.count() - 1 };
+                let fetched = fetched_bytes(grid, passes, program.tensor(tensor), follows);
                 levels[home(run, tensor)].read += fetched;
                 levels[1].written += fetched;
             }
@@ -185,6 +188,13 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                 // The first fold starts at zero, or at what the product before it left.
                 let first = if gemm.initial.is_none() { holders } else { 0 };
                 levels[2].read += sums * (folds - first);
+                if prologue.is_none() {
+                    let (level, waiting) = waiting_sums(run, nest, gemm);
+                    for level in [2, level] {
+                        levels[level].read += waiting;
+                        levels[level].written += waiting;
+                    }
+                }
             }
             OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
@@ -356,20 +366,43 @@ fn visit(grid: &Grid, mut step: impl FnMut(u64, [usize; 3], [u64; 3])) {
 
 fn visit_batch(grid: &Grid, mut step: impl FnMut([usize; 3], [u64; 3])) {
     let lengths = [spans(grid.m), spans(grid.k), spans(grid.n)];
-    let (outer, inner) = match grid.order {
-        LoopOrder::MNK => (0, 2),
-        LoopOrder::NMK => (2, 0),
-    };
+    let [outer, middle, inner] = axes_of(grid.order);
     for a in 0..lengths[outer].len() {
-        for b in 0..lengths[inner].len() {
-            for k in 0..lengths[1].len() {
-                let mut index = [0, k, 0];
-                index[outer] = a;
-                index[inner] = b;
+        for b in 0..lengths[middle].len() {
+            for c in 0..lengths[inner].len() {
+                let mut index = [0; 3];
+                (index[outer], index[middle], index[inner]) = (a, b, c);
                 step(index, [0, 1, 2].map(|axis| lengths[axis][index[axis]]));
             }
         }
     }
+}
+
+/// The loops of an order as positions in (m, k, n), outermost first: its name says them.
+fn axes_of(order: LoopOrder) -> [usize; 3] {
+    let position = |letter| "mkn".find(letter).expect("an order is named by its axes");
+    let axes: Vec<usize> = order.name().chars().map(position).collect();
+    axes.try_into().expect("there are three axes")
+}
+
+/// Bytes of partial sums that leave the accumulators between passes along k, and the level where they wait: all of them after
+/// each pass but the last, where the tiles that are open at once do not fit.
+fn waiting_sums(run: &Run, nest: &Nest, gemm: &Gemm) -> (usize, u64) {
+    let (grid, matrix) = (&nest.grid, nest.matrix.as_ref().expect("it is the nest of a product"));
+    let inside_k = axes_of(grid.order).into_iter().skip_while(|axis| *axis != 1).skip(1);
+    let counts = [grid.m, grid.k, grid.n].map(|axis| spans(axis).len() as u64);
+    let open: u64 = inside_k.map(|axis| counts[axis]).product();
+    let largest = [grid.m, grid.n].map(|axis| spans(axis)[0]);
+    let parts = Parts::of(nest).of_tile([largest[0], 1, largest[1]]);
+    let claimed = matrix.split.members * parts[0][0] * parts[0][2] * 4;
+    if counts[1] == 1 || open * claimed <= matrix.accumulators.capacity.get() {
+        return (0, 0);
+    }
+    let home = spill::home(nest, grid).expect("sums that do not fit wait somewhere").memory;
+    let level = [DRAM, SRAM, ACCUMULATORS, SHARED].iter().position(|memory| *memory == home);
+    let sums = gemm.shape.m * gemm.shape.n * gemm.batching.count * 4;
+    assert!(run.npu.memory(home).name != "accumulators");
+    (level.expect("it is a memory of the test machine"), (counts[1] - 1) * sums)
 }
 
 fn tile_bytes(grid: &Grid, tensor: &ProgramTensor, follows: Follows, index: [usize; 3], lengths: [u64; 3]) -> u64 {
@@ -407,12 +440,15 @@ fn bytes(tensor: &ProgramTensor) -> u64 {
     tensor.shape.rows * (tensor.shape.columns * tensor.counted_bits()).div_ceil(8)
 }
 
-/// A tile is fetched whenever it is not the one of the step before.
-fn fetched_bytes(grid: &Grid, tensor: &ProgramTensor, follows: Follows) -> u64 {
+/// A tile is fetched whenever it is not the one of the step before, from pass `first` along k on.
+fn fetched_bytes(grid: &Grid, first: u64, tensor: &ProgramTensor, follows: Follows) -> u64 {
     let mut last = None;
     let mut sum = 0;
     let follows_m = follows.window.is_some().then_some(0);
     visit(grid, |batch, index, lengths| {
+        if (index[1] as u64) < first {
+            return;
+        }
         let part = match follows.batches {
             PerBatch::Same => 0,
             PerBatch::Own { sharing, .. } => batch / sharing,

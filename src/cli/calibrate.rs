@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use crate::calibrate::calibrate_and_observe;
 use crate::cli::arguments::CalibrateArguments;
-use crate::cli::kinds::FileKind;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print};
+use crate::config::kinds::FileKind;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::{calibration, presets, scheme, tensors, workload};
 use crate::workload::calibration::{Calibration, LayerCalibration};

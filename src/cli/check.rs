@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::CheckArguments;
-use crate::cli::kinds::FileKind;
 use crate::cli::{CliError, print, print_error};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
+use crate::config::kinds::FileKind;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::{energy, hardware, presets, scheme, tensors, workload};
 

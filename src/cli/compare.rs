@@ -6,13 +6,13 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::CompareArguments;
-use crate::cli::inputs::{Inputs, Names};
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::{ConfigError, nearest};
 use crate::config::files::OutputPlace;
 use crate::config::presets;
 use crate::config::result_form::ResultForm;
+use crate::inputs::{Inputs, Names};
 use crate::report::compare::{self, Attempt, Comparison, Tilings};
 use crate::report::compare_text as text;
 use crate::schedule::mapping_of;
@@ -88,7 +88,7 @@ fn attempt_each(runs: &mut [Inputs], arguments: &CompareArguments) -> Result<Vec
     for index in order {
         let inputs = &mut runs[index];
         let name = inputs.scheme.name().to_owned();
-        let calibration = match inputs.calibration(bindings.as_ref()) {
+        let calibration = match inputs.calibration(bindings.as_ref()).map_err(CliError::from) {
             Ok(calibration) => calibration,
             Err(CliError::Calibration(reason)) => {
                 attempts.push((index, (name, Attempt::CannotRun(reason.to_string()))));

@@ -10,8 +10,6 @@ mod calibrate;
 mod check;
 mod compare;
 mod init;
-mod inputs;
-mod kinds;
 mod list;
 mod progress;
 mod results;
@@ -27,6 +25,7 @@ use clap::Parser;
 
 use crate::calibrate::CalibrationError;
 use crate::config::diagnostics::ConfigError;
+use crate::inputs::InputError;
 use crate::simulation::SimulationError;
 use crate::validate::ValidateError;
 use arguments::{Arguments, Command};
@@ -95,6 +94,15 @@ enum CliError {
         /// Every name.
         known: Vec<String>,
     },
+}
+
+impl From<InputError> for CliError {
+    fn from(error: InputError) -> CliError {
+        match error {
+            InputError::Config(error) => error.into(),
+            InputError::Calibration(error) => error.into(),
+        }
+    }
 }
 
 impl CliError {

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::RunArguments;
-use crate::cli::inputs::{Inputs, Names};
 use crate::cli::progress::Progress;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print, results};
 use crate::config::files::OutputPlace;
+use crate::inputs::{Inputs, Names};
 use crate::report::data::Report;
 use crate::report::summary;
 use crate::simulation::{Setup, simulate};

@@ -153,16 +153,15 @@ impl Reading<'_, String> {
     /// Also if it is none of the names; the nearest one is offered.
     pub fn one_of<N: AsRef<str>, C: Clone>(self, choices: &[(N, C)]) -> Result<C, Diagnostic> {
         let names = || choices.iter().map(|(name, _)| name.as_ref());
-        let allowed = if choices.is_empty() {
-            "there is none to choose from".to_string()
-        } else {
-            format!("allowed: {}", listed(names()))
+        let allowed = || match choices {
+            [] => "there is none to choose from".to_string(),
+            _ => format!("allowed: {}", listed(names())),
         };
-        let given = self.outcome.map_err(|problem| problem.note(allowed.clone()))?;
+        let given = self.outcome.map_err(|problem| problem.note(allowed()))?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| name.as_ref() == given) {
             return Ok(choice.clone());
         }
-        let problem = self.field.problem(format!("{} is not known here", quoted(&given))).note(allowed);
+        let problem = self.field.problem(format!("{} is not known here", quoted(&given))).note(allowed());
         Err(match nearest(&given, names()) {
             Some(name) => problem.help(format!("did you mean \"{name}\"?")),
             None => problem,

@@ -21,6 +21,7 @@ pub mod energy;
 pub mod field;
 pub mod files;
 pub mod hardware;
+pub mod kinds;
 mod layers;
 mod mapping;
 mod matrix_units;
@@ -40,6 +41,7 @@ pub mod scheme;
 mod scopes;
 pub(crate) mod sequencing;
 pub mod source;
+pub mod study;
 mod tensor_source;
 pub mod tensors;
 #[cfg(test)]

@@ -224,6 +224,11 @@ static CATALOGUES: &[(&str, &[Preset])] = &[
     ("energy table", ENERGY_TABLES),
 ];
 
+/// Whether a file of any kind is built in under this name.
+pub fn is_built_in(name: &str) -> bool {
+    CATALOGUES.iter().any(|(_, presets)| presets.iter().any(|preset| preset.name == name))
+}
+
 fn open(kind: &str, presets: &[Preset], name_or_path: &str) -> Result<Document, ConfigError> {
     if let Some(preset) = presets.iter().find(|preset| preset.name == name_or_path) {
         return preset.document();

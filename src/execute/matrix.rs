@@ -1,5 +1,6 @@
 //! Tiles of matrix products.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::execute::batches;
@@ -32,9 +33,14 @@ enum Arithmetic {
     /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole batch, for
     /// each member of the team that has some.
     Integer { operands: Option<IntegerOperands>, accumulator: IntegerAccumulator, sums: Vec<Vec<i64>> },
-    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order; the tile under way, by member.
-    Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, tiles: Vec<Option<FloatTile>> },
+    /// Codes with or without block scales into FP32 or BF16 sums in the plan's order.
+    Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, open: OpenTiles },
 }
+
+/// Sums that are not final, by the first row and column of their output tile and by member: one tile where k is innermost,
+/// and all that a pass along k leaves open where it is not. Sums that wait outside of the accumulators are as they were in
+/// them.
+type OpenTiles = BTreeMap<(u64, u64), Vec<Option<FloatTile>>>;
 
 /// The operands of one batch: `[m, k]` codes, and `[k, n]` codes in the kernel's order.
 struct IntegerOperands {
@@ -71,7 +77,7 @@ impl MatrixExecutor {
         let arithmetic = match plan.accumulator {
             Accumulator::Integer(IntegerAccumulator::INT32) if is_exact => Arithmetic::Int32 { operands: None },
             Accumulator::Integer(accumulator) => Arithmetic::Integer { operands: None, accumulator, sums: Vec::new() },
-            Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, tiles: Vec::new() },
+            Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, open: OpenTiles::new() },
         };
         MatrixExecutor { gemm: gemm.clone(), split: plan.split, arithmetic, batch: None, overflowed: 0 }
     }
@@ -114,7 +120,7 @@ impl MatrixExecutor {
         self.prepare(values, tile.batch);
         let mut macs = 0;
         for (member, part) in self.split.parts_of(*tile) {
-            self.add(values, size(member), &part, tile.k.start == 0);
+            self.add(values, tile, size(member), &part);
             macs += part.m.len() * part.k.len() * part.n.len();
         }
         if tile.k.end == self.gemm.shape.k {
@@ -129,8 +135,9 @@ impl MatrixExecutor {
         (rows.start, columns.start)
     }
 
-    /// Adds the products of one member's part.
-    fn add(&mut self, values: &mut Values, member: usize, part: &Tile, is_first_k: bool) {
+    /// Adds the products of one member's part of `tile`.
+    fn add(&mut self, values: &mut Values, tile: &Tile, member: usize, part: &Tile) {
+        let is_first_k = tile.k.start == 0;
         // What the accumulators hold when the first product of an output tile arrives; such products are not split along k.
         let initial = self.gemm.initial.filter(|_| is_first_k);
         let shape = self.gemm.shape;
@@ -179,11 +186,12 @@ impl MatrixExecutor {
                 }
                 integer::multiply_accumulate(*accumulator, left, right, sums).expect("tiles cut k between operations");
             }
-            Arithmetic::Float { operands, plan, tiles } => {
+            Arithmetic::Float { operands, plan, open } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
                     unreachable!("float arithmetic has a float accumulator");
                 };
                 let [left, right] = &**operands.as_ref().expect(PREPARED);
+                let tiles = open.entry((tile.m.start, tile.n.start)).or_default();
                 tiles.resize_with(tiles.len().max(member + 1), || None);
                 if is_first_k {
                     let fresh = FloatTile::try_new(m.len(), n.len(), size(depth), order, destination);
@@ -234,10 +242,11 @@ impl MatrixExecutor {
                     values.write_sums(self.gemm.output, first_row + row, first_column + tile.n.start, sums.row(index));
                 }
             }
-            Arithmetic::Float { tiles, .. } => {
+            Arithmetic::Float { open, .. } => {
+                let tiles = open.remove(&(tile.m.start, tile.n.start)).expect("the tile has sums");
                 let mut parts: Vec<(Tile, Vec<f32>)> = Vec::new();
-                for (sums, member) in tiles.iter_mut().zip(0..) {
-                    let Some(sums) = sums.take() else { continue };
+                for (sums, member) in tiles.into_iter().zip(0..) {
+                    let Some(sums) = sums else { continue };
                     let part = self.split.part(tile, member).unwrap_or(*tile);
                     match parts.first_mut() {
                         Some((_, joined)) if self.split.is_along_k() => join(joined, &sums.values()),

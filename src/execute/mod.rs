@@ -122,7 +122,7 @@ pub fn run(
             let tiles = || {
                 commands(Queue::Matrix(work.team)).filter_map(|command| match command.work {
                     Work::Matrix(tile) => Some(tile),
-                    Work::Transfer(_) | Work::Vector(_) => None,
+                    Work::Transfer(_) | Work::Sums(_) | Work::Vector(_) => None,
                 })
             };
             let whole =

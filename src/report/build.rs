@@ -207,6 +207,8 @@ impl Context<'_> {
             issued_macs: sum(|path| path.issued_macs),
             dram_read_bytes: sum(|path| path.dram_read_bytes),
             dram_write_bytes: sum(|path| path.dram_write_bytes),
+            spilled_bytes: sum(|path| path.spilled_bytes),
+            filled_bytes: sum(|path| path.filled_bytes),
             constant_bytes: self.constant_bytes(&ops),
             utilization: self.mean_share(&ops, (end - start).get()),
             bounds: layer_bounds(self.program, &self.uses, self.npu, &ops),
@@ -249,6 +251,8 @@ impl Context<'_> {
             utilization: self.mean_share(ops, layer_cycles),
             dram_read_bytes: traffic.read_bytes,
             dram_write_bytes: traffic.write_bytes,
+            spilled_bytes: ops.iter().map(|index| of(index).spilled.get()).sum(),
+            filled_bytes: ops.iter().map(|index| of(index).filled.get()).sum(),
             energy_pj: ops.iter().map(|index| EnergyBreakdown::total_pj(&self.energy.ops[*index])).sum(),
             counts: self.counts(ops),
         }

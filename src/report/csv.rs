@@ -2,7 +2,7 @@
 
 use crate::report::data::{LayerReport, Report};
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "layer",
     "start_cycle",
     "end_cycle",
@@ -21,6 +21,8 @@ const COLUMNS: [&str; 18] = [
     "relative_error",
     "cosine",
     "sqnr_with_bias_db",
+    "spilled_bytes",
+    "filled_bytes",
 ];
 
 /// The layers as CSV. Figures that a run did not produce are empty.
@@ -57,5 +59,7 @@ fn record(layer: &LayerReport) -> [String; COLUMNS.len()] {
         figure(error.map(|error| error.relative_error)),
         figure(error.map(|error| error.cosine)),
         figure(with_bias.map(|error| error.sqnr_db)),
+        layer.spilled_bytes.to_string(),
+        layer.filled_bytes.to_string(),
     ]
 }

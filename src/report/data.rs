@@ -172,6 +172,10 @@ pub struct LayerReport {
     pub dram_read_bytes: u64,
     /// Bytes written to off-chip memory by it.
     pub dram_write_bytes: u64,
+    /// Bytes of partial sums that left the accumulators before they were final, to whichever memory; counted there as well.
+    pub spilled_bytes: u64,
+    /// Bytes of partial sums that came back into the accumulators.
+    pub filled_bytes: u64,
     /// Bytes of its constants in off-chip memory: weights, scales, biases.
     pub constant_bytes: u64,
     /// What its useful multiply-accumulates take at full rate, over its cycles; mean of the matrix units.
@@ -238,6 +242,10 @@ pub struct PathReport {
     pub dram_read_bytes: u64,
     /// Bytes written to off-chip memory.
     pub dram_write_bytes: u64,
+    /// Bytes of partial sums that left the accumulators before they were final.
+    pub spilled_bytes: u64,
+    /// Bytes of partial sums that came back into the accumulators.
+    pub filled_bytes: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
     /// Counts that depend on the values of the run.

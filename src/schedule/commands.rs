@@ -10,10 +10,11 @@ use crate::memory::{Direction, Transfer};
 use crate::program::op::OpId;
 use crate::schedule::Schedule;
 use crate::schedule::counter::{Moment, NestId, Signal, Signals, Wait, Waits};
-use crate::schedule::grid::{AxisSet, GridStep, GridWalk, Tile};
+use crate::schedule::grid::{AxisSet, Grid, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
     Access, CreditPool, Destination, DmaQueue, Layout, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
 };
+use crate::schedule::spill::{self, Home};
 use crate::schedule::team::{LaneId, TeamId};
 use crate::shape::Span;
 use crate::units::Bytes;
@@ -67,6 +68,8 @@ pub struct Command {
 pub enum Work {
     /// Moves bytes between off-chip and on-chip memory.
     Transfer(Transfer),
+    /// Moves partial sums between the accumulators and where they wait for the next pass along k.
+    Sums(Transfer),
     /// A tile of a matrix product.
     Matrix(Tile),
     /// A tile of a vector chain, with what it completes.
@@ -106,16 +109,18 @@ struct Segment<'a> {
 struct NestRef<'a> {
     id: NestId,
     nest: &'a Nest,
-    /// Steps for which each load's tile serves.
+    /// Steps of its walk for which each load's tile serves.
     periods: Vec<u64>,
+    /// Whether partial sums leave the accumulators and come back.
+    spills: bool,
 }
 
 #[derive(Debug)]
 enum Walks<'a> {
-    Loads(Vec<LoadWalk<'a>>),
+    Loads { loads: Vec<LoadWalk<'a>>, fills: Option<FillWalk> },
     Matrix(GridWalk),
     Vector(GridWalk),
-    Stores { walk: GridWalk, pending: Option<(GridStep, usize)> },
+    Stores { outputs: GridWalk, pending: Option<(GridStep, usize)>, spills: Option<(Home, GridWalk)> },
 }
 
 #[derive(Debug)]
@@ -123,8 +128,62 @@ struct LoadWalk<'a> {
     load: &'a Load,
     walk: GridWalk,
     next: Option<GridStep>,
+    /// Step of the nest that needs the next tile.
+    needed_at: u64,
     /// Bytes of the next tile that have been asked for.
     asked: u64,
+}
+
+impl<'a> LoadWalk<'a> {
+    fn new(load: &'a Load, grid: &Grid) -> LoadWalk<'a> {
+        let walk = load.walked(grid).walk(load.map.axes());
+        let mut walk = LoadWalk { load, walk, next: None, needed_at: 0, asked: 0 };
+        walk.advance(grid);
+        walk
+    }
+
+    #[inline]
+    fn advance(&mut self, grid: &Grid) {
+        self.next = self.walk.next();
+        let first = self.next.map_or(0, |step| step.first_step);
+        self.needed_at = match self.load.reader {
+            Reader::Matrix => first,
+            Reader::Vector => grid.step_of_output(first),
+        };
+    }
+}
+
+/// Partial sums that come back, step by step.
+#[derive(Debug)]
+struct FillWalk {
+    home: Home,
+    walk: GridWalk,
+    next: Option<GridStep>,
+    /// Bytes of the accumulators that all nests have claimed up to that step.
+    claimed: u64,
+}
+
+impl FillWalk {
+    fn new(nest: &Nest) -> Option<FillWalk> {
+        let home = spill::home(nest, &nest.grid)?;
+        let claimed = nest.spilling.as_ref()?.claimed_before;
+        let mut walk = FillWalk { home, walk: nest.grid.walk(AxisSet::MKN), next: None, claimed };
+        walk.advance(nest);
+        Some(walk)
+    }
+
+    /// Moves on to the next step that is not of the first pass; every step claims.
+    fn advance(&mut self, nest: &Nest) {
+        let matrix = nest.matrix.as_ref().expect("only products spill");
+        loop {
+            self.next = self.walk.next();
+            let Some(step) = self.next else { return };
+            self.claimed += matrix.claimed_sum_bytes(&step.tile);
+            if !step.is_first_k {
+                return;
+            }
+        }
+    }
 }
 
 impl<'a> CommandStream<'a> {
@@ -187,20 +246,19 @@ impl<'a> Segment<'a> {
             Queue::Dma(stream) if stream.lane != nest.lane => return None,
             Queue::Dma(DmaStream { queue: DmaQueue::Stores, .. }) => {
                 let leaves = nest.outputs.iter().any(|output| matches!(output.destination, Destination::Partition(_)));
-                leaves.then(|| Walks::Stores { walk: nest.grid.walk(AxisSet::MN), pending: None })?
+                let outputs = nest.grid.of_outputs().walk(AxisSet::MN);
+                let spills = spill::home(nest, &nest.grid).map(|home| (home, nest.grid.walk(AxisSet::MKN)));
+                (leaves || spills.is_some()).then_some(Walks::Stores { outputs, pending: None, spills })?
             }
             Queue::Dma(DmaStream { queue: dma, .. }) => {
                 let loads: Vec<_> = nest
                     .loads
                     .iter()
                     .filter(|load| load.queue == dma)
-                    .map(|load| {
-                        let mut walk = nest.grid.walk(load.map.axes());
-                        let next = walk.next();
-                        LoadWalk { load, walk, next, asked: 0 }
-                    })
+                    .map(|load| LoadWalk::new(load, &nest.grid))
                     .collect();
-                (!loads.is_empty()).then_some(Walks::Loads(loads))?
+                let fills = if dma == DmaQueue::Activations { FillWalk::new(nest) } else { None };
+                (!loads.is_empty() || fills.is_some()).then_some(Walks::Loads { loads, fills })?
             }
             Queue::Matrix(team) => {
                 nest.matrix.filter(|matrix| matrix.team == team)?;
@@ -208,11 +266,12 @@ impl<'a> Segment<'a> {
             }
             Queue::Vector(VectorStream { unit, lane }) => {
                 nest.vector.as_ref().filter(|vector| vector.unit == unit && nest.lane == lane)?;
-                Walks::Vector(nest.grid.walk(AxisSet::MN))
+                Walks::Vector(nest.grid.of_outputs().walk(AxisSet::MN))
             }
         };
-        let periods = nest.loads.iter().map(|load| nest.grid.period(load.map.axes())).collect();
-        Some(Segment { of: NestRef { id, nest, periods }, walks })
+        let periods = nest.loads.iter().map(|load| load.walked(&nest.grid).period(load.map.axes())).collect();
+        let spills = spill::home(nest, &nest.grid).is_some();
+        Some(Segment { of: NestRef { id, nest, periods, spills }, walks })
     }
 
     #[inline]
@@ -220,17 +279,24 @@ impl<'a> Segment<'a> {
         let of = &self.of;
         command.nest = of.id;
         match &mut self.walks {
-            Walks::Loads(walks) => {
+            Walks::Loads { loads, fills } => {
                 // The load that is needed first goes first: then every step's operands stand before any later step's,
                 // which is what makes the queue free of deadlock.
-                let needed = walks.iter_mut().filter(|walk| walk.next.is_some());
-                let Some(first) = needed.min_by_key(|walk| walk.next.map(|step| step.first_step)) else {
-                    return false;
-                };
+                let needed = loads.iter_mut().filter(|walk| walk.next.is_some());
+                let first = needed.min_by_key(|walk| walk.needed_at);
+                if let Some(fills) = fills
+                    && let Some(step) = fills.next
+                    && first.as_ref().is_none_or(|first| step.index < first.needed_at)
+                {
+                    fill_command(of, fills, &step, command);
+                    fills.advance(of.nest);
+                    return true;
+                }
+                let Some(first) = first else { return false };
                 let Some(step) = first.next else { return false };
                 first.asked = load_command(of, first.load, &step, first.asked, claimed, command);
                 if first.asked == 0 {
-                    first.next = first.walk.next();
+                    first.advance(&of.nest.grid);
                 }
                 true
             }
@@ -244,13 +310,23 @@ impl<'a> Segment<'a> {
                 vector_command(of, &step, claimed, command);
                 true
             }
-            Walks::Stores { walk, pending } => loop {
+            Walks::Stores { outputs, pending, spills } => loop {
                 let (step, output) = match pending.take() {
                     Some(pending) => pending,
-                    None => match walk.next() {
-                        Some(step) => (step, 0),
-                        None => return false,
-                    },
+                    None => {
+                        // A step of the last pass makes an output tile final; that of any other spills its sums.
+                        if let Some((home, walk)) = spills
+                            && let Some(step) = walk.next()
+                            && !step.is_last_k
+                        {
+                            spill_command(of, *home, &step, command);
+                            return true;
+                        }
+                        match outputs.next() {
+                            Some(step) => (step, 0),
+                            None => return false,
+                        }
+                    }
                 };
                 let Some(candidate) = of.nest.outputs.get(output) else { continue };
                 *pending = Some((step, output + 1));
@@ -337,6 +413,39 @@ fn piece(whole: &Transfer, start: u64, end: u64) -> Transfer {
     }
 }
 
+const SPILLS: &str = "a nest whose sums leave the accumulators knows how";
+
+/// Brings partial sums back, as soon as they have left and there is room beside all that was claimed before them.
+fn fill_command(of: &NestRef<'_>, fills: &FillWalk, step: &GridStep, command: &mut Command) {
+    let nest = of.nest;
+    let (matrix, spilling) = (nest.matrix.as_ref().expect(SPILLS), nest.spilling.as_ref().expect(SPILLS));
+    let number = spill::fill_of(&nest.grid, step);
+    let pool = matrix.accumulators;
+    let Command { waits, signals, .. } = command;
+    waits.push(Wait { counter: spilling.spilled, at_least: number + 1 });
+    waits.extend(room_for(pool, fills.claimed));
+    signals.push(Signal { counter: spilling.filled, amount: 1, moment: Moment::Completed });
+    let transfer = spill::transfer(nest, fills.home, step, Direction::Read);
+    (command.op, command.work) = (matrix.op, Work::Sums(transfer));
+}
+
+/// Takes partial sums away and gives their room in the accumulators back.
+fn spill_command(of: &NestRef<'_>, home: Home, step: &GridStep, command: &mut Command) {
+    let nest = of.nest;
+    let (matrix, spilling) = (nest.matrix.as_ref().expect(SPILLS), nest.spilling.as_ref().expect(SPILLS));
+    let number = spill::spill_of(&nest.grid, step);
+    let Command { waits, signals, .. } = command;
+    waits.push(Wait { counter: spilling.computed, at_least: number + 1 });
+    if number == 0 {
+        waits.extend(nest.fill_waits.iter().copied());
+    }
+    let bytes = matrix.claimed_sum_bytes(&step.tile);
+    signals.push(Signal { counter: matrix.accumulators.returned, amount: bytes, moment: Moment::Completed });
+    signals.push(Signal { counter: spilling.spilled, amount: 1, moment: Moment::Completed });
+    let transfer = spill::transfer(nest, home, step, Direction::Write);
+    (command.op, command.work) = (matrix.op, Work::Sums(transfer));
+}
+
 #[inline]
 fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
     let nest = of.nest;
@@ -357,9 +466,20 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     if step.index == 0 {
         waits.extend(matrix.unit_waits.iter().flatten().copied());
     }
-    if step.is_first_k && !matrix.streams_results {
+    if (step.is_first_k || of.spills) && !matrix.streams_results {
         let bytes = matrix.claimed_sum_bytes(&step.tile);
-        waits.extend(claim(matrix.accumulators, bytes, claimed));
+        let room = claim(matrix.accumulators, bytes, claimed);
+        waits.extend(room.filter(|_| step.is_first_k));
+    }
+    if of.spills {
+        let spilling = nest.spilling.as_ref().expect(SPILLS);
+        if !step.is_first_k {
+            let fills = spill::fill_of(&nest.grid, step) + 1;
+            waits.push(Wait { counter: spilling.filled, at_least: fills });
+        }
+        if !step.is_last_k {
+            signals.push(Signal { counter: spilling.computed, amount: 1, moment: Moment::Completed });
+        }
     }
     if step.is_last_k {
         signals.push(Signal { counter: nest.tiles_computed, amount: 1, moment: results(matrix) });
@@ -375,9 +495,8 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
     let nest = of.nest;
     let vector = nest.vector.as_ref().expect("a vector walk belongs to a nest with a chain");
     let Command { waits, signals, .. } = command;
-    let steps = step.first_step..step.first_step + nest.grid.k.count();
     for read in &vector.reads {
-        use_operand(of, read, Reader::Vector, steps.clone(), &step.tile, waits, signals);
+        use_operand(of, read, Reader::Vector, step.index..step.index + 1, &step.tile, waits, signals);
     }
     if let Some(matrix) = &nest.matrix {
         waits.push(Wait { counter: nest.tiles_computed, at_least: step.index + 1 });
@@ -459,6 +578,12 @@ fn rows_final(output: &Output, step: &GridStep) -> Option<Signal> {
 #[inline]
 fn claim(pool: CreditPool, bytes: u64, claimed: &mut u64) -> Option<Wait> {
     *claimed += bytes;
+    room_for(pool, *claimed)
+}
+
+/// The wait until a pool has room for the last of `claimed` bytes in all.
+#[inline]
+fn room_for(pool: CreditPool, claimed: u64) -> Option<Wait> {
     let at_least = claimed.saturating_sub(pool.capacity.get());
     (at_least > 0).then_some(Wait { counter: pool.returned, at_least })
 }
@@ -500,16 +625,21 @@ fn transfer(storage: &Storage, map: &TileMap, tile: &Tile, direction: Direction)
     let (rows, columns) = map.spans(tile, storage.shape);
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
-    let spacing = match storage.layout {
-        Layout::Stored => 1,
-        Layout::ScatteredRows { spacing } => spacing,
+    let row_bytes = storage.row_bytes(columns.len());
+    let (runs, row_bytes, pitch) = match storage.layout {
+        Layout::Stored => (rows.len(), row_bytes, pitch),
+        Layout::ScatteredRows { spacing } => (rows.len(), row_bytes, pitch * spacing),
+        Layout::ScatteredElements { spacing } => {
+            let element = storage.row_bytes(1);
+            (rows.len() * columns.len(), element, element * spacing)
+        }
     };
     Transfer {
         memory: storage.home,
-        base: storage.base + rows.start * pitch + first_byte,
-        rows: rows.len(),
-        row_bytes: storage.row_bytes(columns.len()),
-        pitch: pitch * spacing,
+        base: storage.base + rows.start * storage.pitch() + first_byte,
+        rows: runs,
+        row_bytes,
+        pitch,
         direction,
     }
 }

@@ -28,6 +28,12 @@ pub enum Counter {
     },
     /// Output tiles of a nest whose partial sums are final.
     TilesComputed(NestId),
+    /// Tiles of a nest's partial sums that are not final and may leave the accumulators.
+    SumsComputed(NestId),
+    /// Tiles of partial sums that have left the accumulators.
+    SumsSpilled(NestId),
+    /// Tiles of partial sums that have come back.
+    SumsFilled(NestId),
     /// Output tiles of a nest that its vector chain has written.
     TilesFinished(NestId),
     /// Leading rows of a tensor that hold their final values where consumers read them.
@@ -60,7 +66,8 @@ pub enum PartitionRole {
     Weights,
     /// Results on their way out; filled by the vector unit.
     Outputs,
-    /// Partial sums; filled by the matrix unit.
+    /// Partial sums; filled by the matrix unit, and by the DMA's activation queue with those that come back, in the order
+    /// of the steps that need them.
     Accumulators,
 }
 

@@ -11,6 +11,7 @@ use crate::schedule::estimate::{load_bytes, loaded_from, stored_to, total_tile_b
 use crate::schedule::grid::{Grid, Tile};
 use crate::schedule::nest::{Access, Nest, TileMap};
 use crate::schedule::room::leaving;
+use crate::schedule::spill::{spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
 
@@ -33,6 +34,11 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
     let unit = npu.matrix_unit(matrix.unit);
     let stores_from = if nest.vector.is_some() { on_chip } else { unit.accumulator_memory };
     energy += read(stores_from, stores);
+
+    let spilled = spilled_bytes(nest, grid);
+    energy += read(unit.accumulator_memory, spilled) + written(unit.accumulator_memory, spilled);
+    let waiting = spilled_to(on_chip, nest, grid);
+    energy += read(on_chip, waiting) + written(on_chip, waiting);
 
     let dataflow = dataflow::of(&unit.array);
     let (mut operand_bytes, mut sum_bytes, mut idle_macs) = (0, 0, 0);

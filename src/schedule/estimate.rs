@@ -12,6 +12,7 @@ use crate::hardware::vector_unit::VectorFunction;
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
 use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, Load, Nest, Output, Storage, TileMap, VectorStep};
 use crate::schedule::room::{Buffer, leaving, needed};
+use crate::schedule::spill::{home, spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
 use crate::units::{Bytes, Cycles};
@@ -105,22 +106,32 @@ impl Parts {
             let (loaded, stored) = (loaded_from(memory, nest, grid), stored_to(memory, nest, grid));
             Dram::of_shared(npu.sram(memory)).busy_cycles(Bytes(loaded), Bytes(stored)).get()
         }));
+        // Sums that leave and come back each pass the ports of where they wait.
+        let spilled = spilled_bytes(nest, grid);
+        let way_of_sums = home(nest, grid).map_or(0, |home| {
+            let bytes = Bytes(spilled);
+            match home.memory == npu.dram_id() {
+                true => dram.busy_cycles(bytes, bytes).get(),
+                false => Dram::of_shared(npu.sram(home.memory)).busy_cycles(bytes, bytes).get(),
+            }
+        });
+        chains.push(way_of_sums);
         for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
             let loads = || nest.loads.iter().filter(move |load| load.queue == queue);
             let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), load| {
-                (transfers + grid.fetches(load.map.axes()), bytes + load_bytes(load, grid))
+                (transfers + load.fetches(grid), bytes + load_bytes(load, grid))
             });
             if transfers == 0 {
                 continue;
             }
             let outstanding = u64::from(dma.outstanding);
             let under_way = (round_trip * transfers + transfer(bytes)) / outstanding;
-            let runs: u64 = loads().map(|load| grid.fetches(load.map.axes()) * runs_of_a_tile(load, grid)).sum();
+            let runs: u64 = loads().map(|load| load.fetches(grid) * runs_of_a_tile(load, grid)).sum();
             let set_up = dma.setup * transfers + dma.cycles_per_run * (runs - transfers);
             chains.push(under_way.max(set_up.get()) + behind_loads);
             let Some((tile_bytes, capacity)) = needed(nest, grid, buffer) else { continue };
             let partial = loads().filter(|load| load.destination != Destination::Resident);
-            let fetches = partial.map(|load| grid.fetches(load.map.axes())).max().unwrap_or(1);
+            let fetches = partial.map(|load| load.fetches(grid)).max().unwrap_or(1);
             let places = capacity.get() / tile_bytes.max(1);
             if places < fetches {
                 let compute = if nest.matrix.is_some() { matrix.total } else { vector.total };
@@ -132,12 +143,15 @@ impl Parts {
         }
         if let Some((tile_bytes, capacity)) = needed(nest, grid, Buffer::Accumulators) {
             let places = (capacity.get() / tile_bytes.max(1)).max(1);
-            if places < output_tiles {
+            // What takes a place at once: a tile of sums each time that it is there, or all that are open together.
+            let held = if spilled > 0 { grid.steps() } else { output_tiles / grid.open_tiles() };
+            if places < held {
                 let leaving = if nest.vector.is_some() {
                     vector.total + vector.drain * output_tiles
                 } else {
                     transfer(self.stored) + round_trip * output_tiles
                 };
+                let leaving = leaving + 2 * way_of_sums;
                 chains.push(first_in + (matrix.total + matrix.drain * output_tiles + leaving) / places + last_out);
             }
         }
@@ -163,28 +177,33 @@ fn last_tile(grid: &Grid) -> Tile {
     Tile { batch: 0, m: last(Axis::M), k: last(Axis::K), n: last(Axis::N) }
 }
 
-/// Bytes that a nest loads from `memory`, refetches included.
+/// Bytes that a nest loads from `memory`, refetches and partial sums that come back included.
 pub fn loaded_from(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
-    nest.loads.iter().filter(|load| load.storage.home == memory).map(|load| load_bytes(load, grid)).sum()
+    let loads = nest.loads.iter().filter(|load| load.storage.home == memory).map(|load| load_bytes(load, grid));
+    loads.sum::<u64>() + spilled_to(memory, nest, grid)
 }
 
-/// Bytes that a nest stores to `memory`.
+/// Bytes that a nest stores to `memory`, partial sums that leave before they are final included.
 pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
     let outputs = leaving(nest).filter(|output| output.storage.home == memory);
-    outputs.map(|output| total_tile_bytes(&output.storage, &output.map, grid)).sum()
+    outputs.map(|output| total_tile_bytes(&output.storage, &output.map, grid)).sum::<u64>()
+        + spilled_to(memory, nest, grid)
 }
 
 /// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
 fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
     let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
-    let is_one = columns.len() == load.storage.shape.columns && load.storage.layout == Layout::Stored;
-    if is_one { 1 } else { rows.len() }
+    match load.storage.layout {
+        Layout::Stored if columns.len() == load.storage.shape.columns => 1,
+        Layout::Stored | Layout::ScatteredRows { .. } => rows.len(),
+        Layout::ScatteredElements { .. } => rows.len() * columns.len(),
+    }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
     let axes = load.map.axes();
-    total_tile_bytes(&load.storage, &load.map, grid) * (grid.fetches(axes) / grid.distinct(axes))
+    total_tile_bytes(&load.storage, &load.map, grid) * (load.fetches(grid) / grid.distinct(axes))
 }
 
 /// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap;
@@ -240,7 +259,7 @@ fn vector_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let Some(vector) = &nest.vector else { return Work::default() };
     let total = output_tiles(grid).map(|(times, tile)| times * vector_cycles(npu, nest, grid, &tile)).sum();
     let last = vector_cycles(npu, nest, grid, &last_tile(grid));
-    Work { total, last, drain: npu.vector_unit(vector.unit).latency.get() }
+    Work { total, last, drain: vector.latency(npu).get() }
 }
 
 /// Cycles of the vector unit for one tile.
@@ -254,13 +273,12 @@ fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
         None => elements,
         Some(columns) => (elements * columns).div_ceil(nest.grid.n.extent()),
     };
-    let lanes_of = |step: &VectorStep| -> u64 {
-        step.functions.iter().map(|function| unit.rate(*function).cycles_for(worked_on(step)).get()).sum()
-    };
+    let cycles_of = |step: &VectorStep| unit.cycles(step.functions, worked_on(step));
     let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
     let adding = if joins > 0 { unit.rate(VectorFunction::Add).cycles_for(joins * elements).get() } else { 0 };
-    let lanes: u64 = vector.steps.iter().map(lanes_of).sum();
-    let lanes = lanes + adding;
+    let lanes: Cycles = vector.steps.iter().map(|step| cycles_of(step).lanes).sum();
+    let extractor: Cycles = vector.steps.iter().map(|step| cycles_of(step).extractor).sum();
+    let lanes = extractor.get().max(lanes.get() + adding);
     let (mut read, mut sums) = (0, 0);
     for input in &vector.reads {
         match input.access {

@@ -8,6 +8,7 @@ use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::lattice::block_unit;
 use crate::schedule::nest::Nest;
 use crate::schedule::room::{Buffer, TooSmall, exceeded};
+use crate::schedule::spill;
 use crate::schedule::{Schedule, ScheduleError};
 use crate::shape::Blocking;
 use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Unusable};
@@ -35,6 +36,11 @@ pub enum UnusableTiling {
         /// Extent of the axis.
         extent: u64,
     },
+    /// The product has to be walked with k innermost.
+    Order {
+        /// The order that was given.
+        order: LoopOrder,
+    },
     /// The tiles of one step exceed a buffer.
     DoesNotFit(TooSmall),
 }
@@ -58,6 +64,12 @@ impl fmt::Display for UnusableTiling {
                 }
                 write!(formatter, "{}", block.next_multiple_of(*unit).min(*extent))
             }
+            UnusableTiling::Order { order } => write!(
+                formatter,
+                "its sums have to stay in the accumulators until they are final, but {} has k outside of m or n; allowed: \
+                 mnk, nmk",
+                order.name()
+            ),
             UnusableTiling::DoesNotFit(TooSmall { buffer, needed, available }) => {
                 let buffer = buffer.name();
                 write!(formatter, "its tiles need {needed} bytes of the {buffer}, which has {available}")
@@ -71,7 +83,7 @@ impl UnusableTiling {
     pub const fn buffer(&self) -> Option<Buffer> {
         match self {
             UnusableTiling::DoesNotFit(too_small) => Some(too_small.buffer),
-            UnusableTiling::OutOfRange { .. } | UnusableTiling::Cut { .. } => None,
+            UnusableTiling::OutOfRange { .. } | UnusableTiling::Cut { .. } | UnusableTiling::Order { .. } => None,
         }
     }
 }
@@ -95,7 +107,7 @@ pub fn check_products(program: &Program, mapping: &Mapping) -> Result<(), Schedu
     }
 }
 
-/// The grids of `nest` that `tiling` allows: one, or one for each loop order.
+/// The grids of `nest` that `tiling` allows: one, or one for each loop order with k innermost.
 ///
 /// # Errors
 /// [`UnusableTiling`].
@@ -112,9 +124,13 @@ pub fn grids(nest: &Nest, tiling: &FixedTiling) -> Result<Vec<Grid>, UnusableTil
         Ok(Blocking::new(extent, block))
     };
     let (m, k, n) = (blocking(Axis::M, tiling.m)?, blocking(Axis::K, tiling.k)?, blocking(Axis::N, tiling.n)?);
-    let orders = LoopOrder::NAMES.into_iter().map(|(_, order)| order);
-    let orders = orders.filter(|order| tiling.order.is_none_or(|fixed| fixed == *order));
-    let grids: Vec<Grid> = orders.map(|order| Grid { batches: nest.grid.batches, m, k, n, order }).collect();
+    let orders = match tiling.order {
+        Some(order) if !spill::allows(nest, order) => return Err(UnusableTiling::Order { order }),
+        Some(order) => vec![order],
+        None => LoopOrder::WITH_K_INNERMOST.to_vec(),
+    };
+    let grid = |order| Grid { batches: nest.grid.batches, m, k, n, order };
+    let grids: Vec<Grid> = orders.into_iter().map(grid).collect();
     match exceeded(nest, &grids[0]) {
         Some(too_small) => Err(UnusableTiling::DoesNotFit(too_small)),
         None => Ok(grids),

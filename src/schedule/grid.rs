@@ -96,6 +96,22 @@ impl LoopOrder {
         match self {
             LoopOrder::MNK => [Axis::M, Axis::N, Axis::K],
             LoopOrder::NMK => [Axis::N, Axis::M, Axis::K],
+            LoopOrder::MKN => [Axis::M, Axis::K, Axis::N],
+            LoopOrder::NKM => [Axis::N, Axis::K, Axis::M],
+            LoopOrder::KMN => [Axis::K, Axis::M, Axis::N],
+            LoopOrder::KNM => [Axis::K, Axis::N, Axis::M],
+        }
+    }
+
+    /// Positions of m, k and n among the axes.
+    const fn positions(self) -> [usize; 3] {
+        match self {
+            LoopOrder::MNK => [0, 2, 1],
+            LoopOrder::NMK => [1, 2, 0],
+            LoopOrder::MKN => [0, 1, 2],
+            LoopOrder::NKM => [2, 1, 0],
+            LoopOrder::KMN => [1, 0, 2],
+            LoopOrder::KNM => [2, 0, 1],
         }
     }
 }
@@ -175,6 +191,29 @@ impl Grid {
         self.batches.count() * self.m.count() * self.n.count()
     }
 
+    /// Output tiles whose partial sums are open at once: those inside of the loop over k, and one where that is innermost.
+    pub const fn open_tiles(&self) -> u64 {
+        match self.order {
+            LoopOrder::MNK | LoopOrder::NMK => 1,
+            LoopOrder::MKN => self.n.count(),
+            LoopOrder::NKM => self.m.count(),
+            LoopOrder::KMN | LoopOrder::KNM => self.m.count() * self.n.count(),
+        }
+    }
+
+    /// The walk over output tiles in the order in which they become final: each of its steps is a whole output tile.
+    pub const fn of_outputs(&self) -> Grid {
+        Grid { k: Blocking::whole(self.k.extent()), ..*self }
+    }
+
+    /// The step at which whatever follows output tile `index`, counted in the order of [`Grid::of_outputs`], should stand
+    /// ready: that of its first block of k where k is innermost, else that of its last, lest it waits for a whole pass.
+    pub const fn step_of_output(&self, index: u64) -> u64 {
+        let open = self.open_tiles();
+        let first = index / open * self.k.count() * open + index % open;
+        if open == 1 { first } else { first + (self.k.count() - 1) * open }
+    }
+
     /// Consecutive steps that use the same tile of an operand that depends on `axes`.
     pub fn period(&self, axes: AxisSet) -> u64 {
         let mut period = 1;
@@ -225,7 +264,8 @@ impl Grid {
     pub fn walk(&self, axes: AxisSet) -> GridWalk {
         let fetches = self.fetches(axes);
         let counts = self.loop_counts();
-        GridWalk { grid: *self, period: self.period(axes), index: 0, fetches, counts, position: [0; 5] }
+        let (period, places) = (self.period(axes), self.order.positions());
+        GridWalk { grid: *self, period, index: 0, fetches, counts, places, position: [0; 5] }
     }
 }
 
@@ -238,6 +278,8 @@ pub struct GridWalk {
     fetches: u64,
     /// How often each loop runs, outermost first.
     counts: [u64; 5],
+    /// Which of the inner three loops is that over m, k and n.
+    places: [usize; 3],
     /// Position in each loop.
     position: [u64; 5],
 }
@@ -270,11 +312,8 @@ impl Iterator for GridWalk {
         if self.index == self.fetches {
             return None;
         }
-        let [group, member, outer, middle, k] = self.position;
-        let (m, n) = match self.grid.order {
-            LoopOrder::MNK => (outer, middle),
-            LoopOrder::NMK => (middle, outer),
-        };
+        let [group, member, loops @ ..] = self.position;
+        let [m, k, n] = self.places.map(|place| loops[place]);
         let batch = group * self.counts[1] + member;
         let ends_rows = match self.grid.batches.output {
             BatchAxis::Rows => true,
@@ -331,7 +370,7 @@ mod tests {
         let dependences = [BatchDependence::None, BatchDependence::Group, BatchDependence::Each];
         for (groups, members) in [(1, 1), (3, 1), (1, 2), (2, 3)] {
             let batches = Batches { groups, members, output: BatchAxis::Rows };
-            for order in [LoopOrder::MNK, LoopOrder::NMK] {
+            for (_, order) in LoopOrder::NAMES {
                 for axes in sets.into_iter().flat_map(|set| dependences.map(|batch| set.with_batch(batch))) {
                     let grid = grid(order, batches);
                     let expected = tile_changes(&grid, axes);
@@ -346,12 +385,22 @@ mod tests {
         let mut expected = Vec::new();
         let mut last = None;
         let mut step = 0;
-        let [outer, middle, _] = grid.order.axes();
+        let [outer, middle, inner] = grid.order.axes();
+        let count = |axis| grid.blocking(axis).count();
         for batch in 0..grid.batches.count() {
-            for a in 0..grid.blocking(outer).count() {
-                for b in 0..grid.blocking(middle).count() {
-                    for k in 0..grid.k.count() {
-                        let (m, n) = if outer == Axis::M { (a, b) } else { (b, a) };
+            for a in 0..count(outer) {
+                for b in 0..count(middle) {
+                    for c in 0..count(inner) {
+                        let at = |axis| {
+                            if outer == axis {
+                                a
+                            } else if middle == axis {
+                                b
+                            } else {
+                                c
+                            }
+                        };
+                        let (m, k, n) = (at(Axis::M), at(Axis::K), at(Axis::N));
                         let batch_key = match axes.batch {
                             BatchDependence::None => 0,
                             BatchDependence::Group => batch / grid.batches.members,
@@ -369,6 +418,37 @@ mod tests {
             }
         }
         expected
+    }
+
+    #[test]
+    fn output_tiles_become_final_in_the_order_of_the_walk_over_outputs() {
+        for (_, order) in LoopOrder::NAMES {
+            let grid = grid(order, Batches { groups: 2, members: 1, output: BatchAxis::Rows });
+            let steps: Vec<GridStep> = grid.walk(AxisSet::MKN).collect();
+            let finals: Vec<_> = steps.iter().filter(|step| step.is_last_k).collect();
+            let outputs: Vec<_> = grid.of_outputs().walk(AxisSet::MN).collect();
+            assert_eq!(finals.len(), outputs.len(), "{order:?}");
+            for (step, output) in finals.iter().zip(&outputs) {
+                assert_eq!(
+                    (step.tile.batch, step.tile.m, step.tile.n),
+                    (output.tile.batch, output.tile.m, output.tile.n)
+                );
+                let ready = grid.step_of_output(output.index);
+                let first = if grid.open_tiles() == 1 { step.index + 1 - grid.k.count() } else { step.index };
+                assert_eq!(ready, first, "{order:?}");
+            }
+            // A tile is open from its first block of k to its last.
+            let mut open = std::collections::BTreeSet::new();
+            let most = steps.iter().map(|step| {
+                open.insert((step.tile.batch, step.tile.m.start, step.tile.n.start));
+                let count = open.len() as u64;
+                if step.is_last_k {
+                    open.remove(&(step.tile.batch, step.tile.m.start, step.tile.n.start));
+                }
+                count
+            });
+            assert_eq!(most.max(), Some(grid.open_tiles()), "{order:?}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     outputs.sort_unstable_by_key(|(m, n)| (m.block(), n.block()));
     outputs.dedup();
     let mut grids = Vec::with_capacity(2 * depths.len() * outputs.len());
-    for (_, order) in LoopOrder::NAMES {
+    for order in LoopOrder::WITH_K_INNERMOST {
         // One output tile, or one row or column of them, is walked alike in both orders.
         let differ = |(m, n): &&(Blocking, Blocking)| order == LoopOrder::MNK || (m.count() > 1 && n.count() > 1);
         for (m, n) in outputs.iter().filter(differ).copied() {

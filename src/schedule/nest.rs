@@ -5,15 +5,17 @@
 
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::memory::{MemoryId, Requester};
+use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
 use crate::schedule::accumulation::Accumulator;
 use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
+use crate::schedule::spill::Spilling;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
-use crate::units::Bytes;
+use crate::units::{Bytes, Cycles};
 use crate::workload::batching::BatchAxis;
 use crate::workload::convolution::ConvolutionWindow;
 
@@ -33,6 +35,8 @@ pub struct Nest {
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
     pub vector: Option<VectorWork>,
+    /// How the sums of the product leave the accumulators and come back; `None` where they have to stay until they are final.
+    pub spilling: Option<Spilling>,
     /// Operands that come from off-chip or shared memory.
     pub loads: Vec<Load>,
     /// Tensors that leave the nest.
@@ -255,6 +259,11 @@ pub enum Layout {
         /// At least 2, or 1 where every row is taken.
         spacing: u64,
     },
+    /// Each element at a place of its own: for addresses, so many elements apart.
+    ScatteredElements {
+        /// At least 2.
+        spacing: u64,
+    },
 }
 
 impl Storage {
@@ -357,6 +366,21 @@ pub struct Table {
     pub rows: CounterId,
     /// Gathered rows that each of its rows names.
     pub rows_of_each: u64,
+}
+
+impl Load {
+    /// The walk in which its reader takes its tiles: the product every block of k, a chain whole output tiles.
+    pub fn walked(&self, grid: &Grid) -> Grid {
+        match self.reader {
+            Reader::Matrix => *grid,
+            Reader::Vector => grid.of_outputs(),
+        }
+    }
+
+    /// How often a tile is fetched on `grid`.
+    pub fn fetches(&self, grid: &Grid) -> u64 {
+        self.walked(grid).fetches(self.map.axes())
+    }
 }
 
 /// Who reads a loaded tensor and returns its space.
@@ -487,6 +511,16 @@ pub struct VectorWork {
     pub memory: MemoryId,
     /// Credit of the output partition.
     pub outputs: CreditPool,
+}
+
+impl VectorWork {
+    /// Cycles from the start of a command to its first result: the unit's, and the extractor's where the chain needs it.
+    pub fn latency(&self, npu: &Npu) -> Cycles {
+        let unit = npu.vector_unit(self.unit);
+        let extracts = self.steps.iter().any(|step| step.functions.contains(&VectorFunction::Extract));
+        let extractor = unit.extractor.filter(|_| extracts);
+        unit.latency + extractor.map_or(Cycles::ZERO, |extractor| extractor.latency)
+    }
 }
 
 /// One operation of a vector chain.

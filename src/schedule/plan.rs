@@ -9,7 +9,7 @@ use crate::hardware::npu::Npu;
 use crate::hardware::requests::ProductOrder;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::Program;
-use crate::program::op::{Gemm, OpId, OpKind, RightLayout, Scale, Scope};
+use crate::program::op::{Gemm, OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
 use crate::program::uses::TensorUses;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
@@ -22,14 +22,15 @@ use crate::schedule::nest::{
     Access, BatchStride, CreditPool, Destination, DmaQueue, Layout, Load, MatrixWork, Nest, Output, Read, Reader,
     Storage, Table, TileMap, VectorStep, VectorWork,
 };
+use crate::schedule::operands::{operand_maps, scope_map, vector_operands};
 use crate::schedule::residency::Residents;
 use crate::schedule::room::{Buffer, TooSmall};
+use crate::schedule::spill::{self, Home, Spilling};
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
-use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling, gather};
-use crate::shape::{Blocking, MatrixShape, least_common_multiple};
+use crate::schedule::{Placement, Schedule, ScheduleError, extraction, fixed_tiling, gather};
+use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
-use crate::workload::batching::Batching;
 use crate::workload::mapping::{LoopOrder, Mapping, Split};
 
 /// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
@@ -70,6 +71,8 @@ struct Planner<'a> {
     counters: Vec<Counter>,
     rows: BTreeMap<TensorId, CounterId>,
     credits: BTreeMap<PartitionId, CounterId>,
+    /// Bytes of its accumulators that each team's nests so far claim.
+    claimed: BTreeMap<TeamId, u64>,
     /// Whether a given tensor that stays has already been loaded.
     is_pinned: Vec<bool>,
 }
@@ -84,8 +87,8 @@ impl<'a> Planner<'a> {
         let shared = Residents::choose_spilled(program, groups, &uses, &residents, shared_capacity);
         let placements = place(program, &uses, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
-        let (counters, rows, credits) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, is_pinned }
+        let (counters, rows, credits, claimed) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, claimed, is_pinned }
     }
 
     fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
@@ -94,10 +97,15 @@ impl<'a> Planner<'a> {
         let mut accumulation = vec![None; self.program.ops.len()];
         for (index, group) in groups.iter().enumerate() {
             let mut nest = self.nest(NestId(index), group)?;
-            nest.fill_waits = self.fill_waits(index, &nests);
+            let done = self.residents.fill(index).max(self.shared.fill(index));
+            nest.fill_waits = fill_waits(done, &nests);
             nest.load_waits = self.load_waits(&nests);
             self.share_units(&mut nest, &nests);
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
+            let held = self.hold_sums(index, &nest);
+            if held > done {
+                nest.fill_waits = fill_waits(held, &nests);
+            }
             if let Some(prologue) = &mut nest.prologue {
                 prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
                 let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
@@ -161,6 +169,7 @@ impl<'a> Planner<'a> {
             prologue: None,
             matrix: None,
             vector: None,
+            spilling: None,
             loads: Vec::new(),
             outputs: Vec::new(),
             fill_waits: Vec::new(),
@@ -173,13 +182,49 @@ impl<'a> Planner<'a> {
             nest.prologue = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Whole));
         }
         if let Some(op) = group.matrix {
-            nest.matrix = Some(self.matrix_work(&mut nest.loads, id, op, Depth::Tiled));
+            let matrix = self.matrix_work(&mut nest.loads, id, op, Depth::Tiled);
+            let sums_may_leave = !matrix.streams_results && nest.prologue.is_none();
+            nest.spilling = sums_may_leave.then(|| self.spilling(id, matrix.team));
+            nest.matrix = Some(matrix);
         }
         if !group.chain.is_empty() {
             nest.vector = Some(self.vector_work(&mut nest.loads, id, group)?);
         }
         nest.outputs = self.outputs(group, &nest);
         Ok(nest)
+    }
+
+    /// Where the sums of a product may wait between passes along k: in on-chip space that no tensor has while it runs, or
+    /// beyond all tensors off the chip.
+    fn spilling(&mut self, id: NestId, team: TeamId) -> Spilling {
+        let [computed, spilled, filled] =
+            [Counter::SumsComputed(id), Counter::SumsSpilled(id), Counter::SumsFilled(id)].map(|it| self.counter(it));
+        let near = |memory, residents: &Residents| Home { memory, base: 0, room: residents.free_at(id.0) };
+        let shared = self.npu.shared().map(|(memory, _)| near(memory, &self.shared));
+        let near = [Some(near(self.npu.dma().to, &self.residents)), shared];
+        let ends =
+            self.placements.iter().zip(&self.program.tensors).filter_map(|(placement, tensor)| match placement {
+                Some(Placement::Dram { base }) => Some(base + tensor.bytes().get()),
+                Some(Placement::Shared | Placement::Resident) | None => None,
+            });
+        let base = ends.max().unwrap_or(0).next_multiple_of(ALIGNMENT);
+        let far = Home { memory: self.npu.dram_id(), base, room: Bytes(u64::MAX) };
+        let claimed_before = self.claimed.get(&team).copied().unwrap_or(0);
+        Spilling { computed, spilled, filled, near, far, claimed_before }
+    }
+
+    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait: up to which
+    /// nest all must be done before they have it.
+    fn hold_sums(&mut self, index: usize, nest: &Nest) -> Option<usize> {
+        let team = nest.matrix.as_ref()?.team;
+        *self.claimed.entry(team).or_default() += spill::claimed_bytes(nest);
+        let home = spill::home(nest, &nest.grid)?;
+        let near = match home.memory {
+            memory if memory == self.npu.dram_id() => return None,
+            memory if memory == self.npu.dma().to => &mut self.residents,
+            _ => &mut self.shared,
+        };
+        near.hold(index, spill::waiting_bytes(nest, &nest.grid))
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
@@ -289,10 +334,7 @@ impl<'a> Planner<'a> {
             let kind = &self.program.op(op).kind;
             let functions = kind.vector_functions();
             let described = self.npu.vector_unit(unit);
-            if let Some(missing) = functions.iter().find(|function| !described.supports(**function)) {
-                let (layer, unit) = (self.layer_name(op), described.name.clone());
-                return Err(ScheduleError::MissingVectorFunction { layer, function: missing.name(), unit });
-            }
+            extraction::check(self.program, op, described)?;
             steps.push(VectorStep { op, functions, columns: kind.columns_worked_on() });
             for (tensor, map, queue) in vector_operands(self.program, kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
@@ -386,6 +428,9 @@ impl<'a> Planner<'a> {
         let gathered = gather::of(self.program, &self.program.op(op).kind, tensor);
         let table = gathered.and_then(|gathered| {
             (storage.shape, storage.layout) = (gathered.shape, gathered.layout);
+            if let Layout::ScatteredElements { .. } = storage.layout {
+                (storage.atom, storage.element_bits) = (1, storage.element_bits.next_multiple_of(8));
+            }
             Some(Table { rows: self.rows_counter(gathered.table?), rows_of_each: gathered.rows_of_each })
         });
         let (destination, arrived, produced) = if is_resident {
@@ -419,27 +464,6 @@ impl<'a> Planner<'a> {
             table,
         });
         if is_resident { Access::Resident(arrived) } else { Access::Loaded(index) }
-    }
-
-    /// Conditions before this nest fills space that dead tensors occupied. Compute queues are in order, so the last
-    /// nest of each queue stands for all before it.
-    fn fill_waits(&self, index: usize, earlier: &[Nest]) -> Vec<Wait> {
-        let must_be_done = self.residents.must_be_done(index).max(self.shared.must_be_done(index));
-        let Some(last) = must_be_done else { return Vec::new() };
-        let mut chained = Vec::new();
-        let mut plain = Vec::new();
-        for nest in earlier[..=last].iter().rev() {
-            let wait = Wait { counter: nest.done, at_least: 1 };
-            let (waits, queue) = match (&nest.vector, &nest.matrix) {
-                (Some(_), _) => (&mut chained, nest.lane.0),
-                (None, Some(matrix)) => (&mut plain, matrix.team.0),
-                (None, None) => unreachable!("a nest has a product or a chain"),
-            };
-            if waits.iter().all(|(seen, _)| *seen != queue) {
-                waits.push((queue, wait));
-            }
-        }
-        chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
     }
 
     /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
@@ -552,7 +576,7 @@ impl<'a> Planner<'a> {
             ProductOrder::Together => {
                 let Some(last) = earlier.iter().rev().find(|nest| !nest.loads.is_empty()) else { return Vec::new() };
                 let all = |load: &Load| match load.destination {
-                    Destination::Partition(_) => last.grid.fetches(load.map.axes()),
+                    Destination::Partition(_) => load.fetches(&last.grid),
                     Destination::Resident => load.storage.shape.rows,
                 };
                 last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
@@ -637,6 +661,26 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// Conditions before a nest fills space for which all up to some nest must be done. Compute queues are in order, so the
+/// last nest of each queue stands for all before it.
+fn fill_waits(must_be_done: Option<usize>, earlier: &[Nest]) -> Vec<Wait> {
+    let Some(last) = must_be_done else { return Vec::new() };
+    let mut chained = Vec::new();
+    let mut plain = Vec::new();
+    for nest in earlier[..=last].iter().rev() {
+        let wait = Wait { counter: nest.done, at_least: 1 };
+        let (waits, queue) = match (&nest.vector, &nest.matrix) {
+            (Some(_), _) => (&mut chained, nest.lane.0),
+            (None, Some(matrix)) => (&mut plain, matrix.team.0),
+            (None, None) => unreachable!("a nest has a product or a chain"),
+        };
+        if waits.iter().all(|(seen, _)| *seen != queue) {
+            waits.push((queue, wait));
+        }
+    }
+    chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
+}
+
 /// Whether the depth of a product is cut into blocks.
 #[derive(Clone, Copy)]
 enum Depth {
@@ -657,9 +701,11 @@ fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
     npu.sram(memory).partitions.expect("Npu::try_new checked that operand memories have partitions")
 }
 
+/// Tensors off the chip start at multiples of this.
+const ALIGNMENT: u64 = 4096;
+
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
 fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
-    const ALIGNMENT: u64 = 4096;
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
     for (index, tensor) in program.tensors.iter().enumerate() {
@@ -683,108 +729,4 @@ fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &R
         });
     }
     placements
-}
-
-/// How the tiles of the left and of the right operand follow the grid of a product.
-fn operand_maps(gemm: &Gemm, starts_whole: bool) -> [TileMap; 2] {
-    let Batching { count, right_sharing, left, right, .. } = gemm.batching;
-    let left_map = match gemm.window {
-        None => TileMap::LEFT.with_batches(BatchStride::new(left, gemm.shape.left(), 1)),
-        Some(window) => {
-            let batches = BatchStride { rows: 0, columns: window.channels, sharing: 1 };
-            TileMap::of_window(window).with_whole_images(starts_whole).with_batches(batches)
-        }
-    };
-    let right_map = match gemm.right_layout {
-        RightLayout::KByN => TileMap::RIGHT,
-        RightLayout::NByK => TileMap::RIGHT_BY_COLUMNS,
-    };
-    let right_map = right_map.with_batches(BatchStride::new(right, gemm.right_layout.shape(gemm.shape), right_sharing));
-    if count == 1 {
-        [left_map, right_map].map(|map| map.with_batches(BatchStride::NONE))
-    } else {
-        [left_map, right_map]
-    }
-}
-
-/// What a vector operation reads, how it follows the tiles, and which queue brings it.
-fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -> Vec<(TensorId, TileMap, DmaQueue)> {
-    let element_wise = |tensor: TensorId| (tensor, TileMap::OUTPUT.in_output(batches), DmaQueue::Activations);
-    match kind {
-        OpKind::Gemm(_) => unreachable!("a product runs on a matrix unit"),
-        OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => {
-            vec![element_wise(*input)]
-        }
-        OpKind::Vector(vector) => {
-            let constants = vector.constants.iter().map(|constant| (*constant, TileMap::WHOLE, DmaQueue::Weights));
-            vector.inputs.iter().map(|input| element_wise(*input)).chain(constants).collect()
-        }
-        OpKind::Quantize { input, scale, .. } | OpKind::QuantizeBlocks { input, tensor_scale: scale, .. } => {
-            let scale =
-                scale.map(|scale| (scale.tensor, scope_map(scale.scope).in_output(batches), scale_queue(scale.scope)));
-            std::iter::once(element_wise(*input)).chain(scale).collect()
-        }
-        OpKind::Dequantize { input, left_scale, right_scale, bias, batching, .. } => {
-            let one = batching.one_output(program.tensor(*input).shape);
-            let mut operands = vec![element_wise(*input)];
-            operands.extend([left_scale, right_scale].into_iter().flatten().copied().map(|scale| {
-                let map = product_scale_map(scale, program.tensor(scale.tensor).shape, one, batching);
-                (scale.tensor, map, scale_queue(scale.scope))
-            }));
-            operands.extend(bias.map(|bias| (bias, TileMap::PER_COLUMN.in_output(batches), DmaQueue::Weights)));
-            operands
-        }
-        OpKind::ExtractChannels(extract) => {
-            let table = extract.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
-            std::iter::once((extract.input, TileMap::OUTPUT, DmaQueue::Activations)).chain(table).collect()
-        }
-        OpKind::ExtractTop(top) => vec![(top.input, TileMap::OUTPUT, DmaQueue::Activations)],
-        // As many rows are read as are gathered, wherever they lie.
-        OpKind::GatherRows(gather) => {
-            let table = gather.selection.reads().map(|table| (table, TileMap::WHOLE, DmaQueue::Weights));
-            std::iter::once((gather.input, TileMap::OUTPUT, DmaQueue::Weights)).chain(table).collect()
-        }
-        OpKind::Merge(merge) => {
-            let both = merge.base.into_iter().chain([merge.addend]);
-            both.map(|tensor| (tensor, TileMap::OUTPUT, DmaQueue::Activations)).collect()
-        }
-        // The factors are a part of whoever makes the activation.
-        OpKind::DivideChannels(divide) => vec![(divide.input, TileMap::OUTPUT, DmaQueue::Activations)],
-    }
-}
-
-/// The map of the scales of a product's operand: of a shape of their own, and for all batches or for each of them.
-fn product_scale_map(scale: Scale, scales: MatrixShape, one: MatrixShape, batching: &Batching) -> TileMap {
-    match scale.scope {
-        Scope::Tensor => TileMap::WHOLE,
-        Scope::Row => {
-            let rows = if scales.rows > one.rows { one.rows } else { 0 };
-            TileMap::PER_ROW.with_batches(BatchStride { rows, columns: 0, sharing: 1 })
-        }
-        Scope::Column => {
-            let stride = if scales.elements() > one.columns { one.columns } else { 0 };
-            let sharing = batching.right_sharing;
-            if scales.rows > 1 {
-                TileMap::PER_COLUMN_UPRIGHT.with_batches(BatchStride { rows: stride, columns: 0, sharing })
-            } else {
-                TileMap::PER_COLUMN.with_batches(BatchStride { rows: 0, columns: stride, sharing })
-            }
-        }
-    }
-}
-
-const fn scope_map(scope: Scope) -> TileMap {
-    match scope {
-        Scope::Tensor => TileMap::WHOLE,
-        Scope::Row => TileMap::PER_ROW,
-        Scope::Column => TileMap::PER_COLUMN,
-    }
-}
-
-/// Scales per row travel with the activations, all others with the weights.
-const fn scale_queue(scope: Scope) -> DmaQueue {
-    match scope {
-        Scope::Row => DmaQueue::Activations,
-        Scope::Tensor | Scope::Column => DmaQueue::Weights,
-    }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::program::Program;
 use crate::program::tensor::{Origin, TensorId};
 use crate::program::uses::TensorUses;
+use crate::schedule::gather;
 use crate::schedule::grouping::Group;
 use crate::units::Bytes;
 
@@ -26,18 +27,32 @@ pub struct Life {
     pub last: usize,
 }
 
-/// Tensors that stay on the chip.
+/// Tensors that stay on the chip, and the space that they take, group by group.
 #[derive(Clone, Debug, Default)]
 pub struct Residents {
     tensors: BTreeSet<TensorId>,
-    /// See [`Residents::must_be_done`].
-    must_be_done: BTreeMap<usize, usize>,
+    /// In order of their first groups; those up to some group have been filled.
+    lives: Vec<Life>,
+    filled: usize,
+    /// Bytes of tensors by group.
+    held: Vec<Bytes>,
+    capacity: Bytes,
+    /// Bytes that have been filled and live beyond the group up to which all must be done.
+    occupied: Bytes,
+    /// The same by last group.
+    ends: BTreeMap<usize, Bytes>,
+    /// Up to which group all must be done for what has been filled. It only ever moves on, because tensors come and none is
+    /// taken back.
+    done: Option<usize>,
 }
 
 impl Residents {
     /// Chooses the residents: in program order, each tensor that fits beside those chosen before it.
     pub fn choose(program: &Program, groups: &[Group], uses: &TensorUses, capacity: Bytes) -> Residents {
-        Residents::fit(candidates(program, groups, uses), groups.len(), capacity)
+        let mut candidates = candidates(program, groups, uses);
+        let gathered = gather::sources(program);
+        candidates.retain(|life| !gathered.contains(&life.tensor));
+        Residents::fit(candidates, groups.len(), capacity)
     }
 
     /// Chooses those that stay in a shared memory of `capacity` in the same way: tensors that the run produces and that do
@@ -64,14 +79,8 @@ impl Residents {
                 lives.push(life);
             }
         }
-        Residents::of(lives, capacity)
-    }
-
-    /// Residents with these lives, in order of their first groups, which fit the capacity at every group.
-    fn of(lives: Vec<Life>, capacity: Bytes) -> Residents {
         let tensors = lives.iter().map(|life| life.tensor).collect();
-        let must_be_done = conditions_of_space(&lives, capacity);
-        Residents { tensors, must_be_done }
+        Residents { tensors, lives, held, capacity, ..Residents::default() }
     }
 
     /// Whether a tensor stays.
@@ -79,37 +88,43 @@ impl Residents {
         self.tensors.contains(&tensor)
     }
 
-    /// Groups up to which everything must be done before `group` may fill its residents; `None` where there is room
-    /// beside all tensors that may still be in use.
-    pub fn must_be_done(&self, group: usize) -> Option<usize> {
-        self.must_be_done.get(&group).copied()
+    /// Bytes that no tensor has while `group` runs.
+    pub fn free_at(&self, group: usize) -> Bytes {
+        self.held.get(group).map_or(self.capacity, |held| self.capacity - *held)
     }
-}
 
-/// By group that fills space and cannot do so beside all tensors before: up to which group all must be done. That group
-/// only ever moves on, because tensors come and none is taken back.
-fn conditions_of_space(lives: &[Life], capacity: Bytes) -> BTreeMap<usize, usize> {
-    let mut ends: BTreeMap<usize, Bytes> = BTreeMap::new();
-    // Bytes of all tensors so far that live beyond the group up to which all is done.
-    let (mut held, mut done) = (Bytes::ZERO, None);
-    let mut conditions = BTreeMap::new();
-    for filled in lives.chunk_by(|a, b| a.first == b.first) {
-        for life in filled {
-            held += life.bytes;
-            *ends.entry(life.last).or_default() += life.bytes;
+    /// Fills what `group` brings: the group up to which everything must be done before it may do so; `None` where it
+    /// brings nothing, or where there is room beside all tensors that may still be in use. Groups ask in order, each once.
+    pub fn fill(&mut self, group: usize) -> Option<usize> {
+        let from = self.filled;
+        while let Some(life) = self.lives.get(self.filled).filter(|life| life.first <= group).copied() {
+            self.filled += 1;
+            self.occupy(life.bytes, life.last);
         }
-        let group = filled[0].first;
-        while held > capacity
-            && let Some((end, bytes)) = ends.pop_first()
-        {
-            held = held - bytes;
-            done = Some(end);
-        }
-        if let Some(done) = done {
-            conditions.insert(group, done);
-        }
+        if self.filled > from { self.make_room() } else { None }
     }
-    conditions
+
+    /// Takes so many of the free bytes while `group` runs, which has been filled; up to which group everything must be
+    /// done before.
+    pub fn hold(&mut self, group: usize, bytes: Bytes) -> Option<usize> {
+        self.occupy(bytes, group);
+        self.make_room()
+    }
+
+    fn occupy(&mut self, bytes: Bytes, last: usize) {
+        self.occupied += bytes;
+        *self.ends.entry(last).or_default() += bytes;
+    }
+
+    fn make_room(&mut self) -> Option<usize> {
+        while self.occupied > self.capacity
+            && let Some((end, bytes)) = self.ends.pop_first()
+        {
+            self.occupied = self.occupied - bytes;
+            self.done = Some(end);
+        }
+        self.done
+    }
 }
 
 /// Tensors that outlive a nest, in order of their first use: produced ones that another group reads, and given ones
@@ -152,10 +167,21 @@ mod tests {
     #[test]
     fn space_is_refilled_only_after_the_readers_whose_space_it_needs() {
         let lives = vec![life(0, 60, 0, 1), life(1, 30, 1, 2), life(2, 40, 3, 4)];
-        let residents = Residents::of(lives, Bytes(100));
-        assert_eq!(residents.must_be_done(0), None);
-        assert_eq!(residents.must_be_done(1), None);
+        let mut residents = Residents::fit(lives, 5, Bytes(100));
+        assert_eq!(residents.fill(0), None);
+        assert_eq!(residents.fill(1), None);
         // 60 + 30 + 40 exceed 100, but once group 1 is done 30 + 40 fit.
-        assert_eq!(residents.must_be_done(3), Some(1));
+        assert_eq!(residents.fill(3), Some(1));
+    }
+
+    #[test]
+    fn sums_that_wait_take_space_that_the_next_tensors_wait_for() {
+        let mut residents = Residents::fit(vec![life(0, 60, 0, 1), life(1, 70, 3, 4)], 5, Bytes(100));
+        assert_eq!(residents.free_at(1), Bytes(40));
+        assert_eq!(residents.free_at(2), Bytes(100));
+        assert_eq!((residents.fill(0), residents.fill(1), residents.fill(2)), (None, None, None));
+        // 60 + 80 exceed 100 until group 1 is done; then 80 + 70 until group 2 is.
+        assert_eq!(residents.hold(2, Bytes(80)), Some(1));
+        assert_eq!(residents.fill(3), Some(2));
     }
 }

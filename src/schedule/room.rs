@@ -2,6 +2,7 @@
 
 use crate::schedule::grid::Grid;
 use crate::schedule::nest::{CreditPool, Destination, DmaQueue, Nest, Output};
+use crate::schedule::spill;
 use crate::units::Bytes;
 
 /// A buffer that tiles pass through.
@@ -56,7 +57,12 @@ pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> 
         }
         Buffer::Accumulators => {
             let matrix = nest.matrix.as_ref()?;
-            Some((matrix.claimed_sum_bytes(&tile), matrix.accumulators.capacity))
+            // Sums that leave between passes take room one by one, others for all that are open at once.
+            let bytes = match spill::home(nest, grid) {
+                Some(_) => matrix.claimed_sum_bytes(&tile),
+                None => spill::open_bytes(nest, grid),
+            };
+            Some((bytes, matrix.accumulators.capacity))
         }
     }
 }

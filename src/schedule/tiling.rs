@@ -14,8 +14,9 @@ use crate::schedule::energy_estimate::energy_pj;
 use crate::schedule::estimate::{Estimate, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
+use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
-use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
+use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
 use crate::schedule::team::{Team, TeamSplit};
 use crate::shape::MatrixShape;
@@ -182,7 +183,8 @@ pub fn search(
 ) -> Result<Grid, TooSmall> {
     let rehearsal = Rehearsing { rehearsal, teams };
     let candidates = candidates(npu, nest);
-    let fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
+    let mut fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
+    fitting.extend(k_outside::candidates(npu, nest, &fitting));
     best(npu, nest, fitting, objective, rehearsal).ok_or_else(|| {
         let exceeding = candidates.iter().filter_map(|grid| exceeded(nest, grid));
         exceeding.min_by_key(|too_small| too_small.needed - too_small.available).expect("the lattice has a candidate")
@@ -306,7 +308,7 @@ fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Signature {
     grid: Grid,
-    tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
+    tensors: Vec<(MatrixShape, u64, Layout, TileMap, Role)>,
     /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
     products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
     vector: Option<(VectorUnitId, Vec<Function>)>,
@@ -328,7 +330,9 @@ enum Role {
 
 impl Signature {
     fn of(nest: &Nest) -> Signature {
-        let entry = |storage: &Storage, map: TileMap, role: Role| (storage.shape, storage.element_bits, map, role);
+        let entry = |storage: &Storage, map: TileMap, role: Role| {
+            (storage.shape, storage.element_bits, storage.layout, map, role)
+        };
         let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
         let stays = |destination: Destination| destination == Destination::Resident;
         let mut tensors: Vec<_> = Vec::new();

@@ -3,9 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::memory::{self, Direction, MemorySystem, Ticket, Transfer};
+use crate::memory::{Direction, Ticket, Transfer};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, DmaStream, Queue, Work};
@@ -16,9 +15,11 @@ use crate::shape::Span;
 use crate::timing::TimingError;
 use crate::timing::bank_contention::BankContention;
 use crate::timing::flows::{Flows, Pacer};
+use crate::timing::levels::{Level, levels};
 use crate::timing::observer::{CommandRecord, Observer};
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls};
-use crate::timing::units::{MatrixEngine, Product, count_transfer, vector_occupancy};
+use crate::timing::units::{MatrixEngine, Product, count_sums, count_transfer, vector_occupancy};
+use crate::timing::wakes::Wakes;
 use crate::units::Cycles;
 
 /// Times `schedule` on `npu`.
@@ -42,9 +43,10 @@ struct Engine<'a> {
     /// Ends of phases of compute commands: (cycle, sequence, queue, moment).
     events: BinaryHeap<Reverse<(Cycles, u64, usize, EventKind)>>,
     counters: Vec<u64>,
+    wakes: Wakes,
     /// Per counter, what waiting for the transfer is called that last raised it.
     raised_by: Vec<StallCause>,
-    /// The off-chip memory, and the shared one if there is one.
+    /// The off-chip memory, the shared one if there is one, and the operand memory where partial sums wait there.
     levels: Vec<Level>,
     /// When commands end that told their consumers at their first result.
     flows: Flows,
@@ -79,53 +81,6 @@ enum EventKind {
     SetUp,
 }
 
-/// A memory with its transfers.
-struct Level {
-    id: MemoryId,
-    memory: Box<dyn MemorySystem>,
-    write_latency: Cycles,
-    /// Which queue submitted each ticket under way; tickets are consecutive numbers.
-    submitted: VecDeque<Submitted>,
-    first_ticket: u64,
-    under_way: u64,
-}
-
-impl Level {
-    fn new(id: MemoryId, dram: &Dram) -> Level {
-        let model = memory::by_name(dram.model).expect("configuration resolves memory models by their name");
-        let (memory, write_latency) = (model.build(dram), dram.write_latency());
-        Level { id, memory, write_latency, submitted: VecDeque::new(), first_ticket: 0, under_way: 0 }
-    }
-
-    /// What waiting for a transfer is called that found the memory as it is now.
-    fn cause(&self, far: MemoryId) -> StallCause {
-        match (self.id == far, self.under_way) {
-            (false, _) => StallCause::SharedMemory,
-            (true, 0) => StallCause::DramLatency,
-            (true, _) => StallCause::DramBandwidth,
-        }
-    }
-
-    /// Notes that a transfer has completed; the queue that submitted it.
-    fn complete(&mut self, ticket: Ticket) -> usize {
-        let position = usize::try_from(ticket.0 - self.first_ticket).expect("a ticket under way is near the first");
-        self.submitted[position].is_done = true;
-        self.under_way -= 1;
-        let queue = self.submitted[position].queue;
-        while self.submitted.front().is_some_and(|submitted| submitted.is_done) {
-            self.submitted.pop_front();
-            self.first_ticket += 1;
-        }
-        queue
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Submitted {
-    queue: usize,
-    is_done: bool,
-}
-
 struct QueueState<'a> {
     queue: Queue,
     stream: CommandStream<'a>,
@@ -148,7 +103,7 @@ struct QueueState<'a> {
 /// Transfers of its queue that may be under way when `command` is one of them.
 fn outstanding(npu: &Npu, command: &Command) -> usize {
     match command.work {
-        Work::Transfer(transfer) => npu.engine_of(transfer.memory).outstanding as usize,
+        Work::Transfer(transfer) | Work::Sums(transfer) => npu.engine_of(transfer.memory).outstanding as usize,
         Work::Matrix(_) | Work::Vector(_) => usize::MAX,
     }
 }
@@ -212,7 +167,6 @@ struct InFlight {
 
 impl<'a> Engine<'a> {
     fn new(program: &Program, schedule: &'a Schedule, npu: &'a Npu) -> Engine<'a> {
-        let shared = npu.shared().map(|(memory, _)| Level::new(memory, &Dram::of_shared(npu.sram(memory))));
         let mut arena = Arena::default();
         let queues = schedule
             .queues
@@ -259,8 +213,9 @@ impl<'a> Engine<'a> {
             sequence: 0,
             events: BinaryHeap::new(),
             counters: vec![0; schedule.counters.len()],
+            wakes: Wakes::new(schedule.counters.len()),
             raised_by: vec![StallCause::DramBandwidth; schedule.counters.len()],
-            levels: std::iter::once(Level::new(npu.dram_id(), npu.dram())).chain(shared).collect(),
+            levels: levels(schedule, npu),
             flows: Flows::default(),
             activation_pace: Pacer::new(npu.dma().requests.activation_bytes_per_cycle),
             banks: BankContention::new(npu, schedule.queues.len()),
@@ -310,10 +265,12 @@ impl<'a> Engine<'a> {
         Ok(self.finish())
     }
 
-    /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues is enough.
+    /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues that this
+    /// woke is enough.
     fn issue_all(&mut self) {
+        let woken = self.wakes.take();
         for index in 0..self.queues.len() {
-            while self.can_issue(index) {
+            while woken.holds(index) && self.can_issue(index) {
                 self.issue(index);
             }
         }
@@ -327,12 +284,14 @@ impl<'a> Engine<'a> {
         }
         let misses = |wait: &Wait| self.counters[wait.counter.0 as usize] < wait.at_least;
         // The wait that failed last is asked first: most of the time it still fails.
-        if queue.blocking.is_some_and(|wait| misses(&wait)) {
+        if let Some(wait) = queue.blocking.filter(|wait| misses(wait)) {
+            self.wakes.register(wait.counter, index);
             return false;
         }
         let Some(head) = queue.head else { return false };
         if let Some(wait) = self.arena.commands[head].waits.iter().find(|wait| misses(wait)) {
             queue.blocking = Some(*wait);
+            self.wakes.register(wait.counter, index);
             return false;
         }
         match queue.queue {
@@ -354,9 +313,12 @@ impl<'a> Engine<'a> {
         queue.statistics.stalls.add(cause, waited);
         let producer_end = self.flows.end_of(&command.waits);
         match command.work {
-            Work::Transfer(transfer) => {
+            Work::Transfer(transfer) | Work::Sums(transfer) => {
                 let statistics = &mut self.ops[command.op.0];
-                count_transfer(self.npu, nest, &transfer, statistics);
+                match (command.work, &nest.matrix) {
+                    (Work::Sums(_), Some(matrix)) => count_sums(self.npu, matrix, &transfer, statistics),
+                    _ => count_transfer(self.npu, nest, &transfer, statistics),
+                }
                 // The engine's queue is at work on the descriptor before the memory sees the transfer.
                 let setup = self.npu.engine_of(transfer.memory).setup_cycles(transfer.runs());
                 queue.is_held_by_credit |= waited > Cycles::ZERO && cause == StallCause::WeightCredit;
@@ -440,7 +402,7 @@ impl<'a> Engine<'a> {
                 // A chain whose input is still arriving keeps up with it.
                 let free = (now + occupancy).max(producer_end);
                 let unhindered = (now + lanes).max(producer_end);
-                let latency = self.npu.vector_unit(vector.unit).latency;
+                let latency = vector.latency(self.npu);
                 let moments = Moments {
                     free,
                     released: free,
@@ -464,20 +426,19 @@ impl<'a> Engine<'a> {
     fn submit(&mut self, index: usize) {
         let queue = &mut self.queues[index];
         let flight = queue.in_flight.back_mut().expect("a transfer was issued");
-        let Work::Transfer(transfer) = self.arena.commands[flight.command].work else {
+        let (Work::Transfer(transfer) | Work::Sums(transfer)) = self.arena.commands[flight.command].work else {
             unreachable!("only transfers are set up");
         };
         let Queue::Dma(dma) = queue.queue else { unreachable!("only DMA queues have transfers") };
-        let position = usize::from(transfer.memory != self.npu.dram_id());
+        let of_transfer = |level: &Level| level.id == transfer.memory;
+        let position = self.levels.iter().position(of_transfer).expect("every memory that transfers name is a level");
         let level = &mut self.levels[position];
         let ticket = level.memory.submit(transfer, dma.queue.requester(), self.now);
-        debug_assert_eq!(ticket.0, level.first_ticket + level.submitted.len() as u64, "tickets are consecutive");
         flight.ticket = Some((position, ticket));
         if flight.cause != StallCause::WeightCredit {
             flight.cause = level.cause(self.npu.dram_id());
         }
-        level.submitted.push_back(Submitted { queue: index, is_done: false });
-        level.under_way += 1;
+        level.note(ticket, index);
     }
 
     fn push_event(&mut self, cycle: Cycles, index: usize, kind: EventKind) {
@@ -560,10 +521,13 @@ impl<'a> Engine<'a> {
                 Counter::Credit(_) if self.is_sequenced && is_of_weights(queue.queue) => StallCause::WeightCredit,
                 Counter::Credit(_) => StallCause::Credit,
                 Counter::Loaded { nest, load } if self.is_start(queue, (nest.0, load)) => StallCause::StartBarrier,
-                Counter::Loaded { .. } => self.raised_by[counter.0 as usize],
-                Counter::TilesComputed(_) | Counter::TilesFinished(_) | Counter::Rows(_) | Counter::NestDone(_) => {
-                    StallCause::Dependency
-                }
+                Counter::Loaded { .. } | Counter::SumsFilled(_) => self.raised_by[counter.0 as usize],
+                Counter::TilesComputed(_)
+                | Counter::TilesFinished(_)
+                | Counter::SumsComputed(_)
+                | Counter::SumsSpilled(_)
+                | Counter::Rows(_)
+                | Counter::NestDone(_) => StallCause::Dependency,
             },
         };
         (cause, waited)
@@ -582,14 +546,17 @@ impl<'a> Engine<'a> {
 
     fn transfer_done(&mut self, level: usize, ticket: Ticket, observer: &mut dyn Observer) {
         let index = self.levels[level].complete(ticket);
+        self.wakes.wake(index);
         let now = self.now;
         let is_of_activations =
             matches!(self.queues[index].queue, Queue::Dma(DmaStream { queue: DmaQueue::Activations, .. }));
         let mut flights = self.queues[index].in_flight.iter_mut();
         let done =
             flights.find(|flight| flight.ticket == Some((level, ticket))).expect("a completed transfer is in flight");
-        let Work::Transfer(transfer) = self.arena.commands[done.command].work else {
-            unreachable!("only transfers have tickets");
+        let (transfer, passes_banks) = match self.arena.commands[done.command].work {
+            Work::Transfer(transfer) => (transfer, true),
+            Work::Sums(transfer) => (transfer, false),
+            Work::Matrix(_) | Work::Vector(_) => unreachable!("only transfers have tickets"),
         };
         let arrival = self.npu.engine_of(transfer.memory).requests.arrival;
         let at = match transfer.direction {
@@ -601,7 +568,9 @@ impl<'a> Engine<'a> {
             Direction::Write => now,
         };
         done.completed = Some(at);
-        self.arrived(index, &transfer);
+        if passes_banks {
+            self.arrived(index, &transfer);
+        }
         if at > now {
             self.push_event(at, index, EventKind::Arrived);
         } else {
@@ -634,6 +603,8 @@ impl<'a> Engine<'a> {
     }
 
     fn phase_ended(&mut self, index: usize, kind: EventKind, observer: &mut dyn Observer) {
+        self.wakes.wake(index);
+        self.lanes_of_same_unit[index].iter().for_each(|other| self.wakes.wake(*other));
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
@@ -656,6 +627,7 @@ impl<'a> Engine<'a> {
             let is_now = signal.moment == moment;
             if is_now {
                 self.counters[signal.counter.0 as usize] += signal.amount;
+                self.wakes.raised(signal.counter);
             }
             !is_now
         });
@@ -670,6 +642,7 @@ impl<'a> Engine<'a> {
         for signal in &command.signals {
             let counter = signal.counter.0 as usize;
             self.counters[counter] += signal.amount;
+            self.wakes.raised(signal.counter);
             self.raised_by[counter] = flight.cause;
         }
         let nest = &self.schedule.nests[command.nest.0];
@@ -680,7 +653,7 @@ impl<'a> Engine<'a> {
                     statistics.end = statistics.end.max(completed);
                 }
             }
-            (Work::Transfer(_) | Work::Matrix(_) | Work::Vector(_), _) => {
+            (Work::Transfer(_) | Work::Sums(_) | Work::Matrix(_) | Work::Vector(_), _) => {
                 let statistics = &mut self.ops[command.op.0];
                 statistics.end = statistics.end.max(completed);
             }

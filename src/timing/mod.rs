@@ -9,10 +9,12 @@
 mod bank_contention;
 mod engine;
 mod flows;
+mod levels;
 pub mod observer;
 pub mod rehearsal;
 pub mod statistics;
 mod units;
+mod wakes;
 
 pub use engine::run;
 

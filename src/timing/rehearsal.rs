@@ -73,6 +73,9 @@ fn alone(nest: &Nest) -> Nest {
             read.access = Access::Internal;
         }
     };
+    if let Some(spilling) = &mut nest.spilling {
+        spilling.claimed_before = 0;
+    }
     if let Some(matrix) = &mut nest.matrix {
         matrix.unit_waits = [None; 2];
         matrix.operands.iter_mut().for_each(release);
@@ -97,6 +100,7 @@ fn highest_counter(nest: &Nest) -> usize {
         nest.matrix.map(|matrix| matrix.accumulators.returned),
         nest.vector.as_ref().map(|vector| vector.outputs.returned),
     ];
-    let all = own.into_iter().chain(loads.chain(outputs).chain(units).flatten());
+    let sums = nest.spilling.iter().flat_map(|spilling| [spilling.computed, spilling.spilled, spilling.filled]);
+    let all = own.into_iter().chain(loads.chain(outputs).chain(units).flatten()).chain(sums);
     all.map(|counter| counter.0 as usize).max().unwrap_or(0)
 }

@@ -12,7 +12,7 @@ pub enum StallCause {
     DramBandwidth,
     /// The operand's transfer was alone and its latency was not hidden.
     DramLatency,
-    /// The operand's transfer was on its way from a shared on-chip memory.
+    /// The operand's transfer, or that of partial sums, was on its way from an on-chip memory.
     SharedMemory,
     /// Space in a buffer had not been returned.
     Credit,
@@ -147,6 +147,10 @@ pub struct OpStatistics {
     pub array_steps: Option<ArraySteps>,
     /// Elements through the vector unit.
     pub vector_elements: u64,
+    /// Bytes of partial sums that left the accumulators before they were final.
+    pub spilled: Bytes,
+    /// Bytes of partial sums that came back into the accumulators.
+    pub filled: Bytes,
     /// Bytes by memory, in the order of the accelerator's memories.
     pub traffic: Vec<Traffic>,
 }

@@ -3,7 +3,11 @@
 //!
 //! It names layers and says nothing of hardware; whether a fixed tiling can be used is found out by `schedule`.
 
-/// Order of the loops over m and n; k is innermost, so partial sums stay in the accumulators until they are final.
+/// Order of the loops over the tiles of a product, outermost first.
+///
+/// With k innermost the partial sums of an output tile stay in the accumulators until they are final. With k outside of m
+/// or n, those of all output tiles inside of it are open at once: where they do not fit, they leave the accumulators between
+/// the passes over k and come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoopOrder {
@@ -11,17 +15,42 @@ pub enum LoopOrder {
     MNK,
     /// Columns outermost: weights are read once, activations are read again for each column block.
     NMK,
+    /// All columns of a row block for each block of k.
+    MKN,
+    /// All rows of a column block for each block of k: weights are read once.
+    NKM,
+    /// All outputs for each block of k, row block by row block: activations are read once.
+    KMN,
+    /// All outputs for each block of k, column block by column block: weights are read once.
+    KNM,
 }
 
 impl LoopOrder {
     /// Every order by its name in files and reports.
-    pub const NAMES: [(&str, LoopOrder); 2] = [("mnk", LoopOrder::MNK), ("nmk", LoopOrder::NMK)];
+    pub const NAMES: [(&str, LoopOrder); 6] = [
+        ("mnk", LoopOrder::MNK),
+        ("nmk", LoopOrder::NMK),
+        ("mkn", LoopOrder::MKN),
+        ("nkm", LoopOrder::NKM),
+        ("kmn", LoopOrder::KMN),
+        ("knm", LoopOrder::KNM),
+    ];
+
+    /// Orders with k innermost.
+    pub const WITH_K_INNERMOST: [LoopOrder; 2] = [LoopOrder::MNK, LoopOrder::NMK];
+
+    /// Orders with k outside of m or n.
+    pub const WITH_K_OUTSIDE: [LoopOrder; 4] = [LoopOrder::MKN, LoopOrder::NKM, LoopOrder::KMN, LoopOrder::KNM];
 
     /// Name in files and reports.
     pub const fn name(self) -> &'static str {
         match self {
             LoopOrder::MNK => "mnk",
             LoopOrder::NMK => "nmk",
+            LoopOrder::MKN => "mkn",
+            LoopOrder::NKM => "nkm",
+            LoopOrder::KMN => "kmn",
+            LoopOrder::KNM => "knm",
         }
     }
 }
@@ -88,7 +117,7 @@ pub struct FixedTiling {
     pub k: u64,
     /// Columns of a block.
     pub n: u64,
-    /// Loop order; without one the better of the two is chosen.
+    /// Loop order; without one the better of those with k innermost is chosen.
     pub order: Option<LoopOrder>,
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::calibrate;
-use crate::cli::CliError;
-use crate::cli::kinds::FileKind;
+use crate::calibrate::{self, CalibrationError};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
+use crate::config::kinds::FileKind;
 use crate::config::scheme::CalibrationSource;
 use crate::config::source::Place;
 use crate::config::tensors::{Coverage, Generated};
@@ -23,20 +22,34 @@ use crate::workload::calibration::Calibration;
 use crate::workload::graph::Workload;
 
 /// Everything that a run reads from files.
-pub(super) struct Inputs {
-    pub(super) npu: Npu,
-    pub(super) workload: Workload,
-    pub(super) scheme: Box<dyn Scheme>,
+pub struct Inputs {
+    /// The accelerator.
+    pub npu: Npu,
+    /// The workload.
+    pub workload: Workload,
+    /// The scheme.
+    pub scheme: Box<dyn Scheme>,
     calibration_source: CalibrationSource,
     places: TensorPlaces,
     defaults: Defaults,
     configuration: Configuration,
 }
 
-impl Inputs {
-    /// Opens the files, applies the overrides and resolves them.
-    pub(super) fn open(names: Names<'_>, set: &[String]) -> Result<Inputs, ConfigError> {
-        let mut documents = [
+/// The files of a run as documents, with the values that replace theirs.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    /// Hardware, workload and scheme.
+    documents: [Document; 3],
+    overrides: Vec<String>,
+}
+
+impl Documents {
+    /// Opens the files.
+    ///
+    /// # Errors
+    /// One of them is not there, no YAML document, or of another kind.
+    pub fn open(names: Names<'_>) -> Result<Documents, ConfigError> {
+        let documents = [
             presets::open_hardware(names.hardware)?,
             presets::open_workload(names.workload)?,
             presets::open_scheme(names.scheme)?,
@@ -44,13 +57,41 @@ impl Inputs {
         for ((_, kind), document) in RUN_KINDS.iter().zip(&documents) {
             kind.expect(document)?;
         }
-        for assignment in set {
-            let origin = Place::flag(format!("--set {assignment}"));
-            let (path, value) = apply::split_assignment(assignment, &origin)?;
-            let (kind, path) = target(path, &origin)?;
-            documents[kind].apply(path, value, &origin)?;
-        }
-        let [hardware_document, workload_document, scheme_document] = documents;
+        Ok(Documents { documents, overrides: Vec::new() })
+    }
+
+    /// Replaces a value, as `PATH=VALUE` says.
+    ///
+    /// # Errors
+    /// It is no assignment, or no file of the run has such a place.
+    pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        let origin = Place::flag(format!("--set {assignment}"));
+        let (path, value) = apply::split_assignment(assignment, &origin)?;
+        self.assign(path, value, &origin)
+    }
+
+    /// Replaces the value at `path`; errors cite `origin`.
+    ///
+    /// # Errors
+    /// No file of the run has such a place.
+    pub fn assign(&mut self, path: &str, value: &str, origin: &Place) -> Result<(), ConfigError> {
+        let (kind, within) = target(path, origin)?;
+        self.documents[kind].apply(within, value, origin)?;
+        self.overrides.push(format!("{path}={value}"));
+        Ok(())
+    }
+
+    /// The documents with the values that stand in them now: hardware, workload, scheme.
+    pub fn each(&self) -> &[Document; 3] {
+        &self.documents
+    }
+
+    /// What they describe.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn resolve(self) -> Result<Inputs, ConfigError> {
+        let [hardware_document, workload_document, scheme_document] = self.documents;
         let mut defaults = Defaults::default();
         let npu = hardware::resolve(&hardware_document, &mut defaults)?;
         let (workload, places) = workload::resolve(&workload_document)?;
@@ -66,13 +107,36 @@ impl Inputs {
             workload: source_text(workload.name(), &workload_document),
             scheme: source_text(scheme.name(), &scheme_document),
             energy: energy_figures(&npu),
-            overrides: set.to_vec(),
+            overrides: self.overrides,
         };
         Ok(Inputs { npu, workload, scheme, calibration_source, places, defaults, configuration })
     }
+}
+
+/// Why the inputs of a run are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The activations cannot be calibrated on.
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+}
+
+impl Inputs {
+    /// Opens the files, applies the overrides and resolves them.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn open(names: Names<'_>, set: &[String]) -> Result<Inputs, ConfigError> {
+        let mut documents = Documents::open(names)?;
+        set.iter().try_for_each(|assignment| documents.set(assignment))?;
+        documents.resolve()
+    }
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
-    pub(super) fn bindings(&self) -> Result<Option<Bindings>, ConfigError> {
+    pub fn bindings(&self) -> Result<Option<Bindings>, ConfigError> {
         match tensors::coverage(&self.workload, &self.places) {
             Coverage::ShapesOnly => Ok(None),
             Coverage::Partial(without) => Err(tensors::missing_values(&self.workload, &self.places, &without)),
@@ -84,7 +148,7 @@ impl Inputs {
 
     /// What the scheme knows about the activations: from its file, else from the values of this run, else so many channels
     /// as it plans with, else nothing. What was not asked for is recorded as a default.
-    pub(super) fn calibration(&mut self, bindings: Option<&Bindings>) -> Result<Option<Calibration>, CliError> {
+    pub fn calibration(&mut self, bindings: Option<&Bindings>) -> Result<Option<Calibration>, InputError> {
         let request = self.scheme.calibration();
         if request.is_empty() {
             return Ok(None);
@@ -108,12 +172,12 @@ impl Inputs {
     }
 
     /// What the report says was simulated.
-    pub(super) fn configuration(&self) -> Configuration {
+    pub fn configuration(&self) -> Configuration {
         self.configuration.clone()
     }
 
     /// Defaults that were taken.
-    pub(super) fn defaults(&self) -> Vec<TakenDefault> {
+    pub fn defaults(&self) -> Vec<TakenDefault> {
         let owned = |text: &dyn std::fmt::Display| text.to_string();
         self.defaults
             .taken()
@@ -129,10 +193,13 @@ impl Inputs {
 
 /// Files or built-in names of a run.
 #[derive(Clone, Copy)]
-pub(super) struct Names<'a> {
-    pub(super) hardware: &'a str,
-    pub(super) workload: &'a str,
-    pub(super) scheme: &'a str,
+pub struct Names<'a> {
+    /// Hardware file.
+    pub hardware: &'a str,
+    /// Workload file.
+    pub workload: &'a str,
+    /// Scheme file.
+    pub scheme: &'a str,
 }
 
 fn energy_figures(npu: &Npu) -> BTreeMap<String, EnergyFigure> {

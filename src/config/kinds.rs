@@ -6,20 +6,23 @@ use crate::config::dotted_path::DottedPath;
 
 /// What a file describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FileKind {
+pub enum FileKind {
+    /// An accelerator.
     Hardware,
+    /// What it computes.
     Workload,
+    /// In which formats.
     Scheme,
+    /// What its actions cost.
     EnergyTable,
 }
 
 impl FileKind {
     /// Every kind.
-    pub(super) const ALL: [FileKind; 4] =
-        [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
+    pub const ALL: [FileKind; 4] = [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
 
     /// The word for it in messages, as in "a hardware file".
-    pub(super) fn noun(self) -> &'static str {
+    pub fn noun(self) -> &'static str {
         match self {
             FileKind::Hardware => "hardware file",
             FileKind::Workload => "workload file",
@@ -33,7 +36,7 @@ impl FileKind {
     }
 
     /// Its top-level keys.
-    pub(super) fn keys(self) -> &'static [&'static str] {
+    pub fn keys(self) -> &'static [&'static str] {
         match self {
             FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
             FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
@@ -65,7 +68,7 @@ impl FileKind {
     }
 
     /// The kind that shares more keys with `document` than any other does, if there is one.
-    pub(super) fn of(document: &Document) -> Option<FileKind> {
+    pub fn of(document: &Document) -> Option<FileKind> {
         let keys_in_common =
             |kind: &FileKind| kind.keys().iter().filter(|key| document.root().get(key).is_some()).count();
         let most = Self::ALL.iter().map(keys_in_common).max()?;
@@ -74,7 +77,7 @@ impl FileKind {
     }
 
     /// Fails if `document` fits another kind better, before its keys are held against those of this one.
-    pub(super) fn expect(self, document: &Document) -> Result<(), ConfigError> {
+    pub fn expect(self, document: &Document) -> Result<(), ConfigError> {
         match FileKind::of(document) {
             Some(other) if other != self => {
                 let message = format!(
