@@ -11,6 +11,7 @@ mod compare;
 mod config_files;
 mod consistency;
 mod expected;
+mod explore;
 mod fixture;
 mod formats_end_to_end;
 mod loop_orders;

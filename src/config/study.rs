@@ -16,6 +16,7 @@ use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets;
+use crate::config::scalar::Literal;
 use crate::config::schema::{FileForm, form_of};
 use crate::config::source::Place;
 
@@ -46,14 +47,14 @@ struct StudyFile {
 #[derive(Clone, Debug, Deserialize)]
 struct AssignmentFile {
     path: Field<String>,
-    value: Field<String>,
+    value: Field<Literal>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct ParameterFile {
     name: Field<String>,
     path: Option<OneOrMany<Field<String>>>,
-    values: Option<List<Field<String>>>,
+    values: Option<List<Field<Literal>>>,
     range: Option<Placed<RangeFile>>,
     log_range: Option<Placed<LogRangeFile>>,
     expression: Field<String>,
@@ -156,6 +157,16 @@ pub struct Parameter {
     pub values: Values,
     /// What stands behind a number, such as KiB.
     pub unit: Option<String>,
+}
+
+impl Parameter {
+    /// Its list of values; empty for an expression.
+    pub fn levels(&self) -> &[Level] {
+        match &self.values {
+            Values::List(levels) => levels,
+            Values::Expression(_) => &[],
+        }
+    }
 }
 
 /// A place that takes a value.
@@ -344,6 +355,13 @@ pub struct Objective {
     pub goal: Goal,
 }
 
+impl fmt::Display for Objective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let goal = Goal::NAMES.iter().find(|(_, goal)| *goal == self.goal).map_or("", |(name, _)| name);
+        write!(formatter, "{goal} {}", self.metric.name())
+    }
+}
+
 /// What a point must keep to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constraint {
@@ -422,7 +440,7 @@ pub fn resolve_file(name: &str, place: &Place) -> String {
 fn assignment(written: &Placed<AssignmentFile>) -> Result<Assignment, Diagnostic> {
     Ok(Assignment {
         path: written.path.required().text()?,
-        value: written.value.required().text()?,
+        value: written.value.required().value()?.0,
         place: written.value.place().clone(),
     })
 }
@@ -450,10 +468,10 @@ fn parameter(written: &Placed<ParameterFile>, before: &[Parameter]) -> Result<Pa
     Ok(Parameter { name, paths, values, unit })
 }
 
-fn levels_of_list(list: &List<Field<String>>) -> Result<Vec<Level>, Diagnostic> {
+fn levels_of_list(list: &List<Field<Literal>>) -> Result<Vec<Level>, Diagnostic> {
     let fields = list.at_least_one()?;
-    let level = |field: &Field<String>| -> Result<Level, Diagnostic> {
-        let text = field.required().text()?;
+    let level = |field: &Field<Literal>| -> Result<Level, Diagnostic> {
+        let Literal(text) = field.required().value()?;
         Ok(Level {
             number: text.parse().ok().filter(|number: &f64| number.is_finite()),
             text,
