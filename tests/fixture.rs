@@ -8,7 +8,7 @@ use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSuppo
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::requests::Requests;
-use npusim::hardware::vector_unit::{VectorFunction, VectorUnit};
+use npusim::hardware::vector_unit::{Extractor, VectorFunction, VectorUnit};
 use npusim::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use npusim::numerics::formats::{self, ElementFormat, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
@@ -62,6 +62,7 @@ pub(crate) fn parts() -> NpuParts {
             memory: SRAM,
             rates: [Some(rate(16)); VectorFunction::ALL.len()],
             latency: Cycles(4),
+            extractor: Some(Extractor { elements_per_cycle: rate(16), table: Bytes(1 << 10), latency: Cycles(6) }),
         }],
         memories: vec![
             Memory { name: "dram".to_owned(), kind: MemoryKind::Dram(dram) },
@@ -127,6 +128,7 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "vector_rotary",
         "vector_gather",
         "vector_merge",
+        "vector_extract",
         "read_dram",
         "write_dram",
         "read_sram",

@@ -5,14 +5,19 @@ use std::borrow::Cow;
 use npusim::calibrate;
 use npusim::execute::{self, Execution, Granularity};
 use npusim::hardware::npu::Npu;
-use npusim::numerics::block::INT8_G32;
+use npusim::hardware::vector_unit::{Extractor, VectorFunction};
+use npusim::numerics::block::{self, INT8_G32};
 use npusim::numerics::formats::{FP4_E2M1, FP8_E4M3, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::Program;
-use npusim::program::op::Path;
+use npusim::program::channels::Mover;
+use npusim::program::op::{OpKind, Path};
+use npusim::program::planned::{self, PlanSource};
 use npusim::program::tensor::TensorId;
+use npusim::schedule::commands::{CommandStream, Work};
 use npusim::schedule::{self, Schedule};
-use npusim::scheme::lowering::LoweringError;
+use npusim::scheme::llm_int8::{self, LlmInt8};
+use npusim::scheme::lowering::{Arriving, LoweringError};
 use npusim::scheme::muxq::{self, AuxScale, Auxiliary, Muxq};
 use npusim::scheme::osc;
 use npusim::scheme::treatment::Detection;
@@ -22,15 +27,17 @@ use npusim::shape::{GemmShape, MatrixShape};
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
 use npusim::timing::statistics::RunStatistics;
-use npusim::units::Cycles;
+use npusim::units::{Bytes, Cycles};
 use npusim::workload::bindings::Bindings;
-use npusim::workload::calibration::{Calibration, CalibrationRequest, Comparison, OutlierRule};
+use npusim::workload::calibration::{
+    Calibration, CalibrationRequest, Comparison, OutlierRule, ProtectionChoice, ProtectionRule,
+};
 use npusim::workload::graph::Workload;
 use npusim::workload::layer::{Layer, LayerOperation, LayerRole, LogicalGemm, ValueRef};
 use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 
-use crate::anchors::calibration;
-use crate::fixture;
+use crate::anchors::{self, calibration};
+use crate::{closed_form, fixture};
 
 /// A single product without a bias.
 fn product(x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
@@ -213,6 +220,144 @@ fn each_gathered_row_is_a_run_that_costs_the_engine_time() {
     // Twenty tokens with three rows each: two runs a token beyond the first, one after the other in the queue of weights.
     assert!(cycles(100) >= 20 * 2 * 100, "{}", cycles(100));
     assert!(cycles(0) < 20 * 2 * 100, "{}", cycles(0));
+}
+
+const MOVERS: [Mover; 4] = [Mover::VectorUnit, Mover::Inline, Mover::Extractor, Mover::DmaGather];
+
+/// Schemes with each way of moving channels, under the names by which the anchors know them.
+fn moved_by(mover: Mover) -> Vec<Box<dyn Scheme>> {
+    vec![
+        Box::new(Muxq { mover, ..muxq::PER_TENSOR.clone() }),
+        Box::new(Muxq { mover, ..muxq::SEPARATE.clone() }),
+        Box::new(LlmInt8 { mover, ..llm_int8::FROZEN.clone() }),
+        Box::new(LlmInt8 { mover, ..llm_int8::ONLINE.clone() }),
+        Box::new(osc::Osc { mover, ..osc::MXFP4.clone() }),
+        Box::new(osc::Osc { mover, ..osc::MXFP4_COMPACT.clone() }),
+    ]
+}
+
+#[test]
+fn whoever_moves_channels_the_values_are_the_same_and_the_anchors_hold() {
+    let shapes = [GemmShape::new(37, 96, 64), GemmShape::new(37, 64, 40)];
+    for (index, plain) in moved_by(Mover::VectorUnit).iter().enumerate() {
+        let (workload, bindings) = fixture::chain(&shapes, 7);
+        let expected = run(&workload, &bindings, plain.as_ref()).output().clone();
+        for mover in MOVERS {
+            let scheme = &moved_by(mover)[index];
+            let ran = run(&workload, &bindings, scheme.as_ref());
+            assert_eq!(*ran.output(), expected, "{} by {mover:?}", scheme.name());
+            let ran = anchors::run(fixture::parts(), &shapes, scheme.as_ref());
+            for check in [
+                anchors::workload_is_done,
+                anchors::products_agree,
+                anchors::tiles_change_no_bit,
+                anchors::time_and_energy_add_up,
+                closed_form::bytes_match,
+            ] {
+                check(&ran).unwrap_or_else(|wrong| panic!("{} by {mover:?}: {wrong}", scheme.name()));
+            }
+        }
+    }
+}
+
+/// 20 tokens of 96 channels with three protected ones: the lanes gather 60 elements, the extractor sees all 1920, and the DMA
+/// engine asks for 60 elements of 4 bytes, each a run, which the lanes round.
+#[test]
+fn each_mover_is_charged_for_what_it_does() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(20, 96, 40)], 3);
+    let of = |mover: Mover| run(&workload, &bindings, &osc::Osc { mover, ..osc::MXFP4.clone() });
+    let extraction = |ran: &Ran| {
+        let ops = ran.program.ops.iter().zip(&ran.statistics.ops).filter(|(op, _)| op.path == Path::Extraction);
+        ops.map(|(op, statistics)| (op.kind.vector_functions(), statistics.vector_elements)).collect::<Vec<_>>()
+    };
+    assert_eq!(extraction(&of(Mover::VectorUnit)), [(&[VectorFunction::Gather][..], 60)]);
+    assert_eq!(extraction(&of(Mover::Extractor)), [(&[VectorFunction::Extract][..], 20 * 96)]);
+    assert_eq!(extraction(&of(Mover::Inline)), [(&[][..], 60)]);
+    let gathered = of(Mover::DmaGather);
+    assert_eq!(extraction(&gathered), [(&[VectorFunction::Quantize][..], 60), (&[][..], 20 * 96)]);
+    let op = gathered.program.ops.iter().position(|op| op.path == Path::Extraction).unwrap();
+    let transfers = gathered.schedule.queues.iter().flat_map(|queue| CommandStream::new(&gathered.schedule, *queue));
+    let of_op = transfers.filter(|command| command.op.0 == op).filter_map(|command| match command.work {
+        Work::Transfer(transfer) if transfer.row_bytes == 4 => Some((transfer.runs(), transfer.bytes().get())),
+        _ => None,
+    });
+    let (runs, bytes) = of_op.fold((0, 0), |(runs, bytes), (more, further)| (runs + more, bytes + further));
+    assert_eq!((runs, bytes), (60, 60 * 4));
+    // Each run costs the engine time.
+    let cycles = |cycles_per_run: u64| {
+        let mut parts = fixture::parts();
+        parts.dma.cycles_per_run = Cycles(cycles_per_run);
+        let npu = Npu::try_new(parts).unwrap();
+        timing::run(&gathered.program, &gathered.schedule, &npu, &mut Unobserved).unwrap().makespan.get()
+    };
+    assert!(cycles(50) >= cycles(0) + 50 * 40, "{} and {}", cycles(0), cycles(50));
+}
+
+#[test]
+fn an_extractor_that_is_missing_or_too_small_is_named() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(20, 96, 40)], 3);
+    let scheme = osc::Osc { mover: Mover::Extractor, ..osc::MXFP4.clone() };
+    let known = calibration(&workload, &bindings, &scheme);
+    let program = scheme::lower(&workload, &scheme, known.as_ref()).unwrap();
+    let refused = |extractor: Option<Extractor>| {
+        let mut parts = fixture::parts();
+        parts.vector_units[0].extractor = extractor;
+        let npu = Npu::try_new(parts).unwrap();
+        schedule::schedule(&program, &npu, workload.mapping()).unwrap_err().to_string()
+    };
+    let message = refused(None);
+    assert!(message.contains("does not have") && message.contains("elements_per_cycle, table_bytes"), "{message}");
+    // Three channels of 2 bytes.
+    let small = Extractor { table: Bytes(4), ..fixture::parts().vector_units[0].extractor.unwrap() };
+    assert!(refused(Some(small)).contains("enlarge it to at least 6 bytes"), "{}", refused(Some(small)));
+}
+
+#[test]
+fn what_a_run_finds_is_held_against_what_was_planned() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(37, 50, 29)], 3);
+    let npu = fixture::npu();
+    // Channels 3, 19 and 35 reach 10, and so does the last one of 16 that is there in part.
+    let observed = |planned: u64| {
+        let scheme = &llm_int8::ONLINE;
+        let assumed = calibrate::assumed(&workload, scheme.calibration(), planned);
+        let program = scheme::lower(&workload, scheme, Some(&assumed)).unwrap();
+        let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
+        let execution = execute::run(&program, &schedule, &bindings, Granularity::Tiles).unwrap();
+        let counts = program.ops.iter().zip(execution.observed_counts());
+        let counts = counts.filter_map(|(op, observed)| Some((planned::of(&program, &op.kind)?, (*observed)?)));
+        counts.map(|(planned, observed)| (planned.count, observed, planned.source)).collect::<Vec<_>>()
+    };
+    let found = observed(2);
+    assert!(found.len() > 1 && found.iter().all(|count| *count == (2, 3, PlanSource::Assumption)), "{found:?}");
+    assert!(observed(3).iter().all(|(planned, observed, _)| planned == observed));
+}
+
+/// Groups that are smaller and larger than the blocks of 32 and no multiple of them, and several channels of each.
+#[test]
+fn groups_need_not_be_blocks_and_may_protect_several_channels() {
+    let shapes = [GemmShape::new(20, 96, 40)];
+    for (group, per_group) in [(16, 1), (24, 2), (48, 1), (96, 5)] {
+        let rule = ProtectionRule { group, per_group, choice: ProtectionChoice::MeanAbs };
+        for merge in [osc::MergePoint::Accumulators, osc::MergePoint::VectorUnit] {
+            let protection = osc::Protection::Fixed(rule);
+            let scheme = osc::Osc { name: Cow::Borrowed("osc"), protection, merge, ..osc::MXFP4.clone() };
+            let ran = anchors::run(fixture::parts(), &shapes, &scheme);
+            let branch = ran.program.ops.iter().find(|op| op.path == Path::Branch).unwrap();
+            let OpKind::Gemm(gemm) = &branch.kind else { panic!("a branch is a product") };
+            assert_eq!(gemm.shape, GemmShape::new(20, 96 / group * per_group, 40));
+            for check in [anchors::products_agree, anchors::tiles_change_no_bit, closed_form::bytes_match] {
+                check(&ran).unwrap_or_else(|wrong| panic!("groups of {group}: {wrong}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_that_another_layer_makes_cannot_arrive_quantized() {
+    let (workload, _) = fixture::chain(&[GemmShape::new(20, 64, 32), GemmShape::new(20, 32, 8)], 3);
+    let scheme = blocks::Blocks::new("arrived".to_owned(), &block::MXFP4, true, Arriving::Prequantized);
+    let refused = scheme::lower(&workload, &scheme, None).unwrap_err().to_string();
+    assert!(refused.contains("layer `gemm1`") && refused.contains("cannot arrive quantized"), "{refused}");
 }
 
 #[test]

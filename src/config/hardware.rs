@@ -26,8 +26,8 @@ use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
 use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
-use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
-use crate::units::Rate;
+use crate::hardware::vector_unit::{Extractor, VectorFunction, VectorUnit};
+use crate::units::{Bytes, Rate};
 
 #[derive(Deserialize)]
 struct HardwareFile {
@@ -45,6 +45,14 @@ struct VectorUnitFile {
     name: Field<String>,
     memory: Field<String>,
     elements_per_cycle: RatesFile,
+    latency_cycles: Field<u64>,
+    extractor: Option<Placed<ExtractorFile>>,
+}
+
+#[derive(Deserialize)]
+struct ExtractorFile {
+    elements_per_cycle: Field<Rate>,
+    table_bytes: Field<Bytes>,
     latency_cycles: Field<u64>,
 }
 
@@ -139,30 +147,45 @@ fn resolve_vector_unit(
 ) -> Result<VectorUnit, ConfigError> {
     let mut problems = Problems::default();
     let written = |function: VectorFunction| match function {
-        VectorFunction::Reduce => &unit.elements_per_cycle.reduce,
-        VectorFunction::Quantize => &unit.elements_per_cycle.quantize,
-        VectorFunction::Dequantize => &unit.elements_per_cycle.dequantize,
-        VectorFunction::Add => &unit.elements_per_cycle.add,
-        VectorFunction::Activate => &unit.elements_per_cycle.activate,
-        VectorFunction::Multiply => &unit.elements_per_cycle.multiply,
-        VectorFunction::Softmax => &unit.elements_per_cycle.softmax,
-        VectorFunction::Normalize => &unit.elements_per_cycle.normalize,
-        VectorFunction::Rotary => &unit.elements_per_cycle.rotary,
-        VectorFunction::Gather => &unit.elements_per_cycle.gather,
-        VectorFunction::Merge => &unit.elements_per_cycle.merge,
+        VectorFunction::Extract => None,
+        VectorFunction::Reduce => Some(&unit.elements_per_cycle.reduce),
+        VectorFunction::Quantize => Some(&unit.elements_per_cycle.quantize),
+        VectorFunction::Dequantize => Some(&unit.elements_per_cycle.dequantize),
+        VectorFunction::Add => Some(&unit.elements_per_cycle.add),
+        VectorFunction::Activate => Some(&unit.elements_per_cycle.activate),
+        VectorFunction::Multiply => Some(&unit.elements_per_cycle.multiply),
+        VectorFunction::Softmax => Some(&unit.elements_per_cycle.softmax),
+        VectorFunction::Normalize => Some(&unit.elements_per_cycle.normalize),
+        VectorFunction::Rotary => Some(&unit.elements_per_cycle.rotary),
+        VectorFunction::Gather => Some(&unit.elements_per_cycle.gather),
+        VectorFunction::Merge => Some(&unit.elements_per_cycle.merge),
     };
     // What every quantized product needs must be there; the rest is asked for by the layers that use it.
     let is_basic = |function: VectorFunction| function.index() <= VectorFunction::Activate.index();
     let mut rates = [None; VectorFunction::ALL.len()];
     for function in VectorFunction::ALL {
-        if is_basic(function) || written(function).is_given() {
-            rates[function.index()] = problems.take(rate(written(function)));
+        if let Some(written) = written(function).filter(|written| is_basic(function) || written.is_given()) {
+            rates[function.index()] = problems.take(rate(written));
         }
     }
+    let extractor = match &unit.extractor {
+        None => None,
+        Some(written) => {
+            let elements_per_cycle = problems.take(rate(&written.elements_per_cycle));
+            let table = problems.take(written.table_bytes.required().in_range(Bytes(2)..=Bytes(1 << 30)));
+            let latency = problems.take(cycles(&written.latency_cycles));
+            rates[VectorFunction::Extract.index()] = elements_per_cycle;
+            elements_per_cycle.zip(table).zip(latency).map(|((elements_per_cycle, table), latency)| Extractor {
+                elements_per_cycle,
+                table,
+                latency,
+            })
+        }
+    };
     let name = problems.take(plain_name(&unit.name));
     let memory = problems.take(unit.memory.required().one_of(memories));
     let latency = problems.take(cycles(&unit.latency_cycles));
-    problems.built(|| Some(VectorUnit { name: name?, memory: memory?, rates, latency: latency? }))
+    problems.built(|| Some(VectorUnit { name: name?, memory: memory?, rates, latency: latency?, extractor }))
 }
 
 /// Where in `file` the parts do not fit together, and what would.

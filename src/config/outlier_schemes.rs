@@ -25,7 +25,12 @@ pub(crate) const WEIGHT_SCOPES: [(&str, Scope); 2] = [("tensor", Scope::Tensor),
 const COMPARISONS: [(&str, Comparison); 2] = [(">", Comparison::Above), (">=", Comparison::AtLeast)];
 const DETECTIONS: [(&str, Detection); 2] = [("online", Detection::Online), ("frozen", Detection::Frozen)];
 pub(crate) const PASSES: [(&str, Passes); 2] = [("recomputed", Passes::Recomputed), ("stored", Passes::Stored)];
-pub(crate) const MOVERS: [(&str, Mover); 2] = [("vector_unit", Mover::VectorUnit), ("inline", Mover::Inline)];
+pub(crate) const MOVERS: [(&str, Mover); 4] = [
+    ("vector_unit", Mover::VectorUnit),
+    ("inline", Mover::Inline),
+    ("extractor", Mover::Extractor),
+    ("dma_gather", Mover::DmaGather),
+];
 
 /// The wide formats of outlier products.
 pub(crate) fn wide_formats() -> [(&'static str, &'static ElementFormat); 2] {

@@ -55,6 +55,15 @@ pub(super) fn observed(values: &Values, kind: &OpKind) -> Option<u64> {
 
 pub(super) fn extract(values: &mut Values, extract: &ExtractChannels, tile: &Tile) {
     let channels = channels(values, &extract.selection);
+    if let Some(dense) = extract.dense.filter(|_| extract.is_gathered()) {
+        for row in tile.m.start..tile.m.end {
+            let columns = &channels[tile.n.start as usize..tile.n.end as usize];
+            let at = |channel: &Option<u32>| channel.map_or(0.0, |k| values.value(extract.input, row, u64::from(k)));
+            let gathered: Vec<f32> = columns.iter().map(at).collect();
+            values.write_row(dense, row, tile.n.start, &gathered);
+        }
+        return;
+    }
     let mut line = Vec::new();
     for row in tile.m.start..tile.m.end {
         line.clear();

@@ -1,11 +1,20 @@
 //! Vector units: lanes that reduce, quantize, dequantize and apply element-wise functions.
 
 use crate::hardware::memory::MemoryId;
-use crate::units::{Cycles, Rate};
+use crate::units::{Bytes, Cycles, Rate};
 
 /// Index of a vector unit in [`Npu::vector_units`](crate::hardware::npu::Npu::vector_units).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VectorUnitId(pub usize);
+
+/// Cycles of the parts of a vector unit that work beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionCycles {
+    /// Of the lanes.
+    pub lanes: Cycles,
+    /// Of the extractor.
+    pub extractor: Cycles,
+}
 
 /// A kind of work that a vector unit does, each with a rate and an energy of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -33,11 +42,13 @@ pub enum VectorFunction {
     Gather,
     /// Shift, subtract and add two paths together.
     Merge,
+    /// Pass one element by a table that says which channels are taken out: of an extractor, never of the lanes.
+    Extract,
 }
 
 impl VectorFunction {
     /// Every function, in the order of the hardware files.
-    pub const ALL: [VectorFunction; 11] = [
+    pub const ALL: [VectorFunction; 12] = [
         VectorFunction::Reduce,
         VectorFunction::Quantize,
         VectorFunction::Dequantize,
@@ -49,6 +60,7 @@ impl VectorFunction {
         VectorFunction::Rotary,
         VectorFunction::Gather,
         VectorFunction::Merge,
+        VectorFunction::Extract,
     ];
 
     /// Name in files and reports.
@@ -65,6 +77,7 @@ impl VectorFunction {
             VectorFunction::Rotary => "rotary",
             VectorFunction::Gather => "gather",
             VectorFunction::Merge => "merge",
+            VectorFunction::Extract => "extract",
         }
     }
 
@@ -86,12 +99,39 @@ pub struct VectorUnit {
     pub rates: [Option<Rate>; VectorFunction::ALL.len()],
     /// Cycles from the start of a command to its first result.
     pub latency: Cycles,
+    /// What takes channels out beside the lanes, where there is such a part.
+    pub extractor: Option<Extractor>,
+}
+
+/// A part in the way of the elements to the lanes that takes channels out, or changes them, by a table.
+///
+/// It works beside the lanes: a command takes as long as the slower of both, and one that needs it begins later by its latency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extractor {
+    /// Elements that pass it in a cycle, whether they are taken out or not.
+    pub elements_per_cycle: Rate,
+    /// Bytes of its table.
+    pub table: Bytes,
+    /// Cycles that an element is in it.
+    pub latency: Cycles,
 }
 
 impl VectorUnit {
     /// Whether it can do `function`.
     pub const fn supports(&self, function: VectorFunction) -> bool {
         self.rates[function.index()].is_some()
+    }
+
+    /// Cycles for functions over so many elements, one function after the other on the lanes; the extractor beside them.
+    pub fn cycles(&self, functions: &[VectorFunction], elements: u64) -> FunctionCycles {
+        let mut cycles = FunctionCycles::default();
+        for function in functions {
+            match function {
+                VectorFunction::Extract => cycles.extractor += self.rate(*function).cycles_for(elements),
+                _ => cycles.lanes += self.rate(*function).cycles_for(elements),
+            }
+        }
+        cycles
     }
 
     /// Elements a cycle for `function`.

@@ -31,6 +31,13 @@ pub enum Selection {
     },
 }
 
+impl ExtractChannels {
+    /// Whether it walks the dense columns, whose elements are gathered one by one, and not the activation.
+    pub const fn is_gathered(&self) -> bool {
+        matches!(self.mover, Mover::DmaGather) && self.body.is_none()
+    }
+}
+
 impl Selection {
     /// Columns of the dense result.
     pub fn count(&self) -> u64 {
@@ -101,6 +108,12 @@ pub enum Mover {
     VectorUnit,
     /// A unit in the way of the data, at the rate of the data: it costs no cycles of its own.
     Inline,
+    /// The extractor beside the vector unit, at its own rate for all that passes it.
+    Extractor,
+    /// The DMA engine asks for each element that is taken out, a run of its own, from off the chip, where the activation then
+    /// is kept; the vector unit rounds or copies what arrives. Channels that are changed in place are masked by the lanes,
+    /// which costs nothing.
+    DmaGather,
 }
 
 /// The largest element of each group of each row, taken out during the run.
@@ -128,6 +141,9 @@ pub struct GatherRows {
     pub selection: Selection,
     /// `[count, n]`, rounded to its format.
     pub output: TensorId,
+    /// Who moves them. Each row is a run of the DMA engine whoever does; this is about the way from the buffer to where the
+    /// product reads them.
+    pub mover: Mover,
 }
 
 /// `base + factor * addend`, element by element; without a base the scaled addend alone.

@@ -379,6 +379,8 @@ impl OpKind {
             | OpKind::QuantizeBlocks { input, .. }
             | OpKind::Dequantize { input, .. }
             | OpKind::Activate { input, .. } => Some(*input),
+            // Only the elements that are gathered are touched.
+            OpKind::ExtractChannels(extract) if extract.is_gathered() => extract.dense,
             OpKind::ExtractChannels(extract) => Some(extract.input),
             OpKind::ExtractTop(top) => Some(top.input),
             // Only the rows that are gathered are touched.
@@ -391,7 +393,11 @@ impl OpKind {
     /// Elements of each row that a vector operation works on, where these are not all of them.
     pub const fn columns_worked_on(&self) -> Option<u64> {
         match self {
-            OpKind::ExtractChannels(extract) => Some(extract.moved_columns),
+            OpKind::ExtractChannels(extract) => match extract.mover {
+                Mover::VectorUnit | Mover::Inline => Some(extract.moved_columns),
+                // All that passes.
+                Mover::Extractor | Mover::DmaGather => None,
+            },
             OpKind::Gemm(_)
             | OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
@@ -425,9 +431,16 @@ impl OpKind {
             OpKind::ExtractChannels(extract) => match extract.mover {
                 Mover::VectorUnit => &[VectorFunction::Gather],
                 Mover::Inline => &[],
+                Mover::Extractor => &[VectorFunction::Extract],
+                Mover::DmaGather if extract.is_gathered() => &[VectorFunction::Quantize],
+                Mover::DmaGather => &[],
             },
             OpKind::ExtractTop(_) => &[VectorFunction::Reduce, VectorFunction::Gather],
-            OpKind::GatherRows(_) => &[VectorFunction::Gather],
+            OpKind::GatherRows(gather) => match gather.mover {
+                Mover::VectorUnit => &[VectorFunction::Gather],
+                Mover::Extractor => &[VectorFunction::Extract],
+                Mover::Inline | Mover::DmaGather => &[],
+            },
             OpKind::Merge(_) => &[VectorFunction::Merge],
             // Folded into whoever makes the activation, and into the weights.
             OpKind::DivideChannels(_) => &[],

@@ -625,16 +625,21 @@ fn transfer(storage: &Storage, map: &TileMap, tile: &Tile, direction: Direction)
     let (rows, columns) = map.spans(tile, storage.shape);
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
-    let spacing = match storage.layout {
-        Layout::Stored => 1,
-        Layout::ScatteredRows { spacing } => spacing,
+    let row_bytes = storage.row_bytes(columns.len());
+    let (runs, row_bytes, pitch) = match storage.layout {
+        Layout::Stored => (rows.len(), row_bytes, pitch),
+        Layout::ScatteredRows { spacing } => (rows.len(), row_bytes, pitch * spacing),
+        Layout::ScatteredElements { spacing } => {
+            let element = storage.row_bytes(1);
+            (rows.len() * columns.len(), element, element * spacing)
+        }
     };
     Transfer {
         memory: storage.home,
-        base: storage.base + rows.start * pitch + first_byte,
-        rows: rows.len(),
-        row_bytes: storage.row_bytes(columns.len()),
-        pitch: pitch * spacing,
+        base: storage.base + rows.start * storage.pitch() + first_byte,
+        rows: runs,
+        row_bytes,
+        pitch,
         direction,
     }
 }

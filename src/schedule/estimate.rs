@@ -193,8 +193,11 @@ pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
 /// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
 fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
     let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
-    let is_one = columns.len() == load.storage.shape.columns && load.storage.layout == Layout::Stored;
-    if is_one { 1 } else { rows.len() }
+    match load.storage.layout {
+        Layout::Stored if columns.len() == load.storage.shape.columns => 1,
+        Layout::Stored | Layout::ScatteredRows { .. } => rows.len(),
+        Layout::ScatteredElements { .. } => rows.len() * columns.len(),
+    }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.
@@ -256,7 +259,7 @@ fn vector_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let Some(vector) = &nest.vector else { return Work::default() };
     let total = output_tiles(grid).map(|(times, tile)| times * vector_cycles(npu, nest, grid, &tile)).sum();
     let last = vector_cycles(npu, nest, grid, &last_tile(grid));
-    Work { total, last, drain: npu.vector_unit(vector.unit).latency.get() }
+    Work { total, last, drain: vector.latency(npu).get() }
 }
 
 /// Cycles of the vector unit for one tile.
@@ -270,13 +273,12 @@ fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
         None => elements,
         Some(columns) => (elements * columns).div_ceil(nest.grid.n.extent()),
     };
-    let lanes_of = |step: &VectorStep| -> u64 {
-        step.functions.iter().map(|function| unit.rate(*function).cycles_for(worked_on(step)).get()).sum()
-    };
+    let cycles_of = |step: &VectorStep| unit.cycles(step.functions, worked_on(step));
     let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
     let adding = if joins > 0 { unit.rate(VectorFunction::Add).cycles_for(joins * elements).get() } else { 0 };
-    let lanes: u64 = vector.steps.iter().map(lanes_of).sum();
-    let lanes = lanes + adding;
+    let lanes: Cycles = vector.steps.iter().map(|step| cycles_of(step).lanes).sum();
+    let extractor: Cycles = vector.steps.iter().map(|step| cycles_of(step).extractor).sum();
+    let lanes = extractor.get().max(lanes.get() + adding);
     let (mut read, mut sums) = (0, 0);
     for input in &vector.reads {
         match input.access {

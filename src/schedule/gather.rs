@@ -1,7 +1,9 @@
-//! Operands that are gathered: rows at places that a table names, which the DMA engine asks for one by one.
+//! Operands that are gathered: rows or elements at places that a table names, which the DMA engine asks for one by one.
 //!
 //! Where they lie is known only with the table's values, which a schedule does not see. For addresses they are taken to be
 //! evenly spaced over the matrix that holds them; bytes, runs and what waits for the table are exact.
+
+use std::collections::BTreeSet;
 
 use crate::program::Program;
 use crate::program::channels::Selection;
@@ -44,6 +46,16 @@ pub fn of(program: &Program, kind: &OpKind, tensor: TensorId) -> Option<Gathered
             let shape = MatrixShape::new(count, stored.columns);
             Some(Gathered { shape, layout, table, rows_of_each: count.max(1) })
         }
+        OpKind::ExtractChannels(extract) if extract.input == tensor && extract.is_gathered() => {
+            let count = extract.selection.count();
+            let layout = Layout::ScatteredElements { spacing: (stored.columns / count.max(1)).max(2) };
+            let table = match &extract.selection {
+                Selection::Static { .. } => None,
+                Selection::Planned { maxima, .. } => Some(*maxima),
+            };
+            let shape = MatrixShape::new(stored.rows, count);
+            Some(Gathered { shape, layout, table, rows_of_each: stored.rows.max(1) })
+        }
         OpKind::Gemm(_)
         | OpKind::GatherRows(_)
         | OpKind::Reduce { .. }
@@ -57,6 +69,15 @@ pub fn of(program: &Program, kind: &OpKind, tensor: TensorId) -> Option<Gathered
         | OpKind::Merge(_)
         | OpKind::DivideChannels(_) => None,
     }
+}
+
+/// Tensors from which elements are gathered: they have to be where the DMA engine fetches from.
+pub fn sources(program: &Program) -> BTreeSet<TensorId> {
+    let of_op = |kind: &OpKind| match kind {
+        OpKind::ExtractChannels(extract) if extract.is_gathered() => Some(extract.input),
+        _ => None,
+    };
+    program.ops.iter().filter_map(|op| of_op(&op.kind)).collect()
 }
 
 /// Rows from one of `count` to the next among `all`; no two are neighbours unless all of them are taken.

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod counter;
 pub mod energy_estimate;
 pub mod estimate;
+pub mod extraction;
 pub mod fixed_tiling;
 pub mod gather;
 pub mod grid;
@@ -157,6 +158,32 @@ pub enum ScheduleError {
         function: &'static str,
         /// The vector unit.
         unit: String,
+    },
+    /// Channels shall be taken out by an extractor that there is not.
+    #[error(
+        "layer `{layer}` takes channels out by an extractor, which the vector unit `{unit}` does not have; describe one \
+         (vector_units: [{{ extractor: {{ elements_per_cycle, table_bytes, latency_cycles }} }}]), or choose another mover"
+    )]
+    NoExtractor {
+        /// The layer.
+        layer: String,
+        /// The vector unit.
+        unit: String,
+    },
+    /// The table of an extractor is too small.
+    #[error(
+        "layer `{layer}` takes out channels whose table has {needed} bytes, but that of the extractor of `{unit}` has \
+         {available}; enlarge it to at least {needed} bytes"
+    )]
+    TableTooLarge {
+        /// The layer.
+        layer: String,
+        /// The vector unit.
+        unit: String,
+        /// Bytes of the layer's table.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
     },
     /// Even the smallest tile does not fit a buffer.
     #[error(

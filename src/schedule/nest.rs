@@ -5,6 +5,7 @@
 
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::memory::{MemoryId, Requester};
+use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::program::op::OpId;
 use crate::program::tensor::TensorId;
@@ -14,7 +15,7 @@ use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
 use crate::schedule::spill::Spilling;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::shape::{MatrixShape, Span};
-use crate::units::Bytes;
+use crate::units::{Bytes, Cycles};
 use crate::workload::batching::BatchAxis;
 use crate::workload::convolution::ConvolutionWindow;
 
@@ -256,6 +257,11 @@ pub enum Layout {
     /// Each row at a place of its own: for addresses, so many rows of the stored matrix apart.
     ScatteredRows {
         /// At least 2, or 1 where every row is taken.
+        spacing: u64,
+    },
+    /// Each element at a place of its own: for addresses, so many elements apart.
+    ScatteredElements {
+        /// At least 2.
         spacing: u64,
     },
 }
@@ -505,6 +511,16 @@ pub struct VectorWork {
     pub memory: MemoryId,
     /// Credit of the output partition.
     pub outputs: CreditPool,
+}
+
+impl VectorWork {
+    /// Cycles from the start of a command to its first result: the unit's, and the extractor's where the chain needs it.
+    pub fn latency(&self, npu: &Npu) -> Cycles {
+        let unit = npu.vector_unit(self.unit);
+        let extracts = self.steps.iter().any(|step| step.functions.contains(&VectorFunction::Extract));
+        let extractor = unit.extractor.filter(|_| extracts);
+        unit.latency + extractor.map_or(Cycles::ZERO, |extractor| extractor.latency)
+    }
 }
 
 /// One operation of a vector chain.

@@ -28,7 +28,7 @@ use crate::schedule::room::{Buffer, TooSmall};
 use crate::schedule::spill::{self, Home, Spilling};
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
-use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling, gather};
+use crate::schedule::{Placement, Schedule, ScheduleError, extraction, fixed_tiling, gather};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
 use crate::workload::mapping::{LoopOrder, Mapping, Split};
@@ -334,10 +334,7 @@ impl<'a> Planner<'a> {
             let kind = &self.program.op(op).kind;
             let functions = kind.vector_functions();
             let described = self.npu.vector_unit(unit);
-            if let Some(missing) = functions.iter().find(|function| !described.supports(**function)) {
-                let (layer, unit) = (self.layer_name(op), described.name.clone());
-                return Err(ScheduleError::MissingVectorFunction { layer, function: missing.name(), unit });
-            }
+            extraction::check(self.program, op, described)?;
             steps.push(VectorStep { op, functions, columns: kind.columns_worked_on() });
             for (tensor, map, queue) in vector_operands(self.program, kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
@@ -431,6 +428,9 @@ impl<'a> Planner<'a> {
         let gathered = gather::of(self.program, &self.program.op(op).kind, tensor);
         let table = gathered.and_then(|gathered| {
             (storage.shape, storage.layout) = (gathered.shape, gathered.layout);
+            if let Layout::ScatteredElements { .. } = storage.layout {
+                (storage.atom, storage.element_bits) = (1, storage.element_bits.next_multiple_of(8));
+            }
             Some(Table { rows: self.rows_counter(gathered.table?), rows_of_each: gathered.rows_of_each })
         });
         let (destination, arrived, produced) = if is_resident {

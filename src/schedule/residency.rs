@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::program::Program;
 use crate::program::tensor::{Origin, TensorId};
 use crate::program::uses::TensorUses;
+use crate::schedule::gather;
 use crate::schedule::grouping::Group;
 use crate::units::Bytes;
 
@@ -48,7 +49,10 @@ pub struct Residents {
 impl Residents {
     /// Chooses the residents: in program order, each tensor that fits beside those chosen before it.
     pub fn choose(program: &Program, groups: &[Group], uses: &TensorUses, capacity: Bytes) -> Residents {
-        Residents::fit(candidates(program, groups, uses), groups.len(), capacity)
+        let mut candidates = candidates(program, groups, uses);
+        let gathered = gather::sources(program);
+        candidates.retain(|life| !gathered.contains(&life.tensor));
+        Residents::fit(candidates, groups.len(), capacity)
     }
 
     /// Chooses those that stay in a shared memory of `capacity` in the same way: tensors that the run produces and that do

@@ -16,7 +16,7 @@ use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
-use crate::schedule::nest::{Access, Destination, DmaQueue, MatrixWork, Nest, Read, Reader, Storage, TileMap};
+use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{TooSmall, exceeded};
 use crate::schedule::team::{Team, TeamSplit};
 use crate::shape::MatrixShape;
@@ -308,7 +308,7 @@ fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Signature {
     grid: Grid,
-    tensors: Vec<(MatrixShape, u64, TileMap, Role)>,
+    tensors: Vec<(MatrixShape, u64, Layout, TileMap, Role)>,
     /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
     products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
     vector: Option<(VectorUnitId, Vec<Function>)>,
@@ -330,7 +330,9 @@ enum Role {
 
 impl Signature {
     fn of(nest: &Nest) -> Signature {
-        let entry = |storage: &Storage, map: TileMap, role: Role| (storage.shape, storage.element_bits, map, role);
+        let entry = |storage: &Storage, map: TileMap, role: Role| {
+            (storage.shape, storage.element_bits, storage.layout, map, role)
+        };
         let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
         let stays = |destination: Destination| destination == Destination::Resident;
         let mut tensors: Vec<_> = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
-use crate::program::channels::{GatherRows, InitialSums, Selection};
+use crate::program::channels::{GatherRows, InitialSums, Mover, Selection};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
     VectorOp,
@@ -656,7 +656,11 @@ impl<'a> Lowering<'a> {
         let shape = MatrixShape::new(channels.len() as u64, self.shape(input).columns);
         let output = self.prepared(layer, role, shape, format);
         let selection = Selection::Static { channels, table: None };
-        self.prepare(layer, Path::Extraction, OpKind::GatherRows(GatherRows { input, selection, output }));
+        self.prepare(
+            layer,
+            Path::Extraction,
+            OpKind::GatherRows(GatherRows { input, selection, output, mover: Mover::Inline }),
+        );
         output
     }
 

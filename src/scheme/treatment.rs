@@ -121,7 +121,7 @@ impl Channels {
             Selection::Planned { count, .. } => {
                 let shape = MatrixShape::new(*count, lowering.shape(weight).columns);
                 let output = lowering.produced(layer, role, shape, format);
-                let gather = GatherRows { input: weight, selection: self.selection.clone(), output };
+                let gather = GatherRows { input: weight, selection: self.selection.clone(), output, mover: self.mover };
                 lowering.push(layer, Path::Extraction, OpKind::GatherRows(gather));
                 output
             }
@@ -202,8 +202,13 @@ impl TreatedInput {
         let (shape, format) = (lowering.shape(input), lowering.format(input));
         let body = lowering.produced(layer, "body", shape, format);
         let count = channels.selection.count();
-        let dense =
-            dense_format.map(|format| lowering.produced(layer, "dense", MatrixShape::new(shape.rows, count), format));
+        // What the DMA engine gathers is a walk of its own, before the one that makes the body.
+        let gathered = dense_format
+            .filter(|_| channels.mover == Mover::DmaGather)
+            .map(|format| channels.dense(lowering, layer, "dense", input, format));
+        let dense = dense_format
+            .filter(|_| gathered.is_none())
+            .map(|format| lowering.produced(layer, "dense", MatrixShape::new(shape.rows, count), format));
         let extract = ExtractChannels {
             input,
             selection: channels.selection,
@@ -218,7 +223,7 @@ impl TreatedInput {
         if passes == Passes::Stored {
             self.stored = Some(body);
         }
-        (body, dense)
+        (body, dense.or(gathered))
     }
 
     /// Codes of the treated activation with their scale, and the channels taken out in `dense_format`, where asked for.

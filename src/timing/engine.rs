@@ -402,7 +402,7 @@ impl<'a> Engine<'a> {
                 // A chain whose input is still arriving keeps up with it.
                 let free = (now + occupancy).max(producer_end);
                 let unhindered = (now + lanes).max(producer_end);
-                let latency = self.npu.vector_unit(vector.unit).latency;
+                let latency = vector.latency(self.npu);
                 let moments = Moments {
                     free,
                     released: free,

@@ -206,14 +206,15 @@ pub(super) fn vector_occupancy(
     let vector = nest.vector.as_ref().expect("a vector command belongs to a nest with a chain");
     let unit = npu.vector_unit(vector.unit);
     let memory = npu.sram(vector.memory);
-    let mut lanes = Cycles::ZERO;
+    let (mut lanes, mut extractor) = (Cycles::ZERO, Cycles::ZERO);
     for step in &vector.steps {
         let elements = step.elements(&work.tile, work.is_last_n);
-        let cycles = step.functions.iter().map(|function| unit.rate(*function).cycles_for(elements)).sum();
+        let cycles = unit.cycles(step.functions, elements);
         let statistics = &mut ops[step.op.0];
-        statistics.busy += cycles;
+        statistics.busy += cycles.lanes + cycles.extractor;
         statistics.vector_elements += elements;
-        lanes += cycles;
+        lanes += cycles.lanes;
+        extractor += cycles.extractor;
     }
     if let Some(matrix) = &nest.matrix
         && matrix.split.is_along_k()
@@ -225,6 +226,8 @@ pub(super) fn vector_occupancy(
         statistics.joined_sums += joined;
         lanes += cycles;
     }
+    // The extractor works beside the lanes.
+    let lanes = lanes.max(extractor);
     let first = &mut ops[vector.steps[0].op.0];
     let mut read = Bytes::ZERO;
     let mut ports = Cycles::ZERO;

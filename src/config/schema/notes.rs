@@ -177,6 +177,16 @@ pub(super) fn hardware() -> Vec<Note> {
         note("vector_units[].memory", "Name of the partitioned on-chip memory that it works on."),
         note("vector_units[].elements_per_cycle", "Rate of each function, in elements a cycle."),
         whole("vector_units[].latency_cycles", 0, CYCLES, "Depth of the pipeline, in cycles."),
+        note(
+            "vector_units[].extractor",
+            "A part beside the lanes that takes outlier channels out; for `mover: extractor`.",
+        ),
+        note(
+            "vector_units[].extractor.elements_per_cycle",
+            &format!("Elements that pass it, taken out or not, in elements a cycle: {RATE}"),
+        ),
+        note("vector_units[].extractor.table_bytes", "Room for the indices of the channels of a layer."),
+        whole("vector_units[].extractor.latency_cycles", 0, CYCLES, "Time that an element is in it, in cycles."),
         note("memories[].name", "Unique name of the memory."),
         note("memories[].dram", "An off-chip memory; or give sram."),
         note("memories[].sram", "An on-chip memory; or give dram."),
@@ -243,13 +253,15 @@ pub(super) fn hardware() -> Vec<Note> {
     ];
     notes.extend(sequencing());
     notes.extend(requests());
-    notes.extend(VectorFunction::ALL.map(|function| {
-        let name = function.name();
-        note(
-            &format!("vector_units[].elements_per_cycle.{name}"),
-            &format!("Rate of {name}, in elements a cycle: {RATE}"),
-        )
-    }));
+    notes.extend(VectorFunction::ALL.into_iter().filter(|function| *function != VectorFunction::Extract).map(
+        |function| {
+            let name = function.name();
+            note(
+                &format!("vector_units[].elements_per_cycle.{name}"),
+                &format!("Rate of {name}, in elements a cycle: {RATE}"),
+            )
+        },
+    ));
     notes.extend(energy("energy."));
     notes
 }

@@ -122,8 +122,9 @@ fn movement(prefix: &str) -> [Note; 2] {
         ),
         names(
             &format!("{prefix}mover"),
-            ["vector_unit", "inline"],
-            "What gathers the outlier channels: the vector unit, or the way into the array.",
+            ["vector_unit", "inline", "extractor", "dma_gather"],
+            "What gathers the outlier channels: the lanes of the vector unit, the way of the data at no cost, the extractor \
+             beside the vector unit, or the DMA engine from off the chip.",
         ),
     ]
 }
