@@ -17,6 +17,7 @@ mod loop_orders;
 mod phases;
 mod products;
 mod properties;
+mod rings;
 mod schemes;
 mod starting;
 mod tiling;

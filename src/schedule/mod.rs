@@ -17,10 +17,13 @@ pub mod k_outside;
 pub mod lattice;
 pub mod nest;
 pub mod operands;
+pub mod placement;
 pub mod plan;
 pub mod residency;
+pub mod ring;
 pub mod room;
 pub mod spill;
+pub mod splits;
 pub mod team;
 pub mod tile_kinds;
 pub mod tile_work;
@@ -37,7 +40,7 @@ use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
 use crate::schedule::team::Team;
 use crate::schedule::tiling::ChosenBy;
-use crate::workload::mapping::{Objective, Split};
+use crate::workload::mapping::{Intermediates, Objective, Split};
 
 pub use fixed_tiling::mapping_of;
 pub use plan::{schedule, schedule_rehearsed};
@@ -61,6 +64,8 @@ pub struct Schedule {
     pub objective: Objective,
     /// What the choice of splits was.
     pub split: Split,
+    /// What becomes of intermediates that do not fit the chip.
+    pub intermediates: Intermediates,
     /// How the tiling of each nest came about.
     pub chosen_by: Vec<ChosenBy>,
 }
@@ -77,6 +82,8 @@ pub enum Placement {
     Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
+    /// In a ring of row blocks of the resident partition, from the nest that makes it to the one that reads it.
+    Ring,
 }
 
 impl Schedule {

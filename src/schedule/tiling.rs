@@ -332,7 +332,7 @@ impl Signature {
     fn of(nest: &Nest) -> Signature {
         let entry = |storage: &Storage, map: TileMap, role: Role| (storage.shape, storage.element_bits, map, role);
         let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
-        let stays = |destination: Destination| destination == Destination::Resident;
+        let stays = |destination: Destination| !matches!(destination, Destination::Partition(_));
         let mut tensors: Vec<_> = Vec::new();
         tensors.extend(nest.loads.iter().map(|load| {
             let role = Role::Loaded { queue: load.queue, reader: load.reader, stays: stays(load.destination) };
