@@ -49,15 +49,12 @@ impl Documents {
     /// # Errors
     /// One of them is not there, no YAML document, or of another kind.
     pub fn open(names: Names<'_>) -> Result<Documents, ConfigError> {
-        let documents = [
-            presets::open_hardware(names.hardware)?,
-            presets::open_workload(names.workload)?,
-            presets::open_scheme(names.scheme)?,
-        ];
-        for ((_, kind), document) in RUN_KINDS.iter().zip(&documents) {
-            kind.expect(document)?;
-        }
-        Ok(Documents { documents, overrides: Vec::new() })
+        Ok(Documents::of([open_file(0, names.hardware)?, open_file(1, names.workload)?, open_file(2, names.scheme)?]))
+    }
+
+    /// Documents that have been opened by [`open_file`]: hardware, workload, scheme.
+    pub fn of(documents: [Document; 3]) -> Documents {
+        Documents { documents, overrides: Vec::new() }
     }
 
     /// Replaces a value, as `PATH=VALUE` says.
@@ -210,6 +207,30 @@ fn energy_figures(npu: &Npu) -> BTreeMap<String, EnergyFigure> {
 /// The files of a run, in the order of its documents, each with the word that leads to it in a `--set`.
 const RUN_KINDS: [(&str, FileKind); 3] =
     [("hardware", FileKind::Hardware), ("workload", FileKind::Workload), ("scheme", FileKind::Scheme)];
+
+/// The file of that position among [`Documents::each`] that `path` leads into.
+///
+/// # Errors
+/// No file of a run has its first key, or several have.
+pub fn file_of(path: &str, origin: &Place) -> Result<usize, Diagnostic> {
+    target(path, origin).map(|(kind, _)| kind)
+}
+
+/// The position among [`Documents::each`] of the file that `word` stands for as a whole, if it does.
+pub fn whole_file(word: &str) -> Option<usize> {
+    RUN_KINDS.iter().position(|(kind, _)| *kind == word)
+}
+
+/// Opens the file of that position among [`Documents::each`].
+///
+/// # Errors
+/// It is not there, no YAML document, or of another kind.
+pub fn open_file(position: usize, name: &str) -> Result<Document, ConfigError> {
+    let opener = [presets::open_hardware, presets::open_workload, presets::open_scheme][position];
+    let document = opener(name)?;
+    RUN_KINDS[position].1.expect(&document)?;
+    Ok(document)
+}
 
 /// Which kind of file a path belongs to: the one that its first word names, or else the one that has its first key.
 fn target<'p>(path: &'p str, origin: &Place) -> Result<(usize, &'p str), Diagnostic> {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod dataflow;
 pub mod energy;
 pub mod execute;
+pub mod explore;
 pub mod hardware;
 pub mod inputs;
 pub mod memory;

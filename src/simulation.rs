@@ -1,8 +1,10 @@
 //! The one place that chains the stages: lower, schedule, time, execute, cost, report.
 
+use std::sync::Arc;
+
 use crate::config::diagnostics::ConfigError;
 use crate::energy;
-use crate::execute;
+use crate::execute::{self, Execution};
 use crate::hardware::energy_table::MissingAction;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
@@ -95,7 +97,17 @@ pub fn simulate(setup: Setup<'_>, observer: &mut dyn Observer) -> Result<Outcome
 
 /// The layers of a workload over its real values: the same for every scheme and accelerator.
 #[derive(Clone, Debug, Default)]
-pub struct RealValues(Option<Vec<RealLayer>>);
+pub struct RealValues(Option<Arc<Vec<RealLayer>>>);
+
+impl RealValues {
+    /// Those of `workload` with the values of `bindings`.
+    ///
+    /// # Errors
+    /// A tensor has no values.
+    pub fn of(workload: &Workload, bindings: &Bindings) -> Result<RealValues, SimulationError> {
+        Ok(RealValues(Some(Arc::new(real::evaluate(workload, bindings)?))))
+    }
+}
 
 /// As [`simulate`], with `real_values` computed by the first of several simulations of one workload with one set of values,
 /// and taken up by the others.
@@ -120,7 +132,7 @@ pub fn simulate_sharing(
             let execution = execute::run(&program, &schedule, bindings, execute::Granularity::Products)?;
             let real = match &mut real_values.0 {
                 Some(known) => known,
-                unknown => unknown.insert(real::evaluate(workload, bindings)?),
+                unknown => unknown.insert(Arc::new(real::evaluate(workload, bindings)?)),
             };
             let numerics = layer_numerics(&program, &execution, real);
             (Some(execution), Some(numerics))
@@ -133,6 +145,7 @@ pub fn simulate_sharing(
         statistics: &statistics,
         energy: &energy,
         numerics,
+        observed_counts: execution.as_ref().map(Execution::observed_counts),
         configuration,
         defaults,
     });

@@ -185,8 +185,8 @@ fn additional_macs(run: &Run) -> Result<u64, String> {
         _ => None,
     });
     match run.scheme.as_str() {
-        // One column of path B for each group of 32, or the whole depth.
-        "osc_mxfp4" | "osc_mxfp4_fp8_fallback" | "osc_int4" => {
+        // One column of path B, or one gathered row a token, for each group of 32; or the whole depth.
+        "osc_mxfp4" | "osc_mxfp4_fp8_fallback" | "osc_int4" | "osc_dynamic_row_gather" => {
             return Ok(products.map(|shape| shape.m * shape.n * (shape.k / 32)).sum());
         }
         "osc_dynamic" => return Ok(run.workload.macs()),
@@ -239,7 +239,13 @@ fn rounding_reach(scheme: &str) -> f64 {
         "int4_g32" | "int4_g128" | "osc_int4" => 0.5 / 7.0 + 2f64.powi(-10),
         "int8_g128" | "zeroquant" => 0.5 / 127.0 + 2f64.powi(-10),
         // Protected channels move less.
-        "mxint4" | "mxfp4" | "osc_mxfp4" | "osc_mxfp4_compact" | "osc_mxfp4_fp8_fallback" | "osc_dynamic" => 0.25,
+        "mxint4"
+        | "mxfp4"
+        | "osc_mxfp4"
+        | "osc_mxfp4_compact"
+        | "osc_mxfp4_fp8_fallback"
+        | "osc_dynamic"
+        | "osc_dynamic_row_gather" => 0.25,
         "nvfp4" | "nvfp4_one_level" => 1.0 / 6.0 + 2f64.powi(-4),
         _ => 0.5 / 127.0,
     }

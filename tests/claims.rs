@@ -4,6 +4,9 @@
 //! device; FP16 : FP8 : FP4 = 1 : 2 : 4, 70 FP8 multiply-accumulates for each byte, 1-byte outputs and free scales give its
 //! figures.
 
+use std::path::Path;
+
+use assert_cmd::Command;
 use npusim::calibrate;
 use npusim::config::defaults::Defaults;
 use npusim::config::tensors::Generated;
@@ -23,6 +26,7 @@ use npusim::workload::calibration::Calibration;
 use npusim::workload::graph::Workload;
 use npusim::workload::layer::{Layer, LayerOperation, LogicalGemm, ValueRef};
 use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
+use serde_json::Value;
 
 const GROUPS: [u64; 3] = [16, 32, 64];
 
@@ -252,4 +256,115 @@ fn muxq_costs_no_more_than_llm_int8_and_osc_lies_between_four_and_eight_bits_whe
     assert!(plain <= muxq && muxq < llm_int8, "{plain}, {muxq}, {llm_int8}");
     let [four, osc, eight] = ["mxfp4", "osc_mxfp4", "mxfp8_e4m3"].map(cycles);
     assert!(four < osc && osc < eight, "{four}, {osc}, {eight}");
+}
+
+/// What `npusim compare` writes, with the files of `workloads/studies/` named in short.
+fn compared(workload: &str, schemes: &[&str], more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let study = |name: &str| {
+        let path = format!("workloads/studies/{name}.yaml");
+        if Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists() { path } else { name.to_owned() }
+    };
+    let schemes: Vec<String> = schemes.iter().map(|name| study(name)).collect();
+    let mut npusim = Command::new(env!("CARGO_BIN_EXE_npusim"));
+    npusim.current_dir(env!("CARGO_MANIFEST_DIR"));
+    npusim.args(["compare", "--hw", "mx-npu", "--workload", &study(workload), "--schemes", &schemes.join(",")]);
+    npusim.args(more).arg("--out").arg(&out).assert().success();
+    serde_json::from_str(&std::fs::read_to_string(out.join("compare.json")).unwrap()).unwrap()
+}
+
+/// 16 x 16 x 16 elements do 8192 FP8 products a cycle: at 70 for each byte, 117.03 bytes a cycle.
+const TABLE_2: [&str; 3] = ["--set", "memories.dram.dram.bytes_per_cycle=117.0286", "--no-numerics"];
+
+/// The least and the largest gain of a scheme's bounds, over the products with `m` rows.
+fn bound_speedups(comparison: &Value, scheme: usize, m: u64) -> [f64; 2] {
+    let layers = comparison["schemes"][scheme]["layers"].as_array().unwrap();
+    let of_rows = layers.iter().filter(|layer| layer["name"].as_str().unwrap().starts_with(&format!("m{m}.")));
+    let speedups: Vec<f64> = of_rows.map(|layer| layer["lower_bound_speedup"].as_f64().unwrap()).collect();
+    assert_eq!(speedups.len(), 25);
+    speedups.into_iter().fold([f64::INFINITY, 0.0], |[least, largest], of| [least.min(of), largest.max(of)])
+}
+
+/// A bound is a whole number of cycles, at least a thousand of them: both may be one too many.
+fn assert_close(found: f64, claimed: f64, what: &str) {
+    assert!((found - claimed).abs() < 0.002, "{what}: {found:.4}, claimed {claimed}");
+}
+
+#[test]
+fn one_command_gives_table_2_and_its_crossover_between_64_and_128_rows() {
+    let schemes = ["table_2_w8a8", "table_2_osc_g16", "table_2_osc_g32", "table_2_osc_g64"];
+    let found = compared("osc-table-2", &schemes, &TABLE_2);
+    for (index, (group, claimed)) in
+        [(16.0, [1.500, 1.599]), (32.0, [1.637, 1.776]), (64.0, [1.715, 1.880])].into_iter().enumerate()
+    {
+        let ranges = [16, 32, 64].map(|m| bound_speedups(&found, index + 1, m));
+        let least = ranges.iter().map(|range| range[0]).fold(f64::INFINITY, f64::min);
+        let largest = ranges.iter().map(|range| range[1]).fold(0.0, f64::max);
+        assert_close(least, claimed[0], "least");
+        assert_close(largest, claimed[1], "largest");
+        let by_arrays = 2.0 / (1.0 + 4.0 / group);
+        // With 64 rows no product is bound by the arrays alone, with 128 all are.
+        assert!(ranges[2][1] < by_arrays - 0.002, "{ranges:?}");
+        let bound = bound_speedups(&found, index + 1, 128);
+        bound.into_iter().for_each(|speedup| assert_close(speedup, by_arrays, "128 rows"));
+    }
+}
+
+#[test]
+fn four_byte_outputs_and_counted_scales_take_from_table_2_what_they_must() {
+    let wide = [&TABLE_2[..], &["--set", "activation_format=fp32"]].concat();
+    let found = compared("osc-table-2", &["table_2_w8a8", "table_2_osc_g32"], &wide);
+    assert_close(bound_speedups(&found, 1, 64)[0], 1.413, "4-byte outputs, 64 rows");
+    let found = compared("osc-table-2", &["table_2_w8a8_scale_bytes", "table_2_osc_g32_scale_bytes"], &TABLE_2);
+    // Weights decide for few rows: 8 + 8/32 bits against 4 + 8/32 + 16/32, which is 1.737.
+    let [_, largest] = bound_speedups(&found, 1, 16);
+    assert!((1.73..8.25 / 4.75).contains(&largest), "{largest}");
+}
+
+#[test]
+fn the_commands_for_whole_layers_give_the_ratios_of_the_arrays() {
+    for (workload, claims) in
+        [("qwen3-8b-products", [1.383, 1.478, 1.530]), ("qwen3-30b-a3b-products", [1.412, 1.516, 1.574])]
+    {
+        let schemes =
+            ["mxfp8_without_scale_bytes", "osc_g16_fp8_down", "osc_g32_fp8_down", "osc_g64_fp8_down", "osc_g32"];
+        let found = compared(workload, &schemes, &["--no-numerics"]);
+        let cycles = |index: usize| found["reports"][index]["bounds"]["compute_cycles"].as_f64().unwrap();
+        for (index, claimed) in claims.into_iter().enumerate() {
+            assert_near(cycles(0) / cycles(index + 1), claimed, workload);
+        }
+        assert_near(cycles(0) / cycles(4), 16.0 / 9.0, workload);
+    }
+}
+
+/// 128 experts of three matrices of 2048 x 768: in FP8 589,824 KiB, each read once although 8 tokens use it; in FP4 with an
+/// FP16 row of each 32 (4 + 16/32 bits) all but the down projections, which have FP8 and a scale byte for each 32.
+#[test]
+fn weights_of_an_expert_cross_the_pins_once_for_all_tokens_that_use_it() {
+    let schemes = ["mxfp8_without_scale_bytes", "osc_g32_fp8_down"];
+    let found = compared("qwen3-30b-a3b-experts", &schemes, &["--no-numerics"]);
+    let bytes = |scheme: usize| found["schemes"][scheme]["total"]["constant_bytes"].as_u64().unwrap();
+    let matrix = 128 * 2048 * 768;
+    assert_eq!(bytes(0), 3 * matrix);
+    let tables: u64 = 128 * 2 * (2048 / 32) * 2;
+    assert_eq!(bytes(1), matrix + matrix / 32 + 2 * matrix * 9 / 16 + tables);
+    let speedup = found["schemes"][1]["total"]["lower_bound_speedup"].as_f64().unwrap();
+    assert!((1.37..1.38).contains(&speedup), "{speedup}");
+}
+
+#[test]
+fn the_commands_for_the_orderings_show_them() {
+    let found = compared("minilm-fc1", &["w8a8_per_tensor", "muxq_per_tensor", "llm_int8_per_tensor"], &[]);
+    let sqnr = [0, 1, 2].map(|index| found["schemes"][index]["total"]["numerics"]["sqnr_db"].as_f64().unwrap());
+    assert!(sqnr[0] < sqnr[1] && sqnr[1] < sqnr[2], "{sqnr:?}");
+    let more = ["--set", "scheme.assumed_channels=64", "--no-numerics"];
+    for (schemes, is_strict) in [
+        (["w8a8_per_token_per_channel", "muxq_per_token_per_channel", "llm_int8"], false),
+        (["mxfp4", "osc_mxfp4", "mxfp8_e4m3"], true),
+    ] {
+        let found = compared("square", &schemes, &more);
+        let cycles = [0, 1, 2].map(|index| found["schemes"][index]["total"]["cycles"].as_u64().unwrap());
+        assert!(cycles[0] + u64::from(is_strict) <= cycles[1] && cycles[1] < cycles[2], "{schemes:?}: {cycles:?}");
+    }
 }

@@ -97,6 +97,10 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
         if let Some(prologue) = prologue {
             sides[1] = own_sides[1] * prologue.macs_per_element_per_cycle;
         }
+        if let (OpKind::Gemm(Gemm { right_rows: Some(_), .. }), Array::DotProduct(_)) = (kind, array) {
+            // Gathered rows take a step each.
+            sides[1] = 1;
+        }
         let blocks = |lengths: [u64; 3], axis: usize| lengths[axis].div_ceil(sides[axis]);
         for (tensor, mut follows) in operands(program, nest, kind) {
             if prologue.is_some() {
@@ -290,7 +294,7 @@ fn operands(program: &Program, nest: &Nest, kind: &OpKind) -> Vec<(TensorId, Fol
                 },
             };
             let right = right.of_each(gemm.batching.right_sharing);
-            let mut operands = Vec::new();
+            let mut operands: Vec<_> = gemm.right_rows.iter().map(|table| (*table, left)).collect();
             for (operand, follows) in [(gemm.left, left), (gemm.right, right)] {
                 operands.push((operand.codes, follows));
                 if let Some(blocks) = operand.blocks {

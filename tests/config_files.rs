@@ -84,7 +84,7 @@ fn npus_after_published_ones_have_their_peak_rates_memories_and_full_partitions(
     for (name, tera_operations, on_chip, giga_bytes) in [
         ("cube-like", 8.192, (1024 + 256 + 256) << 10, 37.5),
         ("gemmini-16x16", 0.512, (128 + 128) << 10, 16.0),
-        ("tpu-v4i-like", 137.6, (16 + 4) << 20, 614.0),
+        ("tpu-v4i-like", 137.6, (128 + 16 + 4) << 20, 614.0),
         ("ethos-u65-512", 1.024, (384 + 96) << 10, 3.75),
     ] {
         let npu = npu(&presets::open_hardware(name).unwrap()).unwrap();
@@ -405,6 +405,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "serial folds overlap with nothing, but the array is double-buffered",
     ),
     ("hardware_several_documents", 11, 1, "a second document starts here; a file holds exactly one"),
+    ("hardware_several_mistakes_in_each_part", 4, 11, "\"ma in\" is not a name"),
     (
         "hardware_shared_accumulators",
         29,
@@ -438,6 +439,8 @@ const CASES: &[(&str, usize, usize, &str)] = &[
         "sums under two scales cannot be added in the accumulators",
     ),
     ("scheme_protection_of_whole_groups", 8, 23, "32 of 32 channels leave nothing for the narrow path"),
+    ("scheme_row_gather_in_the_accumulators", 12, 10, "a token with weight rows of its own is a product by itself"),
+    ("scheme_several_mistakes", 1, 7, "\"my muxq\" is not a name"),
     ("scheme_static_scale_per_token", 3, 41, "a static scale is one for all activations"),
     ("scheme_tender_with_online_outliers", 11, 14, "the order of the weight's rows is fixed before the run"),
     ("scheme_tensor_scale_in_the_accumulators", 12, 10, "nvfp4 has a scale per tensor"),
@@ -489,6 +492,9 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_repeated_shapes_disagree", 13, 56, "layer `block.1.fc`: the weight must be 5x5, but `block.1.w` is 4x5"),
     ("workload_repeated_typo", 14, 43, "there is no tensor or layer called \"fcc\""),
     ("workload_rotary_of_odd_heads", 9, 32, "5 is not an even divisor of the 10 columns"),
+    ("workload_several_layers", 7, 42, "5 columns cannot be split into 3 equal batches"),
+    ("workload_several_mistakes_in_each_part", 4, 13, "\"x y\" is not a name"),
+    ("workload_several_mistakes_of_a_tiling", 9, 14, "\"fast\" is not known here"),
     ("workload_shapes_disagree", 9, 31, "layer `fc`: the weight must be 3x4, but `w` is 4x4"),
     ("workload_truncated_file", 5, 44, "the file tests/cases/errors/data/truncated.safetensors is not whole"),
     ("workload_truncated_npy", 5, 36, "the file tests/cases/errors/data/truncated.npy is not whole"),
@@ -500,6 +506,118 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_unknown_split", 10, 10, "\"rows\""),
     ("workload_unknown_value", 11, 24, "there is no tensor or layer called \"fcc\""),
     ("workload_wrong_shape_in_the_file", 5, 23, "the entry \"w\" of tests/cases/errors/data/transposed.safetensors"),
+];
+
+/// The cases with several mistakes that do not follow from one another, and the line and column of each.
+const SEVERAL: &[(&str, &[(usize, usize)])] = &[
+    ("hardware_partition_of_half_a_bank", &[(25, 68), (25, 85)]),
+    (
+        "hardware_several_mistakes_in_each_part",
+        &[
+            (4, 11),
+            (5, 29),
+            (5, 41),
+            (5, 57),
+            (5, 80),
+            (7, 23),
+            (7, 37),
+            (7, 91),
+            (8, 56),
+            (9, 21),
+            (10, 25),
+            (11, 20),
+            (14, 12),
+            (14, 44),
+            (15, 68),
+            (15, 89),
+            (16, 46),
+            (16, 80),
+            (18, 94),
+            (18, 103),
+            (23, 11),
+            (24, 13),
+            (25, 35),
+            (25, 48),
+            (26, 21),
+            (28, 11),
+            (29, 20),
+            (29, 42),
+            (29, 78),
+            (29, 104),
+            (29, 122),
+            (33, 29),
+            (34, 30),
+            (35, 14),
+            (36, 14),
+            (37, 34),
+            (37, 50),
+            (40, 14),
+            (40, 26),
+            (40, 36),
+            (40, 56),
+            (40, 73),
+        ],
+    ),
+    ("hardware_three_mistakes", &[(2, 8), (10, 20), (27, 29)]),
+    (
+        "scheme_several_mistakes",
+        &[
+            (1, 7),
+            (3, 11),
+            (4, 14),
+            (5, 15),
+            (6, 13),
+            (8, 25),
+            (10, 14),
+            (10, 14),
+            (12, 9),
+            (14, 20),
+            (16, 13),
+            (16, 27),
+            (17, 19),
+        ],
+    ),
+    ("workload_several_layers", &[(7, 42), (8, 57), (10, 43)]),
+    (
+        "workload_several_mistakes_in_each_part",
+        &[
+            (4, 13),
+            (4, 26),
+            (4, 29),
+            (4, 49),
+            (4, 65),
+            (4, 80),
+            (4, 90),
+            (4, 115),
+            (4, 129),
+            (4, 146),
+            (7, 13),
+            (7, 33),
+            (7, 45),
+            (7, 55),
+            (7, 78),
+            (7, 93),
+            (8, 44),
+            (8, 54),
+            (9, 37),
+            (9, 51),
+            (10, 37),
+            (10, 48),
+            (10, 60),
+            (11, 40),
+            (11, 52),
+            (11, 65),
+            (12, 41),
+            (12, 69),
+            (12, 75),
+            (12, 96),
+            (12, 108),
+        ],
+    ),
+    (
+        "workload_several_mistakes_of_a_tiling",
+        &[(9, 14), (11, 23), (11, 29), (11, 35), (11, 45), (12, 16), (12, 26), (12, 34)],
+    ),
 ];
 
 /// Everything that is wrong with a case, from parsing to the values of tensors.
@@ -524,15 +642,18 @@ fn every_wrong_file_is_refused_at_the_line_and_column_of_its_mistake() {
         let expected = format!("tests/cases/errors/{case}.yaml:{line}:{column}");
         assert_eq!(first.place().to_string(), expected, "{error}");
         assert!(first.message().starts_with(words), "{error}");
-        assert_eq!(error.diagnostics().len(), if *case == "hardware_three_mistakes" { 3 } else { 1 }, "{error}");
+        let places: Vec<_> = error.diagnostics().iter().map(|it| (it.place().line(), it.place().column())).collect();
+        let several = SEVERAL.iter().find(|(several, _)| several == case);
+        assert_eq!(places, several.map_or(&[(*line, *column)][..], |(_, places)| *places), "{error}");
     }
 }
 
 #[test]
-fn independent_mistakes_of_one_file_are_shown_together_in_the_order_of_the_text() {
-    let error = error_of("hardware_three_mistakes");
-    let lines: Vec<usize> = error.diagnostics().iter().map(|diagnostic| diagnostic.place().line()).collect();
-    assert_eq!(lines, [2, 10, 27]);
+fn a_part_shows_all_of_its_mistakes_at_once_in_the_order_of_the_text() {
+    for (case, places) in SEVERAL {
+        assert!(places.is_sorted() && places.len() > 1, "{case}");
+        assert!(CASES.iter().any(|(known, ..)| known == case), "{case}");
+    }
 }
 
 /// The whole texts, so that a change of any of them is seen. What they must say is asserted above.

@@ -9,8 +9,9 @@ use npusim::numerics::block::INT8_G32;
 use npusim::numerics::formats::{FP4_E2M1, FP8_E4M3, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::Program;
+use npusim::program::op::Path;
 use npusim::program::tensor::TensorId;
-use npusim::schedule;
+use npusim::schedule::{self, Schedule};
 use npusim::scheme::lowering::LoweringError;
 use npusim::scheme::muxq::{self, AuxScale, Auxiliary, Muxq};
 use npusim::scheme::osc;
@@ -20,6 +21,7 @@ use npusim::scheme::{self, Scheme, blocks, fallback, w8a8};
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
+use npusim::timing::statistics::RunStatistics;
 use npusim::units::Cycles;
 use npusim::workload::bindings::Bindings;
 use npusim::workload::calibration::{Calibration, CalibrationRequest, Comparison, OutlierRule};
@@ -46,7 +48,9 @@ fn product(x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
 
 struct Ran {
     program: Program,
+    schedule: Schedule,
     execution: Execution,
+    statistics: RunStatistics,
     cycles: Cycles,
 }
 
@@ -57,8 +61,9 @@ fn run(workload: &Workload, bindings: &Bindings, scheme: &dyn Scheme) -> Ran {
     npusim::program::verify::verify(&program).unwrap();
     let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
     let execution = execute::run(&program, &schedule, bindings, Granularity::Tiles).unwrap();
-    let cycles = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap().makespan;
-    Ran { program, execution, cycles }
+    let statistics = timing::run(&program, &schedule, &npu, &mut Unobserved).unwrap();
+    let cycles = statistics.makespan;
+    Ran { program, schedule, execution, statistics, cycles }
 }
 
 impl Ran {
@@ -171,6 +176,43 @@ fn without_protected_channels_osc_is_its_narrow_format() {
     assert_eq!((compact.output(), compact.cycles), (plain.output(), plain.cycles));
     let dense = run(&workload, &bindings, &osc::Osc { protection, ..osc::MXFP4.clone() });
     assert_eq!(dense.output(), plain.output());
+}
+
+/// Both multiply the same elements by the same rows; a dot unit 32 deep adds at most one that is not zero of each group of 32.
+#[test]
+fn gathered_rows_give_the_bits_of_the_masked_product_and_move_the_rows_of_each_token() {
+    let (m, k, n) = (20, 96, 40);
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(m, k, n)], 3);
+    let masked = osc::Osc { merge: osc::MergePoint::VectorUnit, ..osc::DYNAMIC.clone() };
+    let masked = run(&workload, &bindings, &masked);
+    let gathered = run(&workload, &bindings, &osc::DYNAMIC_ROW_GATHER);
+    assert_eq!(gathered.output(), masked.output());
+    assert_eq!(gathered.tensor("gemm0.branch_sums"), masked.tensor("gemm0.branch_sums"));
+    let branch = |ran: &Ran| {
+        let op = ran.program.ops.iter().position(|op| op.path == Path::Branch).unwrap();
+        (ran.statistics.ops[op].macs, ran.statistics.ops[op].traffic[fixture::DRAM.0].read.get())
+    };
+    // Three rows of 40 FP16 weights for each token; masked, all weights at least once and three times the products.
+    let (macs, bytes) = branch(&gathered);
+    assert_eq!(macs, m * n * (k / 32));
+    // Everything else that the product reads stays on the chip or is smaller: its activations and the table of rows.
+    assert_eq!(bytes / (m * (k / 32) * n * 2), 1);
+    assert_eq!(branch(&masked).0, m * n * k);
+}
+
+#[test]
+fn each_gathered_row_is_a_run_that_costs_the_engine_time() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(20, 96, 40)], 3);
+    let ran = run(&workload, &bindings, &osc::DYNAMIC_ROW_GATHER);
+    let cycles = |cycles_per_run: u64| {
+        let mut parts = fixture::parts();
+        parts.dma.cycles_per_run = Cycles(cycles_per_run);
+        let npu = Npu::try_new(parts).unwrap();
+        timing::run(&ran.program, &ran.schedule, &npu, &mut Unobserved).unwrap().makespan.get()
+    };
+    // Twenty tokens with three rows each: two runs a token beyond the first, one after the other in the queue of weights.
+    assert!(cycles(100) >= 20 * 2 * 100, "{}", cycles(100));
+    assert!(cycles(0) < 20 * 2 * 100, "{}", cycles(0));
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn a_starter_file_never_replaces_a_file() {
     assert!(!folder.path().join("hardware.yaml").exists(), "nothing is written where something is in the way");
 }
 
-/// Written anew by `for kind in hardware workload scheme energy; do npusim schema $kind > schemas/$kind.json; done`.
+/// Written anew by `for kind in hardware workload scheme energy study; do npusim schema $kind > schemas/$kind.json; done`.
 #[test]
 fn the_shipped_schemas_are_those_that_the_command_prints() {
     for kind in SchemaKind::ALL {

@@ -54,6 +54,7 @@ fn product(shape: GemmShape) -> Program {
         output: sums,
         batching: Batching::SINGLE,
         window: None,
+        right_rows: None,
         initial: None,
     };
     let dequantize = OpKind::Dequantize {

@@ -4,6 +4,8 @@
 //! it in f64. Which channels are outliers or protected, and by which factors a layer is smoothed, follows from the whole of
 //! them. Files are not known here.
 
+use std::collections::BTreeMap;
+
 use crate::numerics::channel_statistics::{
     best_of_groups, channel_maxima, channel_means, clustering_density, group_hits, group_hits_over, smoothing_factors,
 };
@@ -11,7 +13,7 @@ use crate::numerics::tensor::Tensor;
 use crate::reference::real;
 use crate::workload::bindings::Bindings;
 use crate::workload::calibration::{
-    Calibration, CalibrationRequest, LayerCalibration, Observed, OutlierRule, ProtectionChoice,
+    Calibration, CalibrationBasis, CalibrationRequest, LayerCalibration, Observed, OutlierRule, ProtectionChoice,
 };
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerOperation, ValueRef};
@@ -224,7 +226,8 @@ fn observed(request: CalibrationRequest, known: &LayerCalibration, input: &[f32]
 /// A calibration without activations: `outliers` channels of each layer are taken to be outliers, and the first ones of each
 /// group to be protected. Costs depend on how many there are, not on which; numbers cannot be computed with it.
 pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) -> Calibration {
-    let mut calibration = Calibration { request, ..Calibration::default() };
+    let (basis, layers) = (CalibrationBasis::Assumption, BTreeMap::new());
+    let mut calibration = Calibration { request, basis, layers };
     for layer in workload.layers() {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
         let channels = gemm.shape.k;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::explore::journal::Shard;
+
 /// Simulates integer NPUs: cycles, energy, bandwidth and the exact numbers, from one lowered program.
 #[derive(Debug, Parser)]
 #[command(name = "npusim", version, about, arg_required_else_help = true)]
@@ -20,6 +22,10 @@ pub(super) enum Command {
     Compare(CompareArguments),
     /// Find what a scheme has to know about the activations of a workload, and keep it in a file that `run` reuses.
     Calibrate(CalibrateArguments),
+    /// Simulate many points over values of the files: fronts, sensitivities, and a journal that can be gone on with.
+    Explore(ExploreArguments),
+    /// Put the parts of a study that were simulated with `explore --shard` together.
+    Merge(MergeArguments),
     /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
@@ -97,6 +103,42 @@ pub(super) struct CalibrateArguments {
     /// `--set scheme.calibration=FILE`.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExploreArguments {
+    /// Study file: parameters, sampler, objectives, constraints.
+    #[arg(value_name = "STUDY")]
+    pub(super) study: PathBuf,
+    /// Folder for the journal, results.csv and study.json. Without it: reports/NAME, after the study.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Go on with the journal that is there: points that are done are not simulated again.
+    #[arg(long)]
+    pub(super) resume: bool,
+    /// Simulate only every N-th point, from the I-th on, such as 3/16; `npusim merge` puts the parts together.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub(super) shard: Option<Shard>,
+    /// Threads; without it one for each core. The results are the same.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
+}
+
+/// A part of a study, as I/N.
+fn shard(text: &str) -> Result<Shard, String> {
+    let numbers = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+        Some((number, of)) => Err(format!("there is no part {number} of {of}; parts are 1/{of} to {of}/{of}")),
+        None => Err("a part is written I/N, such as 3/16".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MergeArguments {
+    /// Folder with the journals of all parts.
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

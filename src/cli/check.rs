@@ -10,7 +10,7 @@ use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::kinds::FileKind;
 use crate::config::tensors::{Coverage, Generated};
-use crate::config::{energy, hardware, presets, scheme, tensors, workload};
+use crate::config::{energy, hardware, presets, scheme, study, tensors, workload};
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
 /// The verdict on a sound file.
 fn check(document: Document) -> Result<String, ConfigError> {
     let Some(kind) = FileKind::of(&document) else {
-        let message = "this is neither a hardware nor a workload nor a scheme file, nor an energy table";
+        let message = "this is neither a hardware nor a workload nor a scheme file, nor an energy table, nor a study";
         let problem = Diagnostic::new(&document.root().place, &DottedPath::default(), message);
         let keys = FileKind::ALL.map(|kind| format!("{}: {}", kind.noun(), kind.keys().join(", ")));
         return Err(problem.help(format!("their keys are: {}", keys.join("; "))).into());
@@ -40,6 +40,7 @@ fn check(document: Document) -> Result<String, ConfigError> {
         FileKind::Workload => return check_workload(&document),
         FileKind::Scheme => scheme::resolve(&document).map(drop)?,
         FileKind::EnergyTable => energy::resolve(&document.read()?).map(drop)?,
+        FileKind::Study => study::resolve(&document).map(drop)?,
     }
     Ok(format!("a sound {}", kind.noun()))
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod calibrate;
 mod check;
 mod compare;
+mod explore;
 mod init;
 mod list;
 mod progress;
@@ -25,6 +26,7 @@ use clap::Parser;
 
 use crate::calibrate::CalibrationError;
 use crate::config::diagnostics::ConfigError;
+use crate::explore::run::ExploreError;
 use crate::inputs::InputError;
 use crate::simulation::SimulationError;
 use crate::validate::ValidateError;
@@ -53,6 +55,8 @@ fn run() -> Result<ExitCode, CliError> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Explore(arguments) => explore::run(&arguments),
+        Command::Merge(arguments) => explore::merge(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
     }
@@ -73,6 +77,9 @@ enum CliError {
     /// A reference set could not be run.
     #[error("{}", with_causes(.0))]
     Validate(#[from] ValidateError),
+    /// A study could not be run.
+    #[error(transparent)]
+    Explore(#[from] ExploreError),
     /// A result cannot be printed.
     #[error("standard output: cannot write: {0}")]
     Print(#[source] io::Error),
@@ -109,6 +116,7 @@ impl CliError {
     /// 1 where the input is right but a result could not be written, else 2.
     fn status(&self) -> ExitCode {
         match self {
+            CliError::Explore(ExploreError::Journal { .. } | ExploreError::Threads(_)) => ExitCode::FAILURE,
             CliError::Print(_) | CliError::Config(ConfigError::Write { .. } | ConfigError::Leftover { .. }) => {
                 ExitCode::FAILURE
             }

@@ -1,9 +1,11 @@
 //! A sign of life on long runs: on a terminal only, on standard error, and gone when the run ends.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::explore::run;
 use crate::timing::observer::{CommandRecord, Observer};
 
 /// How long a run stays silent.
@@ -52,6 +54,46 @@ impl Observer for Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Counts the points of a study for the user to see, with their rate and the time left.
+#[derive(Default)]
+pub(super) struct Points {
+    bar: OnceLock<ProgressBar>,
+}
+
+impl Points {
+    fn open(of: u64) -> ProgressBar {
+        if std::env::var_os("CI").is_some() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(of);
+        let template = "{elapsed_precise} [{bar:40}] {pos}/{len} points, {per_sec}, {eta} left {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
+        bar
+    }
+}
+
+impl run::Progress for Points {
+    fn done(&self, points: u64, of: u64, failed: u64) {
+        let bar = self.bar.get_or_init(|| {
+            let bar = Points::open(of);
+            // Points of an earlier run say nothing of the rate.
+            bar.with_position(points.saturating_sub(1))
+        });
+        bar.set_position(points);
+        if failed > 0 {
+            bar.set_message(format!("({failed} could not be simulated)"));
+        }
+    }
+}
+
+impl Drop for Points {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
             bar.finish_and_clear();
         }
     }

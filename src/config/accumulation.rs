@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, place_of};
 use crate::config::defaults::Defaults;
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::config::source::Place;
@@ -69,47 +69,54 @@ pub(crate) struct Pair {
     pub(crate) macs_per_element_per_cycle: u64,
 }
 
-/// How sums of `pair` are formed on `array`.
+/// How sums of `pair` are formed on `array`. Where that is not known, which is a mistake noted elsewhere, what follows from
+/// it is not checked.
 pub(crate) fn resolve(
     written: &Written<'_>,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
-) -> Result<Accumulation, Diagnostic> {
-    let given_in_vain = |cited: &dyn Cited, message: String| {
+) -> Result<Accumulation, ConfigError> {
+    let mut problems = Problems::default();
+    let given_in_vain = |cited: &dyn Cited, message: &str| {
         let key = cited.path().last();
-        Err(Diagnostic::new(cited.place(), cited.path(), message)
-            .help(format!("remove {key}, or choose another accumulator")))
+        let problem = Diagnostic::new(cited.place(), cited.path(), message);
+        problem.help(format!("remove {key}, or choose another accumulator"))
     };
     if pair.accumulator.is_integer() {
         if let Some(order) = written.accumulation {
             let message = format!("an order says where sums are rounded, and {} does not round", pair.accumulator);
-            return given_in_vain(order, message);
+            problems.push(given_in_vain(order, &message));
         }
-        return resolve_integer(written, pair, defaults).map(Accumulation::Integer);
+        let accumulator = problems.take(resolve_integer(written, pair, defaults));
+        return problems.built(|| accumulator.map(Accumulation::Integer));
     }
     let message = format!("{} has a fixed width and overflows to infinity", pair.accumulator);
     if let Some(overflow) = written.overflow {
-        return given_in_vain(overflow, message);
+        problems.push(given_in_vain(overflow, &message));
     }
     if written.accumulator_bits.is_given() {
-        return given_in_vain(written.accumulator_bits, message);
+        problems.push(given_in_vain(written.accumulator_bits, &message));
     }
     let destination = if pair.accumulator == &BF16 { Destination::Bf16 } else { Destination::Fp32 };
-    let order = resolve_order(written, pair, array, defaults)?;
-    let dot_depth = array.dot_depth(pair.macs_per_element_per_cycle);
-    Ok(Accumulation::Float(FloatAccumulation { order, destination, dot_depth }))
+    let order = problems.take(resolve_order(written, pair, array, defaults));
+    problems.built(|| {
+        let dot_depth = array.map_or(1, |array| array.dot_depth(pair.macs_per_element_per_cycle));
+        Some(Accumulation::Float(FloatAccumulation { order: order?, destination, dot_depth }))
+    })
 }
 
 fn resolve_integer(
     written: &Written<'_>,
     pair: &Pair,
     defaults: &mut Defaults,
-) -> Result<IntegerAccumulator, Diagnostic> {
+) -> Result<IntegerAccumulator, ConfigError> {
+    let mut problems = Problems::default();
     let product_bits = u64::from(pair.activation.storage_bits() + pair.weight.storage_bits());
     let width = u64::from(pair.accumulator.storage_bits());
     let bits = written.accumulator_bits.or_default(width, "all bits of the accumulator's format", defaults);
-    let bits = u32::try_from(bits.in_range(product_bits..=width)?).expect("formats have less than 2^32 bits");
+    let bits = problems.take(bits.in_range(product_bits..=width));
+    let bits = bits.map(|bits| u32::try_from(bits).expect("formats have less than 2^32 bits"));
     let rules = [
         ("wrap", IntegerOverflow::Wrap),
         ("saturate_each_step", IntegerOverflow::Saturate(SaturationPoint::Step)),
@@ -119,36 +126,42 @@ fn resolve_integer(
         None => {
             let path = written.accumulator.path().parent().key("overflow");
             defaults.record(&path, &rules[0].0, "adders of two's complement wrap unless built otherwise");
-            IntegerOverflow::Wrap
+            Some(IntegerOverflow::Wrap)
         }
-        Some(overflow) => {
-            let given = [
-                ("rule", place_if_given(&overflow.rule)),
-                ("saturate_every", place_if_given(&overflow.saturate_every)),
-            ];
-            match exactly_one(overflow, &given)? {
-                0 => overflow.rule.required().one_of(&rules)?,
-                _ => IntegerOverflow::Saturate(SaturationPoint::Every(products(&overflow.saturate_every)?)),
-            }
-        }
+        Some(overflow) => problems.take(resolve_overflow(overflow, &rules)),
     };
-    IntegerAccumulator::try_new(bits, overflow).map_err(|error| written.accumulator.problem(error.to_string()))
+    let (bits, overflow) = problems.built(|| bits.zip(overflow))?;
+    IntegerAccumulator::try_new(bits, overflow).map_err(|error| written.accumulator.problem(error.to_string()).into())
+}
+
+fn resolve_overflow(
+    overflow: &Placed<OverflowFile>,
+    rules: &[(&str, IntegerOverflow)],
+) -> Result<IntegerOverflow, Diagnostic> {
+    let given =
+        [("rule", place_if_given(&overflow.rule)), ("saturate_every", place_if_given(&overflow.saturate_every))];
+    match exactly_one(overflow, &given)? {
+        0 => overflow.rule.required().one_of(rules),
+        _ => Ok(IntegerOverflow::Saturate(SaturationPoint::Every(products(&overflow.saturate_every)?))),
+    }
 }
 
 fn resolve_order(
     written: &Written<'_>,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
-) -> Result<AccumulationOrder, Diagnostic> {
+) -> Result<AccumulationOrder, ConfigError> {
     let Some(order) = written.accumulation else {
         let is_block_scaled = pair.activation.is_integer() && pair.weight.is_integer();
         let (order, reason) = match array {
-            Array::DotProduct(_) => (AccumulationOrder::Block, "a dot unit sums its products before it adds them"),
-            Array::Systolic(_) if is_block_scaled => {
+            None | Some(Array::DotProduct(_)) => {
+                (AccumulationOrder::Block, "a dot unit sums its products before it adds them")
+            }
+            Some(Array::Systolic(_)) if is_block_scaled => {
                 (AccumulationOrder::Block, "a scale belongs to the sum of a block")
             }
-            Array::Systolic(_) => {
+            Some(Array::Systolic(_)) => {
                 (AccumulationOrder::Sequential, "each element adds its product to the sum that passes")
             }
         };
@@ -169,44 +182,52 @@ fn resolve_order(
     if let Some(truncated) = &order.truncated {
         return resolve_truncation(truncated, pair, array, defaults).map(AccumulationOrder::Truncated);
     }
-    order.order.required().one_of(&[
+    Ok(order.order.required().one_of(&[
         ("sequential", AccumulationOrder::Sequential),
         ("block", AccumulationOrder::Block),
         ("exact", AccumulationOrder::Exact),
-    ])
+    ])?)
 }
 
 fn resolve_truncation(
     truncated: &TruncatedFile,
     pair: &Pair,
-    array: &Array,
+    array: Option<&Array>,
     defaults: &mut Defaults,
-) -> Result<Truncation, Diagnostic> {
-    let n = products(&truncated.n)?;
-    fits_an_element(&truncated.n, n, pair, array)?;
-    let bits = truncated.bits.required().in_range(1..=80)?;
-    let group =
-        truncated.group.or_default(1, "each product is cut on its own", defaults).in_range(1..=u64::from(n.get()))?;
-    let result_bits =
-        truncated.result_bits.or_default(24, "results keep the bits of FP32", defaults).in_range(2..=24)?;
+) -> Result<Truncation, ConfigError> {
+    let mut problems = Problems::default();
+    let n = problems.take(products(&truncated.n));
+    n.and_then(|n| problems.take(fits_an_element(&truncated.n, n, pair, array)));
+    let bits = problems.take(truncated.bits.required().in_range(1..=80));
+    // Of a number of products that cannot be read a mistake is noted already.
+    let most = n.map_or(MOST_PRODUCTS, |n| u64::from(n.get()));
+    let group = truncated.group.or_default(1, "each product is cut on its own", defaults).in_range(1..=most);
+    let group = problems.take(group);
+    let result_bits = truncated.result_bits.or_default(24, "results keep the bits of FP32", defaults);
+    let result_bits = problems.take(result_bits.in_range(2..=24));
     let small = |value: u64| u32::try_from(value).expect("the ranges are small");
-    if group > 1
+    if group.is_some_and(|group| group > 1)
         && let Some(wide) = [pair.activation, pair.weight].into_iter().find(|format| format.storage_bits() > 8)
     {
-        return Err(truncated
-            .group
-            .problem(format!("{wide} has products too wide for exact sums of a group"))
-            .note("groups are for elements of up to 8 bits")
-            .help("remove group, or set it to 1"));
+        let problem = truncated.group.problem(format!("{wide} has products too wide for exact sums of a group"));
+        let problem = problem.note("groups are for elements of up to 8 bits");
+        problems.push(problem.help("remove group, or set it to 1"));
     }
+    let (n, bits, group, result_bits) = problems.built(|| Some((n?, bits?, group?, result_bits?)))?;
     Truncation::try_new(n, small(bits))
         .and_then(|rule| rule.with_group(NonZeroU32::new(small(group)).expect("at least 1")))
         .and_then(|rule| rule.with_result_bits(small(result_bits)))
-        .map_err(|error| truncated.group.problem(error.to_string()).help("choose a group that divides n"))
+        .map_err(|error| truncated.group.problem(error.to_string()).help("choose a group that divides n").into())
 }
 
 /// A processing element of a systolic array has no more products at once than lanes.
-fn fits_an_element(field: &Field<u64>, products: NonZeroU32, pair: &Pair, array: &Array) -> Result<(), Diagnostic> {
+fn fits_an_element(
+    field: &Field<u64>,
+    products: NonZeroU32,
+    pair: &Pair,
+    array: Option<&Array>,
+) -> Result<(), Diagnostic> {
+    let Some(array) = array else { return Ok(()) };
     let lanes = array.dot_depth(pair.macs_per_element_per_cycle);
     match array {
         Array::Systolic(_) if u64::from(products.get()) > lanes => Err(field

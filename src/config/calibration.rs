@@ -40,7 +40,7 @@ mod tests {
         let rule = OutlierRule { threshold: 6.0, comparison: Comparison::Above };
         let request = CalibrationRequest { outliers: Some(rule), ..CalibrationRequest::default() };
         let layer = LayerCalibration { channels: 3, outliers: Some(vec![1]), ..LayerCalibration::default() };
-        let calibration = Calibration { request, layers: [("fc1".to_owned(), layer)].into() };
+        let calibration = Calibration { request, layers: [("fc1".to_owned(), layer)].into(), ..Calibration::default() };
         write(&path, &calibration).unwrap();
         assert_eq!(read(&path).unwrap(), calibration);
         std::fs::write(&path, "{\"request\": 3}").unwrap();

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Problems};
 use crate::config::field::Field;
 use crate::config::layers::Axes;
 use crate::config::placed::Placed;
@@ -41,26 +41,61 @@ struct PaddingFile {
     right: Field<u64>,
 }
 
+/// What a convolution says beside the names of its operands. Of two, that along y comes first.
+pub(crate) struct Steps {
+    stride: [u64; 2],
+    dilation: [u64; 2],
+    /// Before and behind.
+    padding: [[u64; 2]; 2],
+    role: Option<LayerRole>,
+}
+
+/// Reads what does not follow from shapes.
+pub(crate) fn resolve(written: &ConvolutionFile) -> Result<Steps, ConfigError> {
+    let mut problems = Problems::default();
+    let mut steps = |file: &Option<Placed<StepsFile>>| match file {
+        None => [Some(1), Some(1)],
+        Some(steps) => [&steps.y, &steps.x].map(|step| problems.take(step.required().in_range(1..=LARGEST))),
+    };
+    let (stride, dilation) = (steps(&written.stride), steps(&written.dilation));
+    let padding = match &written.padding {
+        None => [Some(0); 4],
+        Some(file) => [&file.top, &file.bottom, &file.left, &file.right]
+            .map(|side| problems.take(side.optional().map_or(Ok(0), |padding| padding.in_range(0..=LARGEST)))),
+    };
+    let role = problems.take(written.role.optional().map(|role| role.one_of(&LayerRole::NAMES)).transpose());
+    problems.built(|| {
+        let [top, bottom, left, right] = padding;
+        Some(Steps {
+            stride: [stride[0]?, stride[1]?],
+            dilation: [dilation[0]?, dilation[1]?],
+            padding: [[top?, bottom?], [left?, right?]],
+            role: role?,
+        })
+    })
+}
+
 /// The product of a convolution over an input and a weight of the given axes, and the axes of its output.
 pub(crate) fn shaped(
     written: &Placed<ConvolutionFile>,
+    steps: &Steps,
     (input, weight, bias): (ValueRef, SourceTensorId, Option<SourceTensorId>),
     input_axes: &Axes,
     weight_axes: &Axes,
-) -> Result<(LayerOperation, Axes), Diagnostic> {
+) -> Result<(LayerOperation, Axes), ConfigError> {
     let (images, height, width, channels) = match input_axes[..] {
         [height, width, channels] => (1, height, width, channels),
         [images, height, width, channels] => (images, height, width, channels),
         _ => {
             let message = format!("a convolution moves over images, and this has {} axes", input_axes.len());
             let axes = "expected: [height, width, channels] or [images, height, width, channels]";
-            return Err(written.input.problem(message).note(axes));
+            return Err(written.input.problem(message).note(axes).into());
         }
     };
     let [kernel_y, kernel_x, of_group, outputs] = weight_axes[..] else {
         let message = format!("the weight of a convolution has 4 axes, and this has {}", weight_axes.len());
         let axes = "expected: [kernel height, kernel width, channels of a group, outputs]";
-        return Err(written.weight.problem(message).note(axes));
+        return Err(written.weight.problem(message).note(axes).into());
     };
     let groups = match written.groups.optional() {
         Some(groups) => {
@@ -74,28 +109,19 @@ pub(crate) fn shaped(
     if of_group * groups != channels {
         let message =
             format!("the weight is for {of_group} channels in each of {groups} groups, the input has {channels}");
-        return Err(written.weight.problem(message));
+        return Err(written.weight.problem(message).into());
     }
-    let steps = |file: &Option<Placed<StepsFile>>| match file {
-        None => Ok([1, 1]),
-        Some(steps) => Ok([steps.y.required().in_range(1..=LARGEST)?, steps.x.required().in_range(1..=LARGEST)?]),
-    };
-    let padding = |field: &Field<u64>| field.optional().map_or(Ok(0), |padding| padding.in_range(0..=LARGEST));
-    let padding = match &written.padding {
-        None => [[0, 0], [0, 0]],
-        Some(file) => [[padding(&file.top)?, padding(&file.bottom)?], [padding(&file.left)?, padding(&file.right)?]],
-    };
-    let (stride, dilation) = (steps(&written.stride)?, steps(&written.dilation)?);
+    let Steps { stride, dilation, padding, role } = *steps;
     let axis = |index: usize, input: u64, kernel: u64| {
         WindowAxis::try_new(input, kernel, stride[index], dilation[index], padding[index]).map_err(|error| {
             let name = ["y", "x"][index];
             written.problem(format!("along {name}: {error}"))
         })
     };
-    let window =
-        ConvolutionWindow { images, y: axis(0, height, kernel_y)?, x: axis(1, width, kernel_x)?, channels: of_group };
+    let mut problems = Problems::default();
+    let (y, x) = (problems.take(axis(0, height, kernel_y)), problems.take(axis(1, width, kernel_x)));
+    let window = problems.built(|| Some(ConvolutionWindow { images, y: y?, x: x?, channels: of_group }))?;
     let shape = GemmShape::new(window.output_pixels(), window.depth(), outputs / groups);
-    let role = written.role.optional().map(|role| role.one_of(&LayerRole::NAMES)).transpose()?;
     let side_by_side = BatchAxis::Columns;
     let batching = match groups {
         1 => Batching::SINGLE,

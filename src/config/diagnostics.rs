@@ -9,7 +9,7 @@ use crate::config::dotted_path::DottedPath;
 use crate::config::source::Place;
 
 /// The most diagnostics that one error shows.
-pub const MAX_DIAGNOSTICS: usize = 20;
+pub const MAX_DIAGNOSTICS: usize = 100;
 
 /// One mistake of the user, cited where it was written.
 ///
@@ -236,6 +236,16 @@ impl Problems {
     pub(crate) fn keep_one_of_each_value(&mut self) {
         let mut seen = BTreeSet::new();
         self.diagnostics.retain(|diagnostic| seen.insert(diagnostic.path().to_string()));
+    }
+
+    /// The part that `put_together` makes of the values that were taken, unless anything was noted. It asks each of them
+    /// with `?`, and so gives `None` only where one is missing, of which a mistake was noted.
+    ///
+    /// # Errors
+    /// As [`Problems::finish`].
+    pub fn built<T>(self, put_together: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
+        self.finish()?;
+        Ok(put_together().expect("of each missing value a mistake was noted"))
     }
 
     /// Ends the gathering.

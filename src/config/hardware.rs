@@ -136,7 +136,8 @@ fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
 fn resolve_vector_unit(
     unit: &Placed<VectorUnitFile>,
     memories: &[(String, MemoryId)],
-) -> Result<VectorUnit, Diagnostic> {
+) -> Result<VectorUnit, ConfigError> {
+    let mut problems = Problems::default();
     let written = |function: VectorFunction| match function {
         VectorFunction::Reduce => &unit.elements_per_cycle.reduce,
         VectorFunction::Quantize => &unit.elements_per_cycle.quantize,
@@ -155,15 +156,13 @@ fn resolve_vector_unit(
     let mut rates = [None; VectorFunction::ALL.len()];
     for function in VectorFunction::ALL {
         if is_basic(function) || written(function).is_given() {
-            rates[function.index()] = Some(rate(written(function))?);
+            rates[function.index()] = problems.take(rate(written(function)));
         }
     }
-    Ok(VectorUnit {
-        name: plain_name(&unit.name)?,
-        memory: unit.memory.required().one_of(memories)?,
-        rates,
-        latency: cycles(&unit.latency_cycles)?,
-    })
+    let name = problems.take(plain_name(&unit.name));
+    let memory = problems.take(unit.memory.required().one_of(memories));
+    let latency = problems.take(cycles(&unit.latency_cycles));
+    problems.built(|| Some(VectorUnit { name: name?, memory: memory?, rates, latency: latency? }))
 }
 
 /// Where in `file` the parts do not fit together, and what would.

@@ -15,11 +15,14 @@ pub enum FileKind {
     Scheme,
     /// What its actions cost.
     EnergyTable,
+    /// Which values of these vary.
+    Study,
 }
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [FileKind; 4] = [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable];
+    pub const ALL: [FileKind; 5] =
+        [FileKind::Hardware, FileKind::Workload, FileKind::Scheme, FileKind::EnergyTable, FileKind::Study];
 
     /// The word for it in messages, as in "a hardware file".
     pub fn noun(self) -> &'static str {
@@ -28,6 +31,7 @@ impl FileKind {
             FileKind::Workload => "workload file",
             FileKind::Scheme => "scheme file",
             FileKind::EnergyTable => "energy table",
+            FileKind::Study => "study",
         }
     }
 
@@ -54,6 +58,18 @@ impl FileKind {
                 "assumed_channels",
             ],
             FileKind::EnergyTable => &["node_nm", "actions"],
+            FileKind::Study => &[
+                "name",
+                "hardware",
+                "workload",
+                "scheme",
+                "numerics",
+                "set",
+                "parameters",
+                "sampler",
+                "objectives",
+                "constraints",
+            ],
         }
     }
 
@@ -64,6 +80,7 @@ impl FileKind {
             FileKind::Workload => "pass it with --workload",
             FileKind::Scheme => "pass it with --scheme",
             FileKind::EnergyTable => "name it in a hardware file, under \"energy\"",
+            FileKind::Study => "pass it to npusim explore",
         }
     }
 

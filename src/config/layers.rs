@@ -20,8 +20,8 @@
 use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, place_of, plain_name};
-use crate::config::convolutions::{self, ConvolutionFile};
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::convolutions::{self, ConvolutionFile, Steps};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::config::repeat::{Instance, RepeatFile};
@@ -209,10 +209,22 @@ impl<'f> Kind<'f> {
     }
 }
 
+/// What a layer computes, as far as that does not follow from shapes.
+enum Meaning<'f> {
+    Gemm { written: &'f GemmFile, weight_layout: RightLayout, batching: Batching, role: Option<LayerRole> },
+    Convolution { written: &'f Placed<ConvolutionFile>, steps: Steps },
+    Activate(ActivationFunction),
+    Pair(VectorArithmetic),
+    Softmax { written: &'f SoftmaxFile, scale: Real, mask: Mask },
+    LayerNorm { written: &'f LayerNormFile, epsilon: Real },
+    RmsNorm { written: &'f RmsNormFile, epsilon: Real },
+    Rotary { written: &'f RotaryFile, base: Real },
+}
+
 /// A layer whose names are resolved and whose shape is not known yet.
 pub(crate) struct Reference<'f> {
     name: String,
-    kind: Kind<'f>,
+    meaning: Meaning<'f>,
     /// What it waits for: the input, and the other operand of a product or a pair.
     inputs: Vec<ValueRef>,
     weight: Option<SourceTensorId>,
@@ -231,31 +243,91 @@ pub(crate) fn matrix_of(axes: &[u64]) -> MatrixShape {
     }
 }
 
-/// Resolves the names of a layer.
+/// Resolves the names of a layer, and what it says beside them.
+///
+/// # Errors
+/// All that is wrong in it, but for what follows from shapes.
 pub(crate) fn resolve<'f>(
     instance: &Instance<'f, LayerFile>,
     values: &Values<'_>,
-) -> Result<Reference<'f>, Diagnostic> {
+) -> Result<Reference<'f>, ConfigError> {
     let layer = instance.written;
-    check_kind(layer)?;
-    plain_name(&layer.name)?;
+    let mut problems = Problems::default();
+    problems.take(plain_name(&layer.name));
+    let recorded_output = problems.take(values.optional_tensor(&layer.recorded_output));
+    if problems.take(check_kind(layer)).is_none() {
+        return problems.built(|| None);
+    }
     let kind = layer.kind().expect("exactly one was given, and blocks are expanded");
-    let mut inputs = vec![values.value(kind.input())?];
+    let mut inputs = vec![problems.take(values.value(kind.input()))];
     let mut weight = None;
     match &kind {
         // The weight of a product may be another layer.
-        Kind::Gemm(gemm) => inputs.push(values.value(&gemm.weight)?),
-        Kind::Convolution(convolution) => weight = Some(values.tensor(&convolution.weight)?),
-        Kind::Pair(_, pair) => inputs.push(values.value(&pair.right)?),
+        Kind::Gemm(gemm) => inputs.push(problems.take(values.value(&gemm.weight))),
+        Kind::Convolution(convolution) => weight = problems.take(values.tensor(&convolution.weight)),
+        Kind::Pair(_, pair) => inputs.push(problems.take(values.value(&pair.right))),
         Kind::LayerNorm(_) | Kind::RmsNorm(_) => {
             let field = kind.weight().expect("a norm has a place for a weight");
-            weight = values.optional_tensor(field)?;
+            weight = problems.take(values.optional_tensor(field)).flatten();
         }
         Kind::Activate(_) | Kind::Softmax(_) | Kind::Rotary(_) => {}
     }
-    let bias = kind.bias().map_or(Ok(None), |field| values.optional_tensor(field))?;
-    let recorded_output = values.optional_tensor(&layer.recorded_output)?;
-    Ok(Reference { name: instance.name.clone(), kind, inputs, weight, bias, recorded_output })
+    let bias = kind.bias().and_then(|field| problems.take(values.optional_tensor(field))).flatten();
+    let meaning = problems.take(kind.meaning());
+    problems.built(|| {
+        let (inputs, name) = (inputs.into_iter().collect::<Option<_>>()?, instance.name.clone());
+        Some(Reference { name, meaning: meaning?, inputs, weight, bias, recorded_output: recorded_output? })
+    })
+}
+
+impl<'f> Kind<'f> {
+    /// What the layer says beside names and shapes.
+    fn meaning(&self) -> Result<Meaning<'f>, ConfigError> {
+        let mut problems = Problems::default();
+        match *self {
+            Kind::Gemm(written) => {
+                let is_transposed = written.weight_transposed.optional().map_or(Ok(false), |given| given.boolean());
+                let is_transposed = problems.take(is_transposed);
+                let batching = problems.take(written.batches.as_ref().map_or(Ok(Batching::SINGLE), resolve_batches));
+                let role =
+                    problems.take(written.role.optional().map(|role| role.one_of(&LayerRole::NAMES)).transpose());
+                problems.built(|| {
+                    let weight_layout = if is_transposed? { RightLayout::NByK } else { RightLayout::KByN };
+                    Some(Meaning::Gemm { written, weight_layout, batching: batching?, role: role? })
+                })
+            }
+            Kind::Convolution(written) => Ok(Meaning::Convolution { written, steps: convolutions::resolve(written)? }),
+            Kind::Activate(written) => {
+                Ok(Meaning::Activate(written.function.required().one_of(&ActivationFunction::NAMES)?))
+            }
+            Kind::Pair(function, _) => Ok(Meaning::Pair(function)),
+            Kind::Softmax(written) => {
+                let scale = match written.scale.optional() {
+                    Some(scale) => problems.take(scale.must("a number above 0 and up to 1e9", is_positive).map(real)),
+                    None => Some(Real::new(1.0)),
+                };
+                let is_causal = written.causal.optional().map_or(Ok(false), |causal| causal.boolean());
+                let is_causal = problems.take(is_causal);
+                problems.built(|| {
+                    let mask = if is_causal? { Mask::Causal } else { Mask::None };
+                    Some(Meaning::Softmax { written, scale: scale?, mask })
+                })
+            }
+            Kind::LayerNorm(written) => {
+                if written.bias.is_given() && !written.weight.is_given() {
+                    let problem = written.bias.problem("a bias is given, but no weight");
+                    problems.push(problem.help("add weight: TENSOR"));
+                }
+                let epsilon = problems.take(epsilon(&written.epsilon));
+                problems.built(|| Some(Meaning::LayerNorm { written, epsilon: epsilon? }))
+            }
+            Kind::RmsNorm(written) => Ok(Meaning::RmsNorm { written, epsilon: epsilon(&written.epsilon)? }),
+            Kind::Rotary(written) => {
+                let base = written.base.required().must("a number above 0 and up to 1e9", is_positive)?;
+                Ok(Meaning::Rotary { written, base: real(base) })
+            }
+        }
+    }
 }
 
 /// The layers with the shapes that follow from their inputs, in the given order.
@@ -264,8 +336,8 @@ pub(crate) fn resolve<'f>(
 /// [`Workload::try_new`](crate::workload::graph::Workload::try_new) looks for circles before it looks at shapes.
 ///
 /// # Errors
-/// The first layer, in the given order, whose parts do not make one.
-pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> Result<Vec<Layer>, Diagnostic> {
+/// Every layer whose parts do not make one, but for those that wait for such a layer.
+pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> Result<Vec<Layer>, ConfigError> {
     let mut waiting: Vec<usize> = vec![0; references.len()];
     let mut consumers: Vec<Vec<usize>> = vec![Vec::new(); references.len()];
     for (index, layer) in references.iter().enumerate() {
@@ -279,35 +351,25 @@ pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> R
     let mut ready: Vec<usize> = (0..references.len()).filter(|index| waiting[*index] == 0).collect();
     let mut outputs: Vec<Option<Axes>> = vec![None; references.len()];
     let mut shaped: Vec<Option<LayerOperation>> = vec![None; references.len()];
-    let mut first_problem: Option<(usize, Diagnostic)> = None;
+    let mut problems = Problems::default();
     while let Some(index) = ready.pop() {
         let axes_of = |value: &ValueRef| match value {
             ValueRef::Source(id) => tensors[id.0].clone(),
             ValueRef::Layer(id) => outputs[id.0].clone().expect("its producer came before it"),
         };
         let inputs: Vec<Axes> = references[index].inputs.iter().map(axes_of).collect();
-        match references[index].shaped(&inputs, tensors) {
-            Ok((operation, axes)) => {
-                outputs[index] = Some(axes);
-                shaped[index] = Some(operation);
-                for consumer in std::mem::take(&mut consumers[index]) {
-                    waiting[consumer] -= 1;
-                    if waiting[consumer] == 0 {
-                        ready.push(consumer);
-                    }
-                }
-            }
-            // What waits for it has no shape either.
-            Err(problem) => {
-                if first_problem.as_ref().is_none_or(|(first, _)| index < *first) {
-                    first_problem = Some((index, problem));
-                }
+        // Without a shape, what waits for it has none either.
+        let Some((operation, axes)) = problems.take(references[index].shaped(&inputs, tensors)) else { continue };
+        outputs[index] = Some(axes);
+        shaped[index] = Some(operation);
+        for consumer in std::mem::take(&mut consumers[index]) {
+            waiting[consumer] -= 1;
+            if waiting[consumer] == 0 {
+                ready.push(consumer);
             }
         }
     }
-    if let Some((_, problem)) = first_problem {
-        return Err(problem);
-    }
+    problems.finish()?;
     let layer = |(reference, operation): (Reference<'_>, Option<LayerOperation>)| {
         let without_shape = || {
             let shape = MatrixShape::new(1, 1);
@@ -323,99 +385,83 @@ pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> R
 
 impl Reference<'_> {
     /// What the layer computes, and the axes of its output.
-    fn shaped(&self, inputs: &[Axes], tensors: &[Axes]) -> Result<(LayerOperation, Axes), Diagnostic> {
+    fn shaped(&self, inputs: &[Axes], tensors: &[Axes]) -> Result<(LayerOperation, Axes), ConfigError> {
         let matrix = matrix_of(&inputs[0]);
         let constants: Vec<SourceTensorId> = [self.weight, self.bias].into_iter().flatten().collect();
         let vector = |function, constants| {
             let layer = VectorLayer { function, inputs: self.inputs.clone(), constants, shape: matrix };
             Ok((LayerOperation::Vector(layer), inputs[0].clone()))
         };
-        match &self.kind {
-            Kind::Gemm(gemm) => {
-                let gemm = self.gemm(gemm, matrix, matrix_of(&inputs[1]))?;
+        match &self.meaning {
+            Meaning::Gemm { written, weight_layout, batching, role } => {
+                let mut problems = Problems::default();
+                let left = problems.take(one_of(&written.input, matrix, batching.left, batching.count));
+                let right = matrix_of(&inputs[1]);
+                let right = problems.take(one_of(&written.weight, right, batching.right, batching.right_count()));
+                let (left, right) = problems.built(|| left.zip(right))?;
+                let n = if *weight_layout == RightLayout::NByK { right.rows } else { right.columns };
+                let gemm = LogicalGemm {
+                    shape: GemmShape::new(left.rows, left.columns, n),
+                    input: self.inputs[0],
+                    weight: self.inputs[1],
+                    weight_layout: *weight_layout,
+                    bias: self.bias,
+                    batching: *batching,
+                    window: None,
+                    role: *role,
+                };
                 let output = gemm.output_shape();
                 Ok((LayerOperation::Gemm(gemm), vec![output.rows, output.columns]))
             }
-            Kind::Convolution(written) => {
+            Meaning::Convolution { written, steps } => {
                 let weight = self.weight.expect("the names of a convolution are resolved");
                 let operands = (self.inputs[0], weight, self.bias);
-                convolutions::shaped(written, operands, &inputs[0], &tensors[weight.0])
+                convolutions::shaped(written, steps, operands, &inputs[0], &tensors[weight.0])
             }
-            Kind::Activate(activate) => {
-                let function = activate.function.required().one_of(&ActivationFunction::NAMES)?;
-                let input = self.inputs[0];
+            Meaning::Activate(function) => {
+                let (function, input) = (*function, self.inputs[0]);
                 Ok((LayerOperation::Activate { function, input, shape: matrix }, inputs[0].clone()))
             }
-            Kind::Pair(function, _) => vector(*function, constants),
-            Kind::Softmax(softmax) => {
-                let scale = match softmax.scale.optional() {
-                    Some(scale) => real(scale.must("a number above 0 and up to 1e9", is_positive)?),
-                    None => Real::new(1.0),
-                };
-                let is_causal = softmax.causal.optional().map_or(Ok(false), |causal| causal.boolean())?;
-                let mask = if is_causal { Mask::Causal } else { Mask::None };
+            Meaning::Pair(function) => vector(*function, constants),
+            Meaning::Softmax { written, scale, mask } => {
+                let is_causal = *mask == Mask::Causal;
                 if is_causal && !matrix.rows.is_multiple_of(matrix.columns) {
                     let (rows, columns) = (matrix.rows, matrix.columns);
                     let message = format!("{rows} rows are not as many queries as the {columns} keys, for each head");
-                    return Err(softmax.causal.problem(message).help("leave causal out, or give square scores"));
+                    return Err(written.causal.problem(message).help("leave causal out, or give square scores").into());
                 }
-                vector(VectorArithmetic::Softmax { scale, mask }, constants)
+                vector(VectorArithmetic::Softmax { scale: *scale, mask: *mask }, constants)
             }
-            Kind::LayerNorm(norm) => {
-                if self.bias.is_some() && self.weight.is_none() {
-                    return Err(norm.bias.problem("a bias is given, but no weight").help("add weight: TENSOR"));
-                }
-                let (width, epsilon) = (width(&norm.width, matrix, 1)?, epsilon(&norm.epsilon)?);
-                vector(VectorArithmetic::LayerNorm { width, epsilon }, constants)
+            Meaning::LayerNorm { written, epsilon } => {
+                let width = width(&written.width, matrix, 1)?;
+                vector(VectorArithmetic::LayerNorm { width, epsilon: *epsilon }, constants)
             }
-            Kind::RmsNorm(norm) => {
-                let (width, epsilon) = (width(&norm.width, matrix, 1)?, epsilon(&norm.epsilon)?);
-                vector(VectorArithmetic::RmsNorm { width, epsilon }, constants)
+            Meaning::RmsNorm { written, epsilon } => {
+                let width = width(&written.width, matrix, 1)?;
+                vector(VectorArithmetic::RmsNorm { width, epsilon: *epsilon }, constants)
             }
-            Kind::Rotary(rotary) => {
-                let width = width(&rotary.width, matrix, 2)?;
-                let base = real(rotary.base.required().must("a number above 0 and up to 1e9", is_positive)?);
-                vector(VectorArithmetic::Rotary { width, base }, constants)
+            Meaning::Rotary { written, base } => {
+                let width = width(&written.width, matrix, 2)?;
+                vector(VectorArithmetic::Rotary { width, base: *base }, constants)
             }
         }
     }
-
-    fn gemm(&self, written: &GemmFile, input: MatrixShape, weight: MatrixShape) -> Result<LogicalGemm, Diagnostic> {
-        let is_transposed = written.weight_transposed.optional().map_or(Ok(false), |given| given.boolean())?;
-        let weight_layout = if is_transposed { RightLayout::NByK } else { RightLayout::KByN };
-        let batching = written.batches.as_ref().map_or(Ok(Batching::SINGLE), resolve_batches)?;
-        let left = one_of(&written.input, input, batching.left, batching.count)?;
-        let right = one_of(&written.weight, weight, batching.right, batching.right_count())?;
-        let n = if is_transposed { right.rows } else { right.columns };
-        let role = written.role.optional().map(|role| role.one_of(&LayerRole::NAMES)).transpose()?;
-        Ok(LogicalGemm {
-            shape: GemmShape::new(left.rows, left.columns, n),
-            input: self.inputs[0],
-            weight: self.inputs[1],
-            weight_layout,
-            bias: self.bias,
-            batching,
-            window: None,
-            role,
-        })
-    }
 }
 
-fn resolve_batches(written: &Placed<BatchesFile>) -> Result<Batching, Diagnostic> {
-    let count = written.count.required().in_range(1..=MOST_BATCHES)?;
-    let right_sharing = match written.weight_shared_by.optional() {
-        Some(shared) => shared.must(&format!("a divisor of the {count} batches"), |shared| {
-            *shared > 0 && count.is_multiple_of(*shared)
-        })?,
-        None => 1,
+fn resolve_batches(written: &Placed<BatchesFile>) -> Result<Batching, ConfigError> {
+    let mut problems = Problems::default();
+    let count = problems.take(written.count.required().in_range(1..=MOST_BATCHES));
+    let right_sharing = match (written.weight_shared_by.optional(), count) {
+        (Some(shared), Some(count)) => problems
+            .take(shared.must(&format!("a divisor of the {count} batches"), |by| *by > 0 && count.is_multiple_of(*by))),
+        (Some(shared), None) => problems.take(shared.value()),
+        (None, _) => Some(1),
     };
-    let axis = |field: &Field<String>| field.required().one_of(&BatchAxis::NAMES);
-    Ok(Batching {
-        count,
-        right_sharing,
-        left: axis(&written.input)?,
-        right: axis(&written.weight)?,
-        output: axis(&written.output)?,
+    let [left, right, output] = [&written.input, &written.weight, &written.output]
+        .map(|axis| problems.take(axis.required().one_of(&BatchAxis::NAMES)));
+    problems.built(|| {
+        let (left, right, output) = (left?, right?, output?);
+        Some(Batching { count: count?, right_sharing: right_sharing?, left, right, output })
     })
 }
 

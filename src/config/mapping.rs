@@ -9,6 +9,7 @@ use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, liste
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::program::op::Path;
+use crate::shape::GemmShape;
 use crate::workload::layer::{Layer, LayerOperation};
 use crate::workload::mapping::{FixedTiling, Intermediates, LoopOrder, Mapping, Objective, Split, Unusable};
 
@@ -65,39 +66,46 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
     Ok(Mapping { objective, tilings, unusable: Unusable::Refused, split, intermediates })
 }
 
-fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<FixedTiling, Diagnostic> {
-    let name = written.layer.required().text()?;
+fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<FixedTiling, ConfigError> {
+    let mut problems = Problems::default();
+    let product = problems.take(product_of(&written.layer, layers));
+    let paths = Path::ALL.map(|path| (path.name(), path));
+    let path = match written.path.optional() {
+        Some(path) => problems.take(path.one_of(&paths)),
+        None => Some(Path::Body),
+    };
+    // Of a layer that is not known a mistake is noted already. Products beside the body have a reduction axis of their own;
+    // theirs is checked when the run is scheduled.
+    let most = product.as_ref().map_or([u64::MAX; 3], |(_, shape)| {
+        [shape.m, if path == Some(Path::Body) { shape.k } else { u64::MAX }, shape.n]
+    });
+    let mut block = |field: &Field<u64>, most: u64| problems.take(field.required().in_range(1..=most));
+    let (m, k, n) = (block(&written.m, most[0]), block(&written.k, most[1]), block(&written.n, most[2]));
+    let order = problems.take(written.order.optional().map(|order| order.one_of(&LoopOrder::NAMES)).transpose());
+    problems.built(|| {
+        let (layer, path) = (product?.0, path?.name().to_owned());
+        Some(FixedTiling { layer, path, m: m?, k: k?, n: n?, order: order? })
+    })
+}
+
+/// The name and the shape of the product that `field` names.
+fn product_of(field: &Field<String>, layers: &[Layer]) -> Result<(String, GemmShape), Diagnostic> {
+    let name = field.required().text()?;
     let products = || layers.iter().filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_)));
     let Some(layer) = layers.iter().find(|layer| layer.name == name) else {
         let names = || products().map(|layer| layer.name.as_str());
-        let problem = written.layer.problem(format!("there is no layer called {}", quoted(&name)));
+        let problem = field.problem(format!("there is no layer called {}", quoted(&name)));
         let problem = problem.note(format!("known: {}", listed(names())));
         return Err(match nearest(&name, names()) {
             Some(near) => problem.help(format!("did you mean \"{near}\"?")),
             None => problem,
         });
     };
-    let shape = match &layer.operation {
-        LayerOperation::Gemm(gemm) => gemm.shape,
+    match &layer.operation {
+        LayerOperation::Gemm(gemm) => Ok((name, gemm.shape)),
         LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
-            let problem =
-                written.layer.problem("this layer has no matrix product, and only products can be given tilings");
-            return Err(problem.note(format!("known: {}", listed(products().map(|layer| layer.name.as_str())))));
+            let problem = field.problem("this layer has no matrix product, and only products can be given tilings");
+            Err(problem.note(format!("known: {}", listed(products().map(|layer| layer.name.as_str())))))
         }
-    };
-    let paths = Path::ALL.map(|path| (path.name(), path));
-    let path = match written.path.optional() {
-        Some(path) => path.one_of(&paths)?,
-        None => Path::Body,
-    };
-    // Products beside the body have a reduction axis of their own; theirs is checked when the run is scheduled.
-    let depth = if path == Path::Body { shape.k } else { u64::MAX };
-    Ok(FixedTiling {
-        path: path.name().to_owned(),
-        m: written.m.required().in_range(1..=shape.m)?,
-        k: written.k.required().in_range(1..=depth)?,
-        n: written.n.required().in_range(1..=shape.n)?,
-        order: written.order.optional().map(|order| order.one_of(&LoopOrder::NAMES)).transpose()?,
-        layer: name,
-    })
+    }
 }

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use crate::config::checks::{MOST_CYCLES, cycles, exactly_one, place_of, plain_name, unique_names};
 use crate::config::defaults::Defaults;
-use crate::config::diagnostics::{Cited, Diagnostic};
-use crate::config::field::Field;
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
+use crate::config::field::{Field, Reading};
 use crate::config::placed::{OneOrMany, Placed};
 use crate::hardware::memory::{
     Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram, WriteChannel,
@@ -102,124 +102,161 @@ pub(crate) fn memory_names(memories: &[Placed<MemoryFile>]) -> Vec<(String, Memo
 ///
 /// # Errors
 /// What is wrong in it.
-pub(crate) fn resolve(memory: &Placed<MemoryFile>, defaults: &mut Defaults) -> Result<Memory, Diagnostic> {
-    /// Names that reports give to other things beside the memories.
-    const TAKEN: [&str; 3] = ["matrix_units", "vector_units", "total"];
-    let name = plain_name(&memory.name)?;
-    if TAKEN.contains(&name.as_str()) {
-        return Err(memory.name.problem(format!("a memory cannot be called \"{name}\": reports use that name")));
-    }
-    exactly_one(memory, &[("dram", place_of(&memory.dram)), ("sram", place_of(&memory.sram))])?;
-    let kind = match (&memory.dram, &memory.sram) {
-        (Some(dram), _) => MemoryKind::Dram(resolve_dram(dram, defaults)?),
-        (None, Some(sram)) => MemoryKind::Sram(resolve_sram(sram)?),
-        (None, None) => unreachable!("exactly one was given"),
-    };
-    Ok(Memory { name, kind })
+pub(crate) fn resolve(memory: &Placed<MemoryFile>, defaults: &mut Defaults) -> Result<Memory, ConfigError> {
+    let mut problems = Problems::default();
+    let name = problems.take(memory_name(&memory.name));
+    let kind = problems.take(resolve_kind(memory, defaults));
+    problems.built(|| Some(Memory { name: name?, kind: kind? }))
 }
 
-fn resolve_dram(dram: &Placed<DramFile>, defaults: &mut Defaults) -> Result<Dram, Diagnostic> {
-    let model = dram.model.required().one_of(&memory_models())?;
-    let latency = cycles(&dram.latency_cycles)?;
+fn memory_name(field: &Field<String>) -> Result<String, Diagnostic> {
+    /// Names that reports give to other things beside the memories.
+    const TAKEN: [&str; 3] = ["matrix_units", "vector_units", "total"];
+    let name = plain_name(field)?;
+    if TAKEN.contains(&name.as_str()) {
+        return Err(field.problem(format!("a memory cannot be called \"{name}\": reports use that name")));
+    }
+    Ok(name)
+}
+
+fn resolve_kind(memory: &Placed<MemoryFile>, defaults: &mut Defaults) -> Result<MemoryKind, ConfigError> {
+    exactly_one(memory, &[("dram", place_of(&memory.dram)), ("sram", place_of(&memory.sram))])?;
+    match (&memory.dram, &memory.sram) {
+        (Some(dram), _) => resolve_dram(dram, defaults).map(MemoryKind::Dram),
+        (None, Some(sram)) => resolve_sram(sram).map(MemoryKind::Sram),
+        (None, None) => unreachable!("exactly one was given"),
+    }
+}
+
+fn resolve_dram(dram: &Placed<DramFile>, defaults: &mut Defaults) -> Result<Dram, ConfigError> {
+    let mut problems = Problems::default();
+    let model = problems.take(dram.model.required().one_of(&memory_models()));
+    let latency = problems.take(cycles(&dram.latency_cycles));
+    let channels = problems.take(resolve_channels(dram, latency, defaults));
+    let arbitration = model.and_then(|model| problems.take(resolve_arbitration(dram, model, defaults)));
+    let burst = problems.take(dram.burst_bytes.optional().map_or(Ok(1), |reading| {
+        reading.must("a power of two up to 4096", |bytes| bytes.is_power_of_two() && *bytes <= 4096)
+    }));
+    problems.built(|| {
+        let (bytes_per_cycle, write_channel) = channels?;
+        let (arbitration, burst) = (arbitration?, Bytes(burst?));
+        Some(Dram { model: model?, latency: latency?, bytes_per_cycle, write_channel, arbitration, burst })
+    })
+}
+
+/// The rate of the channel, and the channel for writes if they have one of their own.
+fn resolve_channels(
+    dram: &Placed<DramFile>,
+    latency: Option<Cycles>,
+    defaults: &mut Defaults,
+) -> Result<(Rate, Option<WriteChannel>), ConfigError> {
     exactly_one(dram, &[("bytes_per_cycle", place_of(&dram.bytes_per_cycle)), ("duplex", place_of(&dram.duplex))])?;
-    let (bytes_per_cycle, write_channel) = match (&dram.bytes_per_cycle, &dram.duplex) {
-        (Some(bytes_per_cycle), _) => (rate(bytes_per_cycle)?, None),
-        (None, Some(duplex)) => {
-            let response = &duplex.write_response_latency_cycles;
-            let reason = "a write is acknowledged as late as a read arrives";
-            let response = response.or_default(latency.get(), reason, defaults).in_range(0..=MOST_CYCLES)?;
-            let bytes_per_cycle = rate(&duplex.write_bytes_per_cycle)?;
-            let write_channel = WriteChannel { bytes_per_cycle, response_latency: Cycles(response) };
-            (rate(&duplex.read_bytes_per_cycle)?, Some(write_channel))
-        }
+    let duplex = match (&dram.bytes_per_cycle, &dram.duplex) {
+        (Some(bytes_per_cycle), _) => return Ok((rate(bytes_per_cycle)?, None)),
+        (None, Some(duplex)) => duplex,
         (None, None) => unreachable!("exactly one was given"),
     };
-    let arbitration = resolve_arbitration(dram, model, defaults)?;
-    let burst = dram.burst_bytes.optional().map_or(Ok(1), |reading| {
-        reading.must("a power of two up to 4096", |bytes| bytes.is_power_of_two() && *bytes <= 4096)
-    })?;
-    Ok(Dram { model, latency, bytes_per_cycle, write_channel, arbitration, burst: Bytes(burst) })
+    let mut problems = Problems::default();
+    let read = problems.take(rate(&duplex.read_bytes_per_cycle));
+    let write = problems.take(rate(&duplex.write_bytes_per_cycle));
+    let response = &duplex.write_response_latency_cycles;
+    let reason = "a write is acknowledged as late as a read arrives";
+    // Of a latency that cannot be read a mistake is noted by the caller.
+    let latency = latency.unwrap_or_default().get();
+    let response = problems.take(response.or_default(latency, reason, defaults).in_range(0..=MOST_CYCLES));
+    problems.built(|| {
+        let write_channel = WriteChannel { bytes_per_cycle: write?, response_latency: Cycles(response?) };
+        Some((read?, Some(write_channel)))
+    })
 }
 
 /// How queues share the bandwidth; only a model that arbitrates may be told.
-fn resolve_arbitration(dram: &DramFile, model: &str, defaults: &mut Defaults) -> Result<Arbitration, Diagnostic> {
+fn resolve_arbitration(dram: &DramFile, model: &str, defaults: &mut Defaults) -> Result<Arbitration, ConfigError> {
+    let mut problems = Problems::default();
     let arbitrating = MemoryModel::name(&BandwidthLimited);
     if model != arbitrating {
         let given = [
             dram.quantum_bytes.is_given().then_some(&dram.quantum_bytes as &dyn Cited),
             dram.weights.as_ref().map(|weights| weights as &dyn Cited),
         ];
-        return match given.into_iter().flatten().next() {
-            None => Ok(Arbitration::DEFAULT),
-            Some(cited) => {
-                let message = format!("the model \"{model}\" serves transfers in order of submission and has no turns");
-                Err(Diagnostic::new(cited.place(), cited.path(), message)
-                    .note(format!("leave it out, or write model: {arbitrating}")))
-            }
-        };
+        for cited in given.into_iter().flatten() {
+            let message = format!("the model \"{model}\" serves transfers in order of submission and has no turns");
+            let problem = Diagnostic::new(cited.place(), cited.path(), message);
+            problems.push(problem.note(format!("leave it out, or write model: {arbitrating}")));
+        }
+        return problems.built(|| Some(Arbitration::DEFAULT));
     }
     let quantum = Arbitration::DEFAULT.quantum.get();
     let reason = "a burst of eight on a 64-bit channel (JEDEC JESD79-4, DDR4)";
-    let quantum = dram.quantum_bytes.or_default(quantum, reason, defaults).in_range(1..=1 << 20)?;
+    let quantum = problems.take(dram.quantum_bytes.or_default(quantum, reason, defaults).in_range(1..=1 << 20));
     let weights = match &dram.weights {
-        None => Arbitration::DEFAULT.weights,
-        Some(weights) => {
-            let mut weight =
-                |field: &Field<u32>| field.or_default(1, "a turn of one quantum", defaults).in_range(1..=1024);
-            [weight(&weights.activations)?, weight(&weights.weights)?, weight(&weights.stores)?]
-        }
+        None => Arbitration::DEFAULT.weights.map(Some),
+        Some(weights) => [&weights.activations, &weights.weights, &weights.stores]
+            .map(|weight| problems.take(weight.or_default(1, "a turn of one quantum", defaults).in_range(1..=1024))),
     };
-    Ok(Arbitration { quantum: Bytes(quantum), weights })
+    problems.built(|| {
+        let [activations, weights, stores] = weights;
+        Some(Arbitration { quantum: Bytes(quantum?), weights: [activations?, weights?, stores?] })
+    })
 }
 
-fn resolve_sram(sram: &SramFile) -> Result<Sram, Diagnostic> {
-    let whole = capacity(&sram.capacity)?;
-    let banks = sram.banks.optional().map(|reading| {
-        let allowed = format!("a number of equal banks of {whole}");
-        reading.must(&allowed, |banks| *banks > 0 && whole.get().is_multiple_of(*banks))
-    });
-    let banks = banks.transpose()?;
-    let bank = banks.map(|banks| whole.get() / banks);
+fn resolve_sram(sram: &SramFile) -> Result<Sram, ConfigError> {
+    let mut problems = Problems::default();
+    let capacity = problems.take(sram.capacity.required().in_range(Bytes(1)..=LARGEST_MEMORY));
+    let banks = problems.take(sram.banks.optional().map(|banks| equal_banks(banks, capacity)).transpose());
+    let ports = problems.take(resolve_ports(sram));
+    let bank = capacity.zip(banks.flatten()).map(|(capacity, banks)| capacity.get() / banks);
+    let partitions = problems.take(sram.partitions.as_ref().map(|parts| resolve_partitions(parts, bank)).transpose());
+    let read_bytes_per_cycle = problems.take(rate(&sram.read_bytes_per_cycle));
+    let write_bytes_per_cycle = problems.take(rate(&sram.write_bytes_per_cycle));
+    let latency = sram.latency_cycles.optional().map_or(Ok(0), |reading| reading.in_range(0..=MOST_CYCLES));
+    let latency = problems.take(latency);
+    problems.built(|| {
+        Some(Sram {
+            capacity: capacity?,
+            read_bytes_per_cycle: read_bytes_per_cycle?,
+            write_bytes_per_cycle: write_bytes_per_cycle?,
+            latency: Cycles(latency?),
+            banks: banks?,
+            ports: ports?,
+            partitions: partitions?,
+        })
+    })
+}
+
+/// A number of banks that divides the `capacity`; of one that is not known, any.
+fn equal_banks(banks: Reading<'_, u64>, capacity: Option<Bytes>) -> Result<u64, Diagnostic> {
+    let Some(capacity) = capacity else { return banks.must("a number of equal banks", |banks| *banks > 0) };
+    let allowed = format!("a number of equal banks of {capacity}");
+    banks.must(&allowed, |banks| *banks > 0 && capacity.get().is_multiple_of(*banks))
+}
+
+fn resolve_ports(sram: &SramFile) -> Result<Ports, Diagnostic> {
     let ports = match sram.ports.optional() {
         None => Ports::Dual,
         Some(reading) => reading.one_of(&[("single", Ports::Single), ("dual", Ports::Dual)])?,
     };
-    if ports == Ports::Single && banks.is_none() {
-        return Err(sram
-            .ports
-            .problem("single-ported banks are told apart, but none are given")
-            .note("write banks: too"));
+    if ports == Ports::Single && !sram.banks.is_given() {
+        let problem = sram.ports.problem("single-ported banks are told apart, but none are given");
+        return Err(problem.note("write banks: too"));
     }
-    let partitions = match &sram.partitions {
-        None => None,
-        Some(partitions) => {
-            let part = |field: &Field<Bytes>, least: u64| {
-                let bytes = field.required().in_range(Bytes(least)..=LARGEST_MEMORY)?;
-                match bank {
-                    Some(bank) => {
-                        let allowed = format!("whole banks, a multiple of {bank} bytes");
-                        field.required().must(&allowed, |bytes| bytes.get().is_multiple_of(bank))
-                    }
-                    None => Ok(bytes),
-                }
-            };
-            Some(Partitions {
-                activations: part(&partitions.activations, 1)?,
-                weights: part(&partitions.weights, 1)?,
-                outputs: part(&partitions.outputs, 1)?,
-                // Without a resident share every tensor goes off the chip between layers: a design too.
-                resident: part(&partitions.resident, 0)?,
-            })
-        }
+    Ok(ports)
+}
+
+/// The partitions, each of whole banks of so many bytes where there are banks.
+fn resolve_partitions(file: &PartitionsFile, bank: Option<u64>) -> Result<Partitions, ConfigError> {
+    let mut problems = Problems::default();
+    let mut part = |field: &Field<Bytes>, least: u64| {
+        let bytes = problems.take(field.required().in_range(Bytes(least)..=LARGEST_MEMORY))?;
+        let Some(bank) = bank else { return Some(bytes) };
+        let allowed = format!("whole banks, a multiple of {bank} bytes");
+        problems.take(field.required().must(&allowed, |bytes| bytes.get().is_multiple_of(bank)))
     };
-    Ok(Sram {
-        capacity: whole,
-        read_bytes_per_cycle: rate(&sram.read_bytes_per_cycle)?,
-        write_bytes_per_cycle: rate(&sram.write_bytes_per_cycle)?,
-        latency: Cycles(sram.latency_cycles.optional().map_or(Ok(0), |reading| reading.in_range(0..=MOST_CYCLES))?),
-        banks,
-        ports,
-        partitions,
+    let (activations, weights, outputs) = (part(&file.activations, 1), part(&file.weights, 1), part(&file.outputs, 1));
+    // Without a resident share every tensor goes off the chip between layers: a design too.
+    let resident = part(&file.resident, 0);
+    problems.built(|| {
+        Some(Partitions { activations: activations?, weights: weights?, outputs: outputs?, resident: resident? })
     })
 }
 
@@ -232,16 +269,21 @@ pub(crate) fn resolve_engines(
     memories: &[Placed<MemoryFile>],
     names: &[(String, MemoryId)],
     defaults: &mut Defaults,
-) -> Result<(DmaEngine, Option<DmaEngine>), Diagnostic> {
-    unique_names(engines.iter().map(|engine| &engine.name))?;
+) -> Result<(DmaEngine, Option<DmaEngine>), ConfigError> {
+    let mut problems = Problems::default();
+    problems.take(unique_names(engines.iter().map(|engine| &engine.name)));
     let (mut far, mut shared) = (None, None);
-    for engine in engines.iter() {
-        let resolved = resolve_dma(engine, names, defaults)?;
+    let all: Vec<_> =
+        engines.iter().map(|engine| (engine, problems.take(resolve_dma(engine, names, defaults)))).collect();
+    // Which engine is which follows from all of them.
+    problems.finish()?;
+    for (engine, resolved) in all {
+        let resolved = resolved.expect("of each engine that is missing a mistake was noted");
         let is_far = engines.len() == 1 || memories[resolved.from.0].sram.is_none();
         let (place, what) = if is_far { (&mut far, "off-chip") } else { (&mut shared, "shared") };
         if place.replace(resolved).is_some() {
             let message = format!("this is a second engine from {what} memory");
-            return Err(engine.from.problem(message).note("one engine may come from each of the two"));
+            return Err(engine.from.problem(message).note("one engine may come from each of the two").into());
         }
     }
     let none_from_dram = || {
@@ -256,54 +298,71 @@ fn resolve_dma(
     dma: &DmaFile,
     memories: &[(String, MemoryId)],
     defaults: &mut Defaults,
-) -> Result<DmaEngine, Diagnostic> {
-    Ok(DmaEngine {
-        name: plain_name(&dma.name)?,
-        from: dma.from.required().one_of(memories)?,
-        to: dma.to.required().one_of(memories)?,
-        outstanding: dma.outstanding.required().in_range(1..=65_536)?,
-        setup: cycles(&dma.setup_cycles)?,
-        cycles_per_run: Cycles(dma.cycles_per_run.optional().map_or(Ok(0), |reading| reading.in_range(0..=1024))?),
-        requests: match &dma.requests {
-            None => Requests::PLAIN,
-            Some(requests) => resolve_requests(requests, defaults)?,
-        },
+) -> Result<DmaEngine, ConfigError> {
+    let mut problems = Problems::default();
+    let name = problems.take(plain_name(&dma.name));
+    let from = problems.take(dma.from.required().one_of(memories));
+    let to = problems.take(dma.to.required().one_of(memories));
+    let outstanding = problems.take(dma.outstanding.required().in_range(1..=65_536));
+    let setup = problems.take(cycles(&dma.setup_cycles));
+    let cycles_per_run = dma.cycles_per_run.optional().map_or(Ok(0), |reading| reading.in_range(0..=1024));
+    let cycles_per_run = problems.take(cycles_per_run);
+    let requests = problems.take(match &dma.requests {
+        None => Ok(Requests::PLAIN),
+        Some(requests) => resolve_requests(requests, defaults),
+    });
+    problems.built(|| {
+        Some(DmaEngine {
+            name: name?,
+            from: from?,
+            to: to?,
+            outstanding: outstanding?,
+            setup: setup?,
+            cycles_per_run: Cycles(cycles_per_run?),
+            requests: requests?,
+        })
     })
 }
 
-fn resolve_requests(file: &RequestsFile, defaults: &mut Defaults) -> Result<Requests, Diagnostic> {
+fn resolve_requests(file: &RequestsFile, defaults: &mut Defaults) -> Result<Requests, ConfigError> {
+    let mut problems = Problems::default();
     let products = [("independent", ProductOrder::Independent), ("together", ProductOrder::Together)];
     let independent = "each queue goes on to the next product as soon as it has credit";
-    let order = file.products.or_default("independent".to_owned(), independent, defaults).one_of(&products)?;
+    let order = file.products.or_default("independent".to_owned(), independent, defaults).one_of(&products);
+    let order = problems.take(order);
     let mut granule = |field: &Field<u64>, reason| {
         let granule = field.or_default(1, reason, defaults);
-        granule.must("a power of two up to 4096", |bytes| bytes.is_power_of_two() && *bytes <= 4096).map(Bytes)
+        let granule = granule.must("a power of two up to 4096", |bytes| bytes.is_power_of_two() && *bytes <= 4096);
+        problems.take(granule.map(Bytes))
     };
-    let activation_atom = granule(&file.activation_atom_bytes, "rows are packed to the byte")?;
-    let weight_multiple = granule(&file.weight_multiple_bytes, "weights are fetched to the byte")?;
-    let mut latency =
-        |field: &Field<u64>, reason| field.or_default(0, reason, defaults).in_range(0..=MOST_CYCLES).map(Cycles);
-    let longest = file.longest.optional().map(|longest| longest.in_range(Bytes(8)..=LARGEST_MEMORY)).transpose()?;
+    let activation_atom = granule(&file.activation_atom_bytes, "rows are packed to the byte");
+    let weight_multiple = granule(&file.weight_multiple_bytes, "weights are fetched to the byte");
+    let mut latency = |field: &Field<u64>, reason| {
+        problems.take(field.or_default(0, reason, defaults).in_range(0..=MOST_CYCLES).map(Cycles))
+    };
+    let start = latency(&file.start_cycles, "the first request is made at once");
+    let arrival = latency(&file.arrival_cycles, "what has arrived can be read at once");
+    let longest = file.longest.optional().map(|longest| longest.in_range(Bytes(8)..=LARGEST_MEMORY));
+    let longest = problems.take(longest.transpose());
     let activation_bytes_per_cycle =
-        file.activation_bytes_per_cycle.is_given().then(|| rate(&file.activation_bytes_per_cycle)).transpose()?;
-    Ok(Requests {
-        longest,
-        start: latency(&file.start_cycles, "the first request is made at once")?,
-        arrival: latency(&file.arrival_cycles, "what has arrived can be read at once")?,
-        activation_bytes_per_cycle,
-        activation_atom,
-        weight_multiple,
-        products: order,
+        file.activation_bytes_per_cycle.is_given().then(|| rate(&file.activation_bytes_per_cycle));
+    let activation_bytes_per_cycle = problems.take(activation_bytes_per_cycle.transpose());
+    problems.built(|| {
+        Some(Requests {
+            longest: longest?,
+            start: start?,
+            arrival: arrival?,
+            activation_bytes_per_cycle: activation_bytes_per_cycle?,
+            activation_atom: activation_atom?,
+            weight_multiple: weight_multiple?,
+            products: order?,
+        })
     })
 }
 
 /// The registered memory models by name.
 fn memory_models() -> Vec<(&'static str, &'static str)> {
     memory::ALL.iter().map(|model| (model.name(), model.name())).collect()
-}
-
-fn capacity(field: &Field<Bytes>) -> Result<Bytes, Diagnostic> {
-    field.required().in_range(Bytes(1)..=LARGEST_MEMORY)
 }
 
 /// A rate within limits. Its fraction must be short, because service times are computed in units of its parts.

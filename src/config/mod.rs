@@ -41,6 +41,7 @@ pub mod scheme;
 mod scopes;
 pub(crate) mod sequencing;
 pub mod source;
+pub mod study;
 mod tensor_source;
 pub mod tensors;
 #[cfg(test)]

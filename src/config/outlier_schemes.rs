@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::numerics::block;
@@ -12,8 +12,9 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::Mover;
 use crate::program::op::Scope;
 use crate::scheme::llm_int8::LlmInt8;
+use crate::scheme::lowering::Arriving;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
-use crate::scheme::osc::{Columns, MergePoint, Osc, Protection, WeightRows};
+use crate::scheme::osc::{Columns, DynamicBranch, MergePoint, Osc, Protection, WeightRows};
 use crate::scheme::treatment::{Detection, Passes};
 use crate::workload::calibration::{Comparison, OutlierRule, ProtectionChoice, ProtectionRule, Smoothing};
 
@@ -62,73 +63,104 @@ pub(crate) struct LlmInt8File {
 }
 
 /// MUXQ as a file describes it.
-pub(crate) fn resolve_muxq(name: String, file: &Placed<MuxqFile>) -> Result<Muxq, Diagnostic> {
+pub(crate) fn resolve_muxq(name: String, file: &Placed<MuxqFile>) -> Result<Muxq, ConfigError> {
     let auxiliaries = [
         ("separate_gemm", Auxiliary::SeparateGemm),
         ("fused_accumulate", Auxiliary::FusedAccumulate),
         ("tender_shift", Auxiliary::TenderShift),
     ];
-    let scheme = Muxq {
-        name: Cow::Owned(name),
-        description: "INT8 with outlier channels scaled down and an auxiliary product",
-        format: file.format.required().one_of(&[("int8", &formats::INT8), ("int4", &formats::INT4)])?,
-        rule: rule(&file.threshold, &file.comparison)?,
-        exponent: file.exponent.required().in_range(1..=15)?,
-        aux_scale: file
-            .aux_scale
-            .required()
-            .one_of(&[("shared", AuxScale::Shared), ("independent", AuxScale::Independent)])?,
-        activation_scope: file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)?,
-        weight_scope: file.weight_scale_per.required().one_of(&WEIGHT_SCOPES)?,
-        auxiliary: file.auxiliary.required().one_of(&auxiliaries)?,
-        detection: file.detection.required().one_of(&DETECTIONS)?,
-        passes: file.body.required().one_of(&PASSES)?,
-        mover: file.mover.required().one_of(&MOVERS)?,
-        smoothing: smoothing(&file.smoothing_alpha)?,
-        unit: unit(&file.unit)?,
-    };
-    if scheme.aux_scale == AuxScale::Independent && scheme.auxiliary != Auxiliary::SeparateGemm {
+    let scales = [("shared", AuxScale::Shared), ("independent", AuxScale::Independent)];
+    let mut problems = Problems::default();
+    let formats = [("int8", &formats::INT8), ("int4", &formats::INT4)];
+    let format = problems.take(file.format.required().one_of(&formats));
+    let rule = problems.take(rule(&file.threshold, &file.comparison));
+    let exponent = problems.take(file.exponent.required().in_range(1..=15));
+    let aux_scale = problems.take(file.aux_scale.required().one_of(&scales));
+    let activation_scope = problems.take(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES));
+    let weight_scope = problems.take(file.weight_scale_per.required().one_of(&WEIGHT_SCOPES));
+    let auxiliary = problems.take(file.auxiliary.required().one_of(&auxiliaries));
+    let detection = problems.take(file.detection.required().one_of(&DETECTIONS));
+    let passes = problems.take(file.body.required().one_of(&PASSES));
+    let mover = problems.take(file.mover.required().one_of(&MOVERS));
+    let smoothing = problems.take(smoothing(&file.smoothing_alpha));
+    let unit = problems.take(unit(&file.unit));
+    let shares_accumulators = auxiliary.is_some_and(|auxiliary| auxiliary != Auxiliary::SeparateGemm);
+    if aux_scale == Some(AuxScale::Independent) && shares_accumulators {
         let message = "sums under two scales cannot be added in the accumulators";
-        return Err(file.auxiliary.problem(message).help("write separate_gemm, or aux_scale: shared"));
+        problems.push(file.auxiliary.problem(message).help("write separate_gemm, or aux_scale: shared"));
     }
-    if scheme.unit.is_some() && scheme.auxiliary != Auxiliary::SeparateGemm {
+    if file.unit.is_given() && shares_accumulators {
         let message = "an auxiliary product that fills the accumulators of the body runs on the unit of the body";
-        return Err(file.unit.problem(message).help("leave it out, or write auxiliary: separate_gemm"));
+        problems.push(file.unit.problem(message).help("leave it out, or write auxiliary: separate_gemm"));
     }
-    if scheme.auxiliary == Auxiliary::TenderShift && scheme.detection == Detection::Online {
+    if auxiliary == Some(Auxiliary::TenderShift) && detection == Some(Detection::Online) {
         let message =
             "the order of the weight's rows is fixed before the run; outliers found during it cannot go first";
-        return Err(file.auxiliary.problem(message).help("write fused_accumulate, or detection: frozen"));
+        problems.push(file.auxiliary.problem(message).help("write fused_accumulate, or detection: frozen"));
     }
-    Ok(scheme)
+    problems.built(|| {
+        Some(Muxq {
+            name: Cow::Owned(name),
+            description: "INT8 with outlier channels scaled down and an auxiliary product",
+            format: format?,
+            rule: rule?,
+            exponent: exponent?,
+            aux_scale: aux_scale?,
+            activation_scope: activation_scope?,
+            weight_scope: weight_scope?,
+            auxiliary: auxiliary?,
+            detection: detection?,
+            passes: passes?,
+            mover: mover?,
+            smoothing: smoothing?,
+            unit: unit?,
+        })
+    })
 }
 
 /// LLM.int8() as a file describes it.
-pub(crate) fn resolve_llm_int8(name: String, file: &Placed<LlmInt8File>) -> Result<LlmInt8, Diagnostic> {
-    Ok(LlmInt8 {
-        name: Cow::Owned(name),
-        description: "INT8 with outlier channels in a 16-bit float",
-        rule: rule(&file.threshold, &file.comparison)?,
-        activation_scope: file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)?,
-        weight_scope: file.weight_scale_per.required().one_of(&WEIGHT_SCOPES)?,
-        branch_format: file.branch_format.required().one_of(&wide_formats())?,
-        detection: file.detection.required().one_of(&DETECTIONS)?,
-        passes: file.body.required().one_of(&PASSES)?,
-        mover: file.mover.required().one_of(&MOVERS)?,
-        unit: unit(&file.unit)?,
+pub(crate) fn resolve_llm_int8(name: String, file: &Placed<LlmInt8File>) -> Result<LlmInt8, ConfigError> {
+    let mut problems = Problems::default();
+    let rule = problems.take(rule(&file.threshold, &file.comparison));
+    let activation_scope = problems.take(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES));
+    let weight_scope = problems.take(file.weight_scale_per.required().one_of(&WEIGHT_SCOPES));
+    let branch_format = problems.take(file.branch_format.required().one_of(&wide_formats()));
+    let detection = problems.take(file.detection.required().one_of(&DETECTIONS));
+    let passes = problems.take(file.body.required().one_of(&PASSES));
+    let mover = problems.take(file.mover.required().one_of(&MOVERS));
+    let unit = problems.take(unit(&file.unit));
+    problems.built(|| {
+        Some(LlmInt8 {
+            name: Cow::Owned(name),
+            description: "INT8 with outlier channels in a 16-bit float",
+            rule: rule?,
+            activation_scope: activation_scope?,
+            weight_scope: weight_scope?,
+            branch_format: branch_format?,
+            detection: detection?,
+            passes: passes?,
+            mover: mover?,
+            unit: unit?,
+        })
     })
 }
 
-fn rule(threshold: &Field<f64>, comparison: &Field<String>) -> Result<OutlierRule, Diagnostic> {
-    Ok(OutlierRule {
-        threshold: threshold.required().in_range(0.0..=1e30)? as f32,
-        comparison: comparison.required().one_of(&COMPARISONS)?,
-    })
+fn rule(threshold: &Field<f64>, comparison: &Field<String>) -> Result<OutlierRule, ConfigError> {
+    let mut problems = Problems::default();
+    let threshold = problems.take(threshold.required().in_range(0.0..=1e30));
+    let comparison = problems.take(comparison.required().one_of(&COMPARISONS));
+    problems.built(|| Some(OutlierRule { threshold: threshold? as f32, comparison: comparison? }))
 }
 
 /// The matrix unit that a second product asks for, where one is named.
 fn unit(unit: &Field<String>) -> Result<Option<Cow<'static, str>>, Diagnostic> {
     unit.optional().map(|unit| unit.text().map(Cow::Owned)).transpose()
+}
+
+/// How activations come to a product; as real values if nothing is said.
+pub(crate) fn arriving(activations: &Field<String>) -> Result<Arriving, Diagnostic> {
+    let choices = [("real", Arriving::Real), ("prequantized", Arriving::Prequantized)];
+    activations.optional().map_or(Ok(Arriving::Real), |activations| activations.one_of(&choices))
 }
 
 /// Smoothing by SmoothQuant's alpha, where one is given.
@@ -147,6 +179,7 @@ pub(crate) struct OscFile {
     protection: Field<String>,
     channels_per_group: Field<u64>,
     threshold_factor: Field<f64>,
+    dynamic_branch: Field<String>,
     branch_format: Field<String>,
     columns: Field<String>,
     weight_rows: Field<String>,
@@ -155,45 +188,68 @@ pub(crate) struct OscFile {
     mover: Field<String>,
     smoothing_alpha: Field<f64>,
     unit: Field<String>,
+    activations: Field<String>,
 }
 
 /// OSC as a file describes it.
-pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, Diagnostic> {
+pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, ConfigError> {
     let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
-    let group = file.group.required().in_range(1..=1 << 16)?;
-    let scheme = Osc {
-        name: Cow::Owned(name),
-        description: "a block format with protected channels in a 16-bit float",
-        format: file.format.required().one_of(&formats)?,
-        counts_scale_bytes: file.count_scale_bytes.required().boolean()?,
-        protection: resolve_protection(file, group)?,
-        branch_format: file.branch_format.required().one_of(&wide_formats())?,
-        columns: file.columns.required().one_of(&[("dense", Columns::Dense), ("compact", Columns::Compact)])?,
-        weight_rows: file
-            .weight_rows
-            .required()
-            .one_of(&[("kept", WeightRows::Kept), ("zeroed", WeightRows::Zeroed)])?,
-        merge: file
-            .merge
-            .required()
-            .one_of(&[("accumulators", MergePoint::Accumulators), ("vector_unit", MergePoint::VectorUnit)])?,
-        passes: file.body.required().one_of(&PASSES)?,
-        mover: file.mover.required().one_of(&MOVERS)?,
-        smoothing: smoothing(&file.smoothing_alpha)?,
-        unit: unit(&file.unit)?,
-    };
-    if scheme.unit.is_some() && scheme.merge == MergePoint::Accumulators {
+    let columns = [("dense", Columns::Dense), ("compact", Columns::Compact)];
+    let weight_rows = [("kept", WeightRows::Kept), ("zeroed", WeightRows::Zeroed)];
+    let merges = [("accumulators", MergePoint::Accumulators), ("vector_unit", MergePoint::VectorUnit)];
+    let mut problems = Problems::default();
+    let format = problems.take(file.format.required().one_of(&formats));
+    let counts_scale_bytes = problems.take(file.count_scale_bytes.required().boolean());
+    let group = problems.take(file.group.required().in_range(1..=1 << 16));
+    let protection = problems.take(resolve_protection(file, group));
+    let branch_format = problems.take(file.branch_format.required().one_of(&wide_formats()));
+    let columns = problems.take(file.columns.required().one_of(&columns));
+    let weight_rows = problems.take(file.weight_rows.required().one_of(&weight_rows));
+    let merge = problems.take(file.merge.required().one_of(&merges));
+    let passes = problems.take(file.body.required().one_of(&PASSES));
+    let mover = problems.take(file.mover.required().one_of(&MOVERS));
+    let smoothing = problems.take(smoothing(&file.smoothing_alpha));
+    let unit = problems.take(unit(&file.unit));
+    let arriving = problems.take(arriving(&file.activations));
+    if file.unit.is_given() && merge == Some(MergePoint::Accumulators) {
         let message = "paths that meet in the accumulators run on one unit";
-        return Err(file.unit.problem(message).help("leave it out, or write merge: vector_unit"));
+        problems.push(file.unit.problem(message).help("leave it out, or write merge: vector_unit"));
     }
-    if scheme.format.has_tensor_scale() && scheme.merge == MergePoint::Accumulators {
-        let message = format!("{} has a scale per tensor, which the sums of path B do not have", scheme.format);
-        return Err(file.merge.problem(message).help("write vector_unit"));
+    if let Some(format) = format.filter(|format| format.has_tensor_scale())
+        && merge == Some(MergePoint::Accumulators)
+    {
+        let message = format!("{format} has a scale per tensor, which the sums of path B do not have");
+        problems.push(file.merge.problem(message).help("write vector_unit"));
     }
-    Ok(scheme)
+    if matches!(protection, Some(Protection::Dynamic { branch: DynamicBranch::RowGather, .. }))
+        && merge == Some(MergePoint::Accumulators)
+    {
+        let message =
+            "a token with weight rows of its own is a product by itself, which cannot leave its sums for the body";
+        problems.push(file.merge.problem(message).help("write vector_unit, or dynamic_branch: masked_dense"));
+    }
+    problems.built(|| {
+        Some(Osc {
+            name: Cow::Owned(name),
+            description: "a block format with protected channels in a 16-bit float",
+            format: format?,
+            counts_scale_bytes: counts_scale_bytes?,
+            protection: protection?,
+            branch_format: branch_format?,
+            columns: columns?,
+            weight_rows: weight_rows?,
+            merge: merge?,
+            passes: passes?,
+            mover: mover?,
+            smoothing: smoothing?,
+            unit: unit?,
+            arriving: arriving?,
+        })
+    })
 }
 
-fn resolve_protection(file: &OscFile, group: u64) -> Result<Protection, Diagnostic> {
+/// The protection of groups that have so many channels; of a size that is not known, the largest stands in.
+fn resolve_protection(file: &OscFile, group: Option<u64>) -> Result<Protection, ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Kind {
         Mode,
@@ -208,27 +264,39 @@ fn resolve_protection(file: &OscFile, group: u64) -> Result<Protection, Diagnost
         ("dynamic", Kind::Dynamic),
     ];
     let kind = file.protection.required().one_of(&kinds)?;
+    let mut problems = Problems::default();
     if kind != Kind::Mode && file.threshold_factor.is_given() {
-        return Err(file.threshold_factor.problem("only mode_over_threshold has a threshold").help("leave it out"));
+        let problem = file.threshold_factor.problem("only mode_over_threshold has a threshold");
+        problems.push(problem.help("leave it out"));
     }
+    if kind != Kind::Dynamic && file.dynamic_branch.is_given() {
+        let problem = file.dynamic_branch.problem("the channels are the same for all tokens");
+        problems.push(problem.help("leave it out"));
+    }
+    let group = group.unwrap_or(u64::MAX);
     let choice = match kind {
         Kind::Dynamic => {
             if file.channels_per_group.is_given() {
                 let message = "dynamic protection takes one element of each group";
-                return Err(file.channels_per_group.problem(message).help("leave it out"));
+                problems.push(file.channels_per_group.problem(message).help("leave it out"));
             }
-            return Ok(Protection::Dynamic { group });
+            let branches = [("masked_dense", DynamicBranch::MaskedDense), ("row_gather", DynamicBranch::RowGather)];
+            let branch = match file.dynamic_branch.optional() {
+                None => Some(DynamicBranch::MaskedDense),
+                Some(branch) => problems.take(branch.one_of(&branches)),
+            };
+            return problems.built(|| Some(Protection::Dynamic { group, branch: branch? }));
         }
-        Kind::Mode => {
-            ProtectionChoice::ModeOverThreshold { factor: file.threshold_factor.required().in_range(0.0..=1e6)? as f32 }
-        }
-        Kind::Hits => ProtectionChoice::HitCount,
-        Kind::Mean => ProtectionChoice::MeanAbs,
+        Kind::Mode => problems
+            .take(file.threshold_factor.required().in_range(0.0..=1e6))
+            .map(|factor| ProtectionChoice::ModeOverThreshold { factor: factor as f32 }),
+        Kind::Hits => Some(ProtectionChoice::HitCount),
+        Kind::Mean => Some(ProtectionChoice::MeanAbs),
     };
-    let per_group = file.channels_per_group.required().in_range(1..=1 << 16)?;
-    if per_group >= group {
+    let per_group = problems.take(file.channels_per_group.required().in_range(1..=1 << 16));
+    if let Some(per_group) = per_group.filter(|per_group| *per_group >= group) {
         let message = format!("{per_group} of {group} channels leave nothing for the narrow path");
-        return Err(file.channels_per_group.problem(message).note("must be less than the group"));
+        problems.push(file.channels_per_group.problem(message).note("must be less than the group"));
     }
-    Ok(Protection::Fixed(ProtectionRule { group, per_group, choice }))
+    problems.built(|| Some(Protection::Fixed(ProtectionRule { group, per_group: per_group?, choice: choice? })))
 }

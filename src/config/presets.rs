@@ -106,6 +106,10 @@ pub static SCHEMES: &[Preset] = &[
     Preset { name: "osc_mxfp4", text: include_str!("../../workloads/schemes/osc_mxfp4.yaml") },
     Preset { name: "osc_mxfp4_compact", text: include_str!("../../workloads/schemes/osc_mxfp4_compact.yaml") },
     Preset { name: "osc_dynamic", text: include_str!("../../workloads/schemes/osc_dynamic.yaml") },
+    Preset {
+        name: "osc_dynamic_row_gather",
+        text: include_str!("../../workloads/schemes/osc_dynamic_row_gather.yaml"),
+    },
     Preset { name: "osc_int4", text: include_str!("../../workloads/schemes/osc_int4.yaml") },
     Preset {
         name: "osc_mxfp4_fp8_fallback",
@@ -219,6 +223,11 @@ static CATALOGUES: &[(&str, &[Preset])] = &[
     ("scheme file", SCHEMES),
     ("energy table", ENERGY_TABLES),
 ];
+
+/// Whether a file of any kind is built in under this name.
+pub fn is_built_in(name: &str) -> bool {
+    CATALOGUES.iter().any(|(_, presets)| presets.iter().any(|preset| preset.name == name))
+}
 
 fn open(kind: &str, presets: &[Preset], name_or_path: &str) -> Result<Document, ConfigError> {
     if let Some(preset) = presets.iter().find(|preset| preset.name == name_or_path) {

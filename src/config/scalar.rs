@@ -155,6 +155,18 @@ impl ScalarType for String {
     }
 }
 
+/// Any single value as it is written, be it text, a number or a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal(pub String);
+
+impl ScalarType for Literal {
+    const EXPECTED: &'static str = "a value";
+
+    fn convert(scalar: &Scalar) -> Result<Literal, Mismatch> {
+        String::convert(scalar).map(Literal)
+    }
+}
+
 impl ScalarType for PathBuf {
     const EXPECTED: &'static str = "a path";
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, place_of, plain_name};
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::outlier_schemes::{
-    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, resolve_llm_int8, resolve_muxq, resolve_osc,
-    smoothing,
+    ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
+    resolve_osc, smoothing,
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
@@ -26,6 +26,7 @@ use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
 use crate::scheme::fallback::{ExceptedLayers, Exception, MainScheme, WithFallback};
 use crate::scheme::integer::Integer;
+use crate::scheme::lowering::Arriving;
 use crate::scheme::w8a8::W8A8;
 use crate::scheme::zeroquant::ZeroQuant;
 use crate::workload::layer::LayerRole;
@@ -89,6 +90,7 @@ struct GroupsFile {
 struct BlocksFile {
     format: Field<String>,
     count_scale_bytes: Field<bool>,
+    activations: Field<String>,
 }
 
 /// The scheme that `document` describes.
@@ -97,31 +99,39 @@ struct BlocksFile {
 /// [`ConfigError::Invalid`] with what is wrong: no family or several, an unknown format or scope.
 pub fn resolve(document: &Document) -> Result<Box<dyn Scheme>, ConfigError> {
     let file: Placed<SchemeFile> = document.read()?;
-    let scheme = resolve_family(&file)?;
-    let Some(fallback) = &file.fallback else { return Ok(scheme) };
+    let mut problems = Problems::default();
+    let name = problems.take(plain_name(&file.name));
+    // A family under a name that is wrong is looked through all the same.
+    let scheme = problems.take(resolve_family(&file, name.unwrap_or_default()));
+    problems.take(calibration_of(&file));
+    let Some(fallback) = &file.fallback else { return problems.built(|| scheme) };
     let choices: Vec<(&str, &'static dyn Scheme)> = crate::scheme::ALL
         .iter()
         .filter(|scheme| scheme.calibration().is_empty())
         .map(|scheme| (scheme.name(), *scheme))
         .collect();
-    let exception = |exception: &Placed<FallbackFile>| -> Result<_, Diagnostic> {
+    let exception = |exception: &Placed<FallbackFile>| -> Result<_, ConfigError> {
+        let mut problems = Problems::default();
         if exception.layer.is_given() && exception.role.is_given() {
             let problem = exception.role.problem("the exception names a layer already");
-            return Err(problem.help("leave one of `layer` and `role` out; several exceptions may follow one another"));
+            problems
+                .push(problem.help("leave one of `layer` and `role` out; several exceptions may follow one another"));
         }
-        let layers = match exception.role.optional() {
-            Some(role) => ExceptedLayers::OfRole(role.one_of(&LayerRole::NAMES)?),
-            None => ExceptedLayers::Named(exception.layer.required().text()?),
-        };
-        Ok(Exception { layers, scheme: exception.scheme.required().one_of(&choices)? })
+        let layers = problems.take(match exception.role.optional() {
+            Some(role) => role.one_of(&LayerRole::NAMES).map(ExceptedLayers::OfRole),
+            None => exception.layer.required().text().map(ExceptedLayers::Named),
+        });
+        let scheme = problems.take(exception.scheme.required().one_of(&choices));
+        problems.built(|| Some(Exception { layers: layers?, scheme: scheme? }))
     };
-    let exceptions = fallback.iter().map(exception).collect::<Result<Vec<_>, _>>()?;
-    let (scheme, exceptions) = (MainScheme::Described(scheme), Cow::Owned(exceptions));
-    Ok(Box::new(WithFallback { scheme, exceptions }))
+    let exceptions = fallback.iter().filter_map(|written| problems.take(exception(written))).collect();
+    let described = |scheme| -> Box<dyn Scheme> {
+        Box::new(WithFallback { scheme: MainScheme::Described(scheme), exceptions: Cow::Owned(exceptions) })
+    };
+    problems.built(|| scheme.map(described))
 }
 
-fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnostic> {
-    let name = plain_name(&file.name)?;
+fn resolve_family(file: &Placed<SchemeFile>, name: String) -> Result<Box<dyn Scheme>, ConfigError> {
     exactly_one(
         file,
         &[
@@ -143,8 +153,13 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
     }
     if let Some(blocks) = &file.blocks {
         let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
-        let format = blocks.format.required().one_of(&formats)?;
-        return Ok(Box::new(Blocks::new(name, format, blocks.count_scale_bytes.required().boolean()?)));
+        let mut problems = Problems::default();
+        let format = problems.take(blocks.format.required().one_of(&formats));
+        let counts_scale_bytes = problems.take(blocks.count_scale_bytes.required().boolean());
+        let arriving = problems.take(arriving(&blocks.activations));
+        return problems.built(|| -> Option<Box<dyn Scheme>> {
+            Some(Box::new(Blocks::new(name, format?, counts_scale_bytes?, arriving?)))
+        });
     }
     if let Some(groups) = &file.groups {
         return resolve_groups(name, groups);
@@ -163,30 +178,50 @@ fn resolve_family(file: &Placed<SchemeFile>) -> Result<Box<dyn Scheme>, Diagnost
     Ok(Box::new(resolve_llm_int8(name, llm_int8)?))
 }
 
-fn resolve_groups(name: String, file: &GroupsFile) -> Result<Box<dyn Scheme>, Diagnostic> {
+fn resolve_groups(name: String, file: &GroupsFile) -> Result<Box<dyn Scheme>, ConfigError> {
+    let mut problems = Problems::default();
     let integers = [("int4", &formats::INT4), ("int8", &formats::INT8)];
-    let element = file.format.required().one_of(&integers)?;
-    let scale = file.scale_format.required().one_of(&[("fp16", &formats::FP16), ("fp32", &formats::FP32)])?;
-    let group = file.group.required().in_range(1..=1 << 16)?;
+    let element = problems.take(file.format.required().one_of(&integers));
+    let scales = [("fp16", &formats::FP16), ("fp32", &formats::FP32)];
+    let scale = problems.take(file.scale_format.required().one_of(&scales));
+    let format = match problems.take(file.group.required().in_range(1..=1 << 16)).zip(element.zip(scale)) {
+        Some((group, (element, scale))) => problems.take(grouped(&file.group, group, element, scale)),
+        None => None,
+    };
+    let counts_scale_bytes = problems.take(file.count_scale_bytes.required().boolean());
+    let is_by_token = file.activation_scale_per.required().one_of(&[("group", false), ("token", true)]);
+    let is_by_token = problems.take(is_by_token);
+    let mut activation_format = None;
+    if is_by_token == Some(true) {
+        activation_format = problems.take(file.activation_format.required().one_of(&integers));
+    } else if is_by_token == Some(false) && file.activation_format.is_given() {
+        let message = "with activation_scale_per: group both operands are alike";
+        problems.push(file.activation_format.problem(message).help("leave it out"));
+    }
+    problems.built(|| -> Option<Box<dyn Scheme>> {
+        let (format, counts_scale_bytes) = (format?, counts_scale_bytes?);
+        if !is_by_token? {
+            return Some(Box::new(Blocks::new(name, format, counts_scale_bytes, Arriving::Real)));
+        }
+        let description = "integer weights in groups, integer activations with a scale per token";
+        let (name, weights, activation_format) = (name.into(), format, activation_format?);
+        Some(Box::new(ZeroQuant { name, description, weights, counts_scale_bytes, activation_format }))
+    })
+}
+
+/// The format with a scale for each `group` elements, which stands in `field`.
+fn grouped(
+    field: &Field<u64>,
+    group: u64,
+    element: &ElementFormat,
+    scale: &ElementFormat,
+) -> Result<&'static BlockFormat, Diagnostic> {
     let alike = |format: &&&'static BlockFormat| format.element() == element && format.scale() == scale;
-    let Some(format) = block::ALL.iter().filter(alike).find(|format| format.block() == group) else {
+    block::ALL.iter().filter(alike).find(|format| format.block() == group).copied().ok_or_else(|| {
         let sizes: Vec<String> = block::ALL.iter().filter(alike).map(|format| format.block().to_string()).collect();
         let message = format!("groups of {group} are not supported");
-        return Err(file.group.problem(message).note(format!("must be one of {}", sizes.join(", "))));
-    };
-    let counts_scale_bytes = file.count_scale_bytes.required().boolean()?;
-    let is_by_token = file.activation_scale_per.required().one_of(&[("group", false), ("token", true)])?;
-    if !is_by_token {
-        if file.activation_format.is_given() {
-            let message = "with activation_scale_per: group both operands are alike";
-            return Err(file.activation_format.problem(message).help("leave it out"));
-        }
-        return Ok(Box::new(Blocks::new(name, format, counts_scale_bytes)));
-    }
-    let activation_format = file.activation_format.required().one_of(&integers)?;
-    let description = "integer weights in groups, integer activations with a scale per token";
-    let (name, weights) = (name.into(), *format);
-    Ok(Box::new(ZeroQuant { name, description, weights, counts_scale_bytes, activation_format }))
+        field.problem(message).note(format!("must be one of {}", sizes.join(", ")))
+    })
 }
 
 /// What a scheme file says about the activations that its scheme has to know.
@@ -203,51 +238,63 @@ pub struct CalibrationSource {
 /// # Errors
 /// As [`resolve`].
 pub fn calibration_source(document: &Document) -> Result<CalibrationSource, ConfigError> {
-    let file: Placed<SchemeFile> = document.read()?;
-    let path = file.calibration.optional().map(|path| path.path()).transpose()?;
-    let assumed = file.assumed_channels.optional().map(|count| count.in_range(0..=1 << 22)).transpose()?;
-    Ok(CalibrationSource { file: path, assumed_channels: assumed })
+    calibration_of(&document.read()?)
 }
 
-fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, Diagnostic> {
+fn calibration_of(file: &Placed<SchemeFile>) -> Result<CalibrationSource, ConfigError> {
+    let mut problems = Problems::default();
+    let path = problems.take(file.calibration.optional().map(|path| path.path()).transpose());
+    let assumed = file.assumed_channels.optional().map(|count| count.in_range(0..=1 << 22));
+    let assumed = problems.take(assumed.transpose());
+    problems.built(|| Some(CalibrationSource { file: path?, assumed_channels: assumed? }))
+}
+
+fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, ConfigError> {
+    let mut problems = Problems::default();
     let mut narrow = vec![("int8", &formats::INT8)];
     narrow.extend(floats_of(8));
     let mut activations = narrow.clone();
     activations.extend(floats_of(16));
-    let activation_format = file.format.required().one_of(&activations)?;
-    let is_wide = activation_format.storage_bits() == 16;
+    let activation_format = problems.take(file.format.required().one_of(&activations));
+    let is_wide = activation_format.map(|format| format.storage_bits() == 16);
     narrow.push(("int4", &formats::INT4));
     let weight_format = match file.weight_format.optional() {
-        Some(format) => format.one_of(&narrow)?,
-        None if is_wide => file.weight_format.required().one_of(&narrow)?,
+        Some(format) => problems.take(format.one_of(&narrow)),
+        None if is_wide == Some(true) => problems.take(file.weight_format.required().one_of(&narrow)),
         None => activation_format,
     };
     let sources = [("dynamic", ScaleSource::Dynamic), ("static", ScaleSource::Static)];
     let activation_scale = match file.activation_scale.optional() {
-        Some(source) => source.one_of(&sources)?,
-        None => ScaleSource::Dynamic,
+        Some(source) => problems.take(source.one_of(&sources)),
+        None => Some(ScaleSource::Dynamic),
     };
-    let activation_scope = if is_wide && !file.activation_scale_per.is_given() {
-        None
-    } else if is_wide {
-        let message = format!("{activation_format} activations are rounded as they are, without a scale");
-        return Err(file.activation_scale_per.problem(message).help("leave it out"));
-    } else {
-        Some(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)?)
-    };
-    if activation_scale == ScaleSource::Static && activation_scope != Some(Scope::Tensor) {
-        let message = "a static scale is one for all activations: tokens are not known before the run";
-        return Err(file.activation_scale.problem(message).help("write activation_scale_per: tensor"));
+    let mut activation_scope = None;
+    match activation_format.filter(|format| format.storage_bits() == 16) {
+        None => activation_scope = problems.take(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)),
+        Some(wide) if file.activation_scale_per.is_given() => {
+            let message = format!("{wide} activations are rounded as they are, without a scale");
+            problems.push(file.activation_scale_per.problem(message).help("leave it out"));
+        }
+        Some(_) => {}
     }
-    Ok(W8A8 {
-        name: name.into(),
-        description: "scaled operands of few bits",
-        activation_format,
-        weight_format,
-        activation_scope,
-        weight_scope: file.weight_scale_per.required().one_of(&WEIGHT_SCOPES)?,
-        activation_scale,
-        smoothing: smoothing(&file.smoothing_alpha)?,
+    let is_without_one_scale = activation_scope.map_or(is_wide == Some(true), |scope| scope != Scope::Tensor);
+    if activation_scale == Some(ScaleSource::Static) && is_without_one_scale {
+        let message = "a static scale is one for all activations: tokens are not known before the run";
+        problems.push(file.activation_scale.problem(message).help("write activation_scale_per: tensor"));
+    }
+    let weight_scope = problems.take(file.weight_scale_per.required().one_of(&WEIGHT_SCOPES));
+    let smoothing = problems.take(smoothing(&file.smoothing_alpha));
+    problems.built(|| {
+        Some(W8A8 {
+            name: name.into(),
+            description: "scaled operands of few bits",
+            activation_format: activation_format?,
+            weight_format: weight_format?,
+            activation_scope,
+            weight_scope: weight_scope?,
+            activation_scale: activation_scale?,
+            smoothing: smoothing?,
+        })
     })
 }
 

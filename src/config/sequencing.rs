@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::config::checks::MOST_CYCLES;
 use crate::config::defaults::Defaults;
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Problems};
 use crate::config::field::Field;
 use crate::config::memories::rate;
 use crate::config::placed::Placed;
@@ -43,40 +43,52 @@ struct ResultsFile {
 }
 
 /// The sequencing that `file` describes.
-pub(crate) fn resolve(file: &Placed<SequencingFile>, defaults: &mut Defaults) -> Result<Sequencing, Diagnostic> {
-    let mut latency =
-        |field: &Field<u64>, reason| field.or_default(0, reason, defaults).in_range(0..=MOST_CYCLES).map(Cycles);
-    let whole = || -> Result<_, Diagnostic> {
-        file.start.required().one_of(&[("first_tile", false), ("whole_activation", true)])
+pub(crate) fn resolve(file: &Placed<SequencingFile>, defaults: &mut Defaults) -> Result<Sequencing, ConfigError> {
+    let mut problems = Problems::default();
+    let whole = file.start.required().one_of(&[("first_tile", false), ("whole_activation", true)]);
+    let whole = problems.take(whole);
+    if whole == Some(false) && file.start_delay_cycles.is_given() {
+        let problem =
+            file.start_delay_cycles.problem("products that start with their first tile have no delay of their own");
+        problems.push(problem.help("set start: whole_activation, or remove start_delay_cycles"));
+    }
+    let lower = problems.take(file.stripe.lower.required().in_range(1..=MOST_ROWS));
+    // Of a bound that cannot be read a mistake is noted already.
+    let upper = problems.take(file.stripe.upper.required().in_range(lower.unwrap_or(1)..=MOST_ROWS));
+    let depth = problems.take(file.results.depth_rows.required().in_range(upper.unwrap_or(1)..=MOST_ROWS));
+    let elements_per_cycle = problems.take(rate(&file.results.elements_per_cycle));
+    let shortest_block = problems.take(file.shortest_block_cycles.required().in_range(1..=MOST_STEP_CYCLES));
+    let mut cycles = |field: &Field<u64>, reason| {
+        problems.take(field.or_default(0, reason, defaults).in_range(0..=MOST_CYCLES).map(Cycles))
     };
-    let start = if whole()? {
-        StartRule::WholeActivation {
-            delay: latency(&file.start_delay_cycles, "a product starts as soon as its activations are there")?,
+    let start = match whole {
+        Some(true) => {
+            let delay = cycles(&file.start_delay_cycles, "a product starts as soon as its activations are there");
+            delay.map(|delay| StartRule::WholeActivation { delay })
         }
-    } else if file.start_delay_cycles.is_given() {
-        return Err(file
-            .start_delay_cycles
-            .problem("products that start with their first tile have no delay of their own")
-            .help("set start: whole_activation, or remove start_delay_cycles"));
-    } else {
-        StartRule::FirstTile
+        Some(false) => Some(StartRule::FirstTile),
+        None => None,
     };
-    let lower = file.stripe.lower.required().in_range(1..=MOST_ROWS)?;
-    let upper = file.stripe.upper.required().in_range(lower..=MOST_ROWS)?;
-    let depth = file.results.depth_rows.required().in_range(upper..=MOST_ROWS)?;
-    let results = ResultPath {
-        elements_per_cycle: rate(&file.results.elements_per_cycle)?,
-        row_pause: latency(&file.results.row_pause_cycles, "rows leave without a pause")?,
-        depth,
-        latency: latency(&file.results.latency_cycles, "sums leave as soon as they are final")?,
-        credit_return: latency(&file.results.credit_return_cycles, "the room of a row is used again at once")?,
-    };
-    Ok(Sequencing {
-        start,
-        first_block: latency(&file.first_block_cycles, "the array starts as soon as operands are there")?,
-        stripe: StripeLimits { lower, upper },
-        shortest_block: Cycles(file.shortest_block_cycles.required().in_range(1..=MOST_STEP_CYCLES)?),
-        read_ahead: latency(&file.read_ahead_cycles, "weights are read out of their memory as their block starts")?,
-        results,
+    let row_pause = cycles(&file.results.row_pause_cycles, "rows leave without a pause");
+    let latency = cycles(&file.results.latency_cycles, "sums leave as soon as they are final");
+    let credit_return = cycles(&file.results.credit_return_cycles, "the room of a row is used again at once");
+    let first_block = cycles(&file.first_block_cycles, "the array starts as soon as operands are there");
+    let read_ahead = cycles(&file.read_ahead_cycles, "weights are read out of their memory as their block starts");
+    problems.built(|| {
+        let results = ResultPath {
+            elements_per_cycle: elements_per_cycle?,
+            row_pause: row_pause?,
+            depth: depth?,
+            latency: latency?,
+            credit_return: credit_return?,
+        };
+        Some(Sequencing {
+            start: start?,
+            first_block: first_block?,
+            stripe: StripeLimits { lower: lower?, upper: upper? },
+            shortest_block: Cycles(shortest_block?),
+            read_ahead: read_ahead?,
+            results,
+        })
     })
 }

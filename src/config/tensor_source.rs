@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::diagnostics::{Cited, Diagnostic};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
 use crate::config::field::Field;
 use crate::config::node::Scalar;
 use crate::config::placed::Placed;
@@ -68,14 +68,14 @@ impl ScalarType for Share {
     }
 }
 
-/// The source of the values of `tensor`, if one is given.
+/// The source of the values of `tensor`, if one is given; its `shape`, if that is known.
 ///
 /// # Errors
 /// Several are given, an entry without its file, or a figure out of its range.
 pub(crate) fn resolve(
     instance: &Instance<'_, TensorFile>,
-    shape: MatrixShape,
-) -> Result<Option<TensorSource>, Diagnostic> {
+    shape: Option<MatrixShape>,
+) -> Result<Option<TensorSource>, ConfigError> {
     let tensor = instance.written;
     let path = |field: &Field<PathBuf>| -> Result<PathBuf, Diagnostic> {
         let path = field.required().value()?;
@@ -90,19 +90,20 @@ pub(crate) fn resolve(
     given.extend(tensor.generate.as_ref().map(|generate| ("generate", generate as &dyn Cited)));
     if let [(first, _), (second, cited), ..] = given.as_slice() {
         let message = format!("{first} and {second} are both given, but the values come from one place");
-        return Err(
-            Diagnostic::new(cited.place(), cited.path(), message).note("give one of: safetensors, npy, generate")
-        );
+        let problem = Diagnostic::new(cited.place(), cited.path(), message);
+        return Err(problem.note("give one of: safetensors, npy, generate").into());
     }
     if tensor.entry.is_given() && !tensor.safetensors.is_given() {
-        return Err(tensor.entry.problem("an entry is given, but no file").help("add safetensors: PATH"));
+        return Err(tensor.entry.problem("an entry is given, but no file").help("add safetensors: PATH").into());
     }
     if tensor.safetensors.is_given() {
-        let entry = match tensor.entry.optional() {
-            Some(entry) => instance.repetition.fill_in(&entry.text()?, &tensor.entry)?,
-            None => instance.name.clone(),
-        };
-        return Ok(Some(TensorSource::Safetensors { file: path(&tensor.safetensors)?, entry }));
+        let mut problems = Problems::default();
+        let entry = problems.take(match tensor.entry.optional() {
+            Some(entry) => entry.text().and_then(|entry| instance.repetition.fill_in(&entry, &tensor.entry)),
+            None => Ok(instance.name.clone()),
+        });
+        let file = problems.take(path(&tensor.safetensors));
+        return problems.built(|| Some(Some(TensorSource::Safetensors { file: file?, entry: entry? })));
     }
     if tensor.npy.is_given() {
         return Ok(Some(TensorSource::Npy { file: path(&tensor.npy)? }));
@@ -110,41 +111,52 @@ pub(crate) fn resolve(
     tensor.generate.as_ref().map(|generate| resolve_generator(generate, shape).map(TensorSource::Generated)).transpose()
 }
 
-fn resolve_generator(file: &Placed<GenerateFile>, shape: MatrixShape) -> Result<Generator, Diagnostic> {
-    file.distribution.required().one_of(&[("normal", ())])?;
+fn resolve_generator(file: &Placed<GenerateFile>, shape: Option<MatrixShape>) -> Result<Generator, ConfigError> {
+    let mut problems = Problems::default();
+    problems.take(file.distribution.required().one_of(&[("normal", ())]));
     let is_positive = |value: &f64| *value > 0.0 && *value <= LARGEST;
-    let generator = Generator {
-        mean: file.mean.required().in_range(-LARGEST..=LARGEST)?,
-        standard_deviation: file.std.required().must("above 0 and at most 1000000000", is_positive)?,
-        seed: file.seed.required().value()?,
-        outliers: file.outliers.as_ref().map(|outliers| resolve_outliers(outliers, shape)).transpose()?,
-    };
-    if shape.elements() > MOST_GENERATED {
-        return Err(file
-            .problem(format!("{shape} is too large to be generated"))
-            .note(format!("allowed: up to {MOST_GENERATED} elements"))
-            .help("leave generate out: cycles, bytes and energy need only the shape"));
+    let mean = problems.take(file.mean.required().in_range(-LARGEST..=LARGEST));
+    let standard_deviation = problems.take(file.std.required().must("above 0 and at most 1000000000", is_positive));
+    let seed = problems.take(file.seed.required().value());
+    let outliers = file.outliers.as_ref().map(|outliers| resolve_outliers(outliers, shape)).transpose();
+    let outliers = problems.take(outliers);
+    if let Some(shape) = shape.filter(|shape| shape.elements() > MOST_GENERATED) {
+        let problem = file.problem(format!("{shape} is too large to be generated"));
+        let problem = problem.note(format!("allowed: up to {MOST_GENERATED} elements"));
+        problems.push(problem.help("leave generate out: cycles, bytes and energy need only the shape"));
     }
-    Ok(generator)
+    problems.built(|| {
+        let (mean, standard_deviation) = (mean?, standard_deviation?);
+        Some(Generator { mean, standard_deviation, seed: seed?, outliers: outliers? })
+    })
 }
 
-fn resolve_outliers(file: &OutliersFile, shape: MatrixShape) -> Result<Outliers, Diagnostic> {
-    let note = format!("allowed: 1 to {} columns, or a fraction above 0 and below 1", shape.columns);
-    let channels = match file.channels.required().value().map_err(|problem| problem.note(&note))? {
+fn resolve_outliers(file: &OutliersFile, shape: Option<MatrixShape>) -> Result<Outliers, ConfigError> {
+    let mut problems = Problems::default();
+    let channels = problems.take(resolve_channels(&file.channels, shape));
+    let magnitude = problems.take(file.magnitude.required().in_range(0.0..=LARGEST));
+    let persistence = problems.take(file.persistence.required().in_range(0.0..=1.0));
+    problems.built(|| Some(Outliers { channels: channels?, magnitude: magnitude?, persistence: persistence? }))
+}
+
+/// So many of the columns; of a shape that is not known, of any number of them.
+fn resolve_channels(field: &Field<Share>, shape: Option<MatrixShape>) -> Result<u64, Diagnostic> {
+    let columns = shape.map_or(u64::MAX, |shape| shape.columns);
+    let note = match shape {
+        Some(_) => format!("allowed: 1 to {columns} columns, or a fraction above 0 and below 1"),
+        None => "allowed: a number of columns, or a fraction above 0 and below 1".to_owned(),
+    };
+    let channels = match field.required().value().map_err(|problem| problem.note(&note))? {
         Share::Count(count) => count,
         Share::Fraction(fraction) if fraction > 0.0 && fraction < 1.0 => {
-            ((fraction * shape.columns as f64).round() as u64).clamp(1, shape.columns)
+            ((fraction * columns as f64).round() as u64).clamp(1, columns)
         }
         Share::Fraction(_) => 0,
     };
-    if channels == 0 || channels > shape.columns {
-        return Err(file.channels.problem("that many channels cannot have outliers").note(note));
+    if channels == 0 || channels > columns {
+        return Err(field.problem("that many channels cannot have outliers").note(note));
     }
-    Ok(Outliers {
-        channels,
-        magnitude: file.magnitude.required().in_range(0.0..=LARGEST)?,
-        persistence: file.persistence.required().in_range(0.0..=1.0)?,
-    })
+    Ok(channels)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::config::repeat::{self, Expanded, Instance};
 use crate::config::schema::{FileForm, form_of};
 use crate::config::tensor_source::{self, GenerateFile};
 use crate::config::workload_defaults::{self, DefaultsFile};
-use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind};
+use crate::numerics::formats::{ALL as FORMATS, ElementFormat, ElementKind, FP8_E4M3, FP8_E5M2};
 use crate::shape::GemmShape;
 use crate::workload::graph::{Workload, WorkloadError};
 use crate::workload::layer::{Layer, LayerOperation};
@@ -105,34 +105,45 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     Ok((workload, TensorPlaces::of(&expanded.tensors)))
 }
 
-/// Formats in which activations can be stored: those that hold real numbers without a scale beside them.
+/// Formats in which activations can be stored: those that hold real numbers without a scale beside them, if only within a
+/// narrow range.
 fn activation_formats() -> Vec<(&'static str, &'static ElementFormat)> {
-    let is_real =
-        |format: &&&ElementFormat| matches!(format.kind(), ElementKind::Float { .. }) && format.storage_bits() >= 16;
+    let is_real = |format: &&&ElementFormat| {
+        let is_wide = matches!(format.kind(), ElementKind::Float { .. }) && format.storage_bits() >= 16;
+        is_wide || [&FP8_E4M3, &FP8_E5M2].contains(*format)
+    };
     FORMATS.iter().filter(is_real).map(|format| (format.name(), *format)).collect()
 }
 
-fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<(TensorDescription, Axes), Diagnostic> {
-    let tensor = instance.written;
-    plain_name(&tensor.name)?;
-    let name = instance.name.clone();
-    let axes: Vec<u64> =
-        tensor.shape.iter().map(|axis| axis.required().in_range(1..=LONGEST_AXIS)).collect::<Result<_, _>>()?;
+fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<(TensorDescription, Axes), ConfigError> {
+    let mut problems = Problems::default();
+    problems.take(plain_name(&instance.written.name));
+    let axes = problems.take(resolve_axes(&instance.written.shape));
+    let shape = axes.as_deref().map(matrix_of);
+    let source = problems.take(tensor_source::resolve(instance, shape));
+    problems.built(|| {
+        let description = TensorDescription { name: instance.name.clone(), shape: shape?, source: source? };
+        Some((description, axes?))
+    })
+}
+
+fn resolve_axes(shape: &List<Field<u64>>) -> Result<Axes, ConfigError> {
+    let mut problems = Problems::default();
+    let axes = shape.iter().map(|axis| problems.take(axis.required().in_range(1..=LONGEST_AXIS)));
+    let axes: Vec<Option<u64>> = axes.collect();
+    let axes: Axes = problems.built(|| axes.into_iter().collect())?;
     if !(1..=4).contains(&axes.len()) {
-        return Err(tensor
-            .shape
-            .problem(format!("the shape has {} axes", axes.len()))
-            .note("one (a vector) or two (rows, columns) are expected, three or four for convolutions"));
+        let problem = shape.problem(format!("the shape has {} axes", axes.len()));
+        let expected = "one (a vector) or two (rows, columns) are expected, three or four for convolutions";
+        return Err(problem.note(expected).into());
     }
     // The last axis lies along the columns, the others together along the rows.
     let rows = axes[..axes.len() - 1].iter().try_fold(1u64, |rows, axis| rows.checked_mul(*axis));
     if rows.is_none_or(|rows| rows > LONGEST_AXIS) {
         let message = format!("all axes but the last have more than {LONGEST_AXIS} elements together");
-        return Err(tensor.shape.problem(message));
+        return Err(shape.problem(message).into());
     }
-    let shape = matrix_of(&axes);
-    let source = tensor_source::resolve(instance, shape)?;
-    Ok((TensorDescription { name, shape, source }, axes))
+    Ok(axes)
 }
 
 /// Refuses what could not be counted in 64 bits.

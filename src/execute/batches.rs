@@ -64,10 +64,27 @@ fn left_part(values: &Values, gemm: &Gemm, tensor: TensorId, batch: u64, block: 
 
 /// The part of a right tensor that belongs to a batch; each of its columns stands for `block` elements.
 fn right_part(values: &Values, gemm: &Gemm, tensor: TensorId, batch: u64, block: u64) -> Tensor {
+    if let Some(rows) = gemm.right_rows {
+        return gathered(values, tensor, rows, batch);
+    }
     let one = gemm.right_layout.shape(gemm.shape);
     let one = MatrixShape::new(one.rows, one.columns.div_ceil(block));
     let (rows, columns) = gemm.batching.right.spans(one, gemm.batching.right_of(batch));
     values.part(tensor, rows, columns)
+}
+
+/// The rows of `tensor` that row `batch` of `rows` names.
+fn gathered(values: &Values, tensor: TensorId, rows: TensorId, batch: u64) -> Tensor {
+    let whole = values.shape(tensor);
+    let mut named = Vec::new();
+    values.read_row(rows, batch, Span::new(0, values.shape(rows).columns), &mut named);
+    let mut elements = Tensor::zeros(MatrixShape::new(0, 0), values.format(tensor)).into_elements();
+    for row in &named {
+        // Positions are whole numbers below 2^24, which an f32 holds exactly.
+        values.append(tensor, Some(*row as u64), Span::new(0, whole.columns), &mut elements);
+    }
+    let shape = MatrixShape::new(named.len() as u64, whole.columns);
+    Tensor::try_new(shape, values.format(tensor), elements).expect("each row adds its columns")
 }
 
 /// The windows over the channels of group `group`, one a row: taps from top to bottom, from left to right, and the

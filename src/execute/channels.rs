@@ -5,6 +5,7 @@ use crate::numerics::tensor::Elements;
 use crate::program::channels::{
     ChannelSide, DivideChannels, ExtractChannels, ExtractTop, GatherRows, Merge, Selection, Treatment, power_of_two,
 };
+use crate::program::op::OpKind;
 use crate::program::tensor::TensorId;
 use crate::schedule::grid::Tile;
 use crate::shape::Span;
@@ -21,6 +22,35 @@ fn row(values: &Values, tensor: TensorId, row: u64) -> Vec<f32> {
     let mut out = Vec::new();
     values.read_row(tensor, row, Span::new(0, values.shape(tensor).columns), &mut out);
     out
+}
+
+/// What a finished run found of what was planned for an operation: the outlier channels of its selection, however many
+/// there was room for, or the elements other than zero that it took out.
+pub(super) fn observed(values: &Values, kind: &OpKind) -> Option<u64> {
+    let of_selection = |selection: &Selection| match selection {
+        Selection::Static { .. } => None,
+        Selection::Planned { maxima, rule, .. } => {
+            Some(row(values, *maxima, 0).into_iter().filter(|maximum| rule.selects(*maximum)).count() as u64)
+        }
+    };
+    match kind {
+        OpKind::ExtractChannels(extract) => of_selection(&extract.selection),
+        OpKind::GatherRows(gather) => of_selection(&gather.selection),
+        OpKind::ExtractTop(top) => {
+            let rows = 0..values.shape(top.kept).rows;
+            let taken = |index| row(values, top.kept, index).into_iter().filter(|value| *value != 0.0).count() as u64;
+            Some(rows.map(taken).sum())
+        }
+        OpKind::Gemm(_)
+        | OpKind::Reduce { .. }
+        | OpKind::Quantize { .. }
+        | OpKind::QuantizeBlocks { .. }
+        | OpKind::Dequantize { .. }
+        | OpKind::Vector(_)
+        | OpKind::Activate { .. }
+        | OpKind::Merge(_)
+        | OpKind::DivideChannels(_) => None,
+    }
 }
 
 pub(super) fn extract(values: &mut Values, extract: &ExtractChannels, tile: &Tile) {
@@ -57,7 +87,8 @@ pub(super) fn extract_top(values: &mut Values, top: &ExtractTop, tile: &Tile) {
         line.clear();
         values.read_row(top.input, row, tile.n, &mut line);
         let mut kept = vec![0.0; line.len()];
-        for (body, kept) in line.chunks_mut(group).zip(kept.chunks_mut(group)) {
+        let (mut taken, mut channels) = (Vec::new(), Vec::new());
+        for (index_of_group, (body, kept)) in line.chunks_mut(group).zip(kept.chunks_mut(group)).enumerate() {
             let mut largest = 0;
             for (index, value) in body.iter().enumerate() {
                 if value.abs() > body[largest].abs() {
@@ -65,9 +96,18 @@ pub(super) fn extract_top(values: &mut Values, top: &ExtractTop, tile: &Tile) {
                 }
             }
             kept[largest] = std::mem::replace(&mut body[largest], 0.0);
+            taken.push(kept[largest]);
+            channels.push((tile.n.start as usize + index_of_group * group + largest) as f32);
         }
         values.write_row(top.body, row, tile.n.start, &line);
-        values.write_row(top.kept, row, tile.n.start, &kept);
+        match top.positions {
+            None => values.write_row(top.kept, row, tile.n.start, &kept),
+            Some(positions) => {
+                let first = tile.n.start / top.group;
+                values.write_row(top.kept, row, first, &taken);
+                values.write_row(positions, row, first, &channels);
+            }
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Execution {
     computed: BTreeMap<TensorId, Tensor>,
     macs: Vec<u64>,
     overflowed_sums: Vec<u64>,
+    observed_counts: Vec<Option<u64>>,
 }
 
 impl Execution {
@@ -49,6 +50,11 @@ impl Execution {
     /// Integer sums that did not fit their accumulator, by operation.
     pub fn overflowed_sums(&self) -> &[u64] {
         &self.overflowed_sums
+    }
+
+    /// What was found of what [`planned`](crate::program::planned) counts, by operation; `None` where nothing was planned.
+    pub fn observed_counts(&self) -> &[Option<u64>] {
+        &self.observed_counts
     }
 
     /// Multiply-accumulates executed, by operation.
@@ -145,8 +151,9 @@ pub fn run(
             }
         }
     }
+    let observed_counts = program.ops.iter().map(|op| channels::observed(&values, &op.kind)).collect();
     let (tensors, computed) = values.into_tensors();
-    Ok(Execution { tensors, computed, macs, overflowed_sums })
+    Ok(Execution { tensors, computed, macs, overflowed_sums, observed_counts })
 }
 
 /// The boxes that the tiles of each batch fill without a gap, if they all do: the hulls whose volume is the sum of theirs.

@@ -176,7 +176,17 @@ impl Values {
                     *out = *value as i8;
                 }
             }
-            other => unreachable!("real values and codes to be moved are not stored in {other:?}"),
+            // Positions.
+            Elements::I16(out) => {
+                for (out, value) in out[range].iter_mut().zip(values) {
+                    *out = *value as i16;
+                }
+            }
+            Elements::I32(out) => {
+                for (out, value) in out[range].iter_mut().zip(values) {
+                    *out = *value as i32;
+                }
+            }
         }
     }
 

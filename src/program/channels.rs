@@ -6,7 +6,7 @@
 //! is found beyond the plan stays where it was, and whoever executes the program can see that it did.
 
 use crate::program::tensor::TensorId;
-use crate::workload::calibration::OutlierRule;
+use crate::workload::calibration::{CalibrationBasis, OutlierRule};
 
 /// Which channels, in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Selection {
         rule: OutlierRule,
         /// Columns of the dense result.
         count: u64,
+        /// What the count was found from.
+        basis: CalibrationBasis,
     },
 }
 
@@ -110,8 +112,11 @@ pub struct ExtractTop {
     pub group: u64,
     /// `[m, k]`: the input with the taken elements set to zero.
     pub body: TensorId,
-    /// `[m, k]`: the taken elements where they were, zero elsewhere, in the format of this tensor.
+    /// The taken elements, in the format of this tensor: `[m, k]`, where they were, with zeros elsewhere; or, with a table
+    /// of positions, `[m, k / group]`, one of each group.
     pub kept: TensorId,
+    /// `[m, k / group]`: the channel of each taken element.
+    pub positions: Option<TensorId>,
 }
 
 /// Rows gathered from a matrix `[k, n]`.
@@ -221,7 +226,8 @@ mod tests {
     #[test]
     fn a_planned_selection_takes_outliers_in_order_up_to_its_count_and_fills_up_with_zeros() {
         let rule = OutlierRule { threshold: 6.0, comparison: Comparison::Above };
-        let selection = |count| Selection::Planned { maxima: TensorId(0), rule, count };
+        let basis = CalibrationBasis::Values;
+        let selection = |count| Selection::Planned { maxima: TensorId(0), rule, count, basis };
         let maxima = [7.0, 6.0, 9.0, 1.0, 8.0];
         assert_eq!(selection(2).channels(&maxima), [Some(0), Some(2)]);
         assert_eq!(selection(4).channels(&maxima), [Some(0), Some(2), Some(4), None]);

@@ -5,6 +5,7 @@
 
 pub mod channels;
 pub mod op;
+pub mod planned;
 pub mod tensor;
 pub mod text;
 pub mod uses;

@@ -242,6 +242,11 @@ pub struct Gemm {
     pub batching: Batching,
     /// The window of a convolution.
     pub window: Option<ConvolutionWindow>,
+    /// `[batches, k]`: which rows of one right operand `[any, n]` each batch multiplies, in that order; without it the right
+    /// operand has the rows of each batch and no others.
+    ///
+    /// Rows that are gathered one after the other are added one after the other, each with a rounding of its own.
+    pub right_rows: Option<TensorId>,
     /// Sums of an earlier product that stay in the accumulators and that this one adds to; without them it starts at zero.
     pub initial: Option<InitialSums>,
     /// `[m, n]` partial sums of each batch.
@@ -306,7 +311,8 @@ impl OpKind {
                 let operands = [gemm.left, gemm.right];
                 let scales = operands.iter().filter_map(|operand| operand.blocks.map(|blocks| blocks.scales));
                 let initial = gemm.initial.map(|initial| initial.sums);
-                operands.iter().map(|operand| operand.codes).chain(scales).chain(initial).collect()
+                let codes = operands.iter().map(|operand| operand.codes);
+                codes.chain(scales).chain(gemm.right_rows).chain(initial).collect()
             }
             OpKind::Reduce { input, .. } | OpKind::Activate { input, .. } => vec![*input],
             OpKind::Vector(vector) => vector.inputs.iter().chain(&vector.constants).copied().collect(),
@@ -338,7 +344,7 @@ impl OpKind {
             OpKind::Vector(vector) => vec![vector.output],
             OpKind::QuantizeBlocks { codes, scales, .. } => vec![*codes, *scales],
             OpKind::ExtractChannels(extract) => extract.body.into_iter().chain(extract.dense).collect(),
-            OpKind::ExtractTop(top) => vec![top.body, top.kept],
+            OpKind::ExtractTop(top) => [top.body, top.kept].into_iter().chain(top.positions).collect(),
             OpKind::GatherRows(GatherRows { output, .. })
             | OpKind::Merge(Merge { output, .. })
             | OpKind::DivideChannels(DivideChannels { output, .. }) => vec![*output],

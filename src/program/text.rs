@@ -38,7 +38,7 @@ impl OpText<'_> {
     fn selection(&self, selection: &Selection) -> String {
         match selection {
             Selection::Static { channels, .. } => format!("{} channels", channels.len()),
-            Selection::Planned { maxima, rule, count } => {
+            Selection::Planned { maxima, rule, count, .. } => {
                 format!("up to {count} channels with {} {rule}", self.name(*maxima))
             }
         }
@@ -83,7 +83,8 @@ impl fmt::Display for OpText<'_> {
         match &self.op.kind {
             OpKind::Gemm(gemm) => {
                 let [left, right] = [gemm.left, gemm.right].map(|operand| self.operand(operand));
-                write!(formatter, "gemm {left} {right} ({})", gemm.shape)?;
+                let rows = gemm.right_rows.map(|rows| format!("rows {} of ", self.name(rows))).unwrap_or_default();
+                write!(formatter, "gemm {left} {rows}{right} ({})", gemm.shape)?;
                 if gemm.batching.count > 1 {
                     write!(formatter, " x {}", gemm.batching.count)?;
                 }

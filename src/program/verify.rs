@@ -136,11 +136,18 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
     };
     match &op.kind {
         OpKind::Gemm(gemm) => {
-            for (operand, expected) in [(gemm.left, gemm.left_shape()), (gemm.right, gemm.right_shape())] {
+            let right = match gemm.right_rows {
+                Some(_) => MatrixShape::new(shape(gemm.right.codes).rows, gemm.shape.n),
+                None => gemm.right_shape(),
+            };
+            for (operand, expected) in [(gemm.left, gemm.left_shape()), (gemm.right, right)] {
                 expect(operand.codes, expected)?;
                 if let Some(blocks) = operand.blocks {
                     expect(blocks.scales, block_scales_shape(blocks.format, expected))?;
                 }
+            }
+            if let Some(rows) = gemm.right_rows {
+                expect(rows, MatrixShape::new(gemm.batching.count, gemm.shape.k))?;
             }
             if let Some(initial) = gemm.initial {
                 expect(initial.sums, gemm.output_shape())?;
@@ -209,8 +216,12 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             }
         }
         OpKind::ExtractTop(top) => {
-            expect(top.body, shape(top.input))?;
-            expect(top.kept, shape(top.input))
+            let input = shape(top.input);
+            expect(top.body, input)?;
+            let Some(positions) = top.positions else { return expect(top.kept, input) };
+            let one_of_each = MatrixShape::new(input.rows, input.columns.div_ceil(top.group));
+            expect(top.kept, one_of_each)?;
+            expect(positions, one_of_each)
         }
         OpKind::GatherRows(gather) => {
             let input = shape(gather.input);

@@ -8,7 +8,7 @@ impl Evaluator<'_> {
     pub(super) fn selected(&self, selection: &Selection) -> Option<Vec<Option<u32>>> {
         match selection {
             Selection::Static { channels, .. } => Some(channels.clone()),
-            Selection::Planned { maxima, rule, count } => {
+            Selection::Planned { maxima, rule, count, .. } => {
                 let maxima = self.get(*maxima)?.to_f32();
                 let outliers = maxima.iter().enumerate().filter(|(_, maximum)| rule.selects(**maximum));
                 let mut channels: Vec<_> = outliers.map(|(channel, _)| u32::try_from(channel).ok()).collect();
@@ -45,11 +45,13 @@ impl Evaluator<'_> {
         body.into_iter().chain(dense).collect()
     }
 
-    pub(super) fn extract_top(&self, top: &ExtractTop) -> Option<[Tensor; 2]> {
+    /// The body, what was taken, and its positions where they are asked for.
+    pub(super) fn extract_top(&self, top: &ExtractTop) -> Option<Vec<Tensor>> {
         let input = self.get(top.input)?;
         let shape = input.shape();
         let mut body = input.to_f32();
         let mut kept = vec![0.0; body.len()];
+        let mut taken: Vec<(f32, f32)> = Vec::new();
         for row in 0..shape.rows {
             for start in (0..shape.columns).step_by(usize::try_from(top.group).ok()?) {
                 let end = (start + top.group).min(shape.columns);
@@ -62,9 +64,13 @@ impl Evaluator<'_> {
                 let index = (row * shape.columns + best) as usize;
                 kept[index] = body[index];
                 body[index] = 0.0;
+                taken.push((kept[index], best as f32));
             }
         }
-        Some([self.real(top.body, &body)?, self.real(top.kept, &kept)?])
+        let body = self.real(top.body, &body)?;
+        let Some(positions) = top.positions else { return Some(vec![body, self.real(top.kept, &kept)?]) };
+        let (kept, channels): (Vec<f32>, Vec<f32>) = taken.into_iter().unzip();
+        Some(vec![body, self.real(top.kept, &kept)?, self.real(positions, &channels)?])
     }
 
     pub(super) fn merge(&self, merge: &Merge) -> Option<Tensor> {

@@ -42,6 +42,12 @@ pub(super) fn right_by_columns(tensor: &Tensor, gemm: &Gemm, batch: u64, block: 
     })
 }
 
+/// The rows that row `batch` of `rows` names, by their columns: `[n, k]`.
+pub(super) fn rows_by_columns(tensor: &Tensor, rows: &Tensor, batch: u64) -> Option<Tensor> {
+    let shape = MatrixShape::new(tensor.shape().columns, rows.shape().columns);
+    gather(tensor, shape, |column, depth| Some((rows.value(batch, depth) as u64, column)))
+}
+
 /// Where element `(row, column)` of a batch's product stands in the whole output.
 pub(super) const fn output_position(gemm: &Gemm, batch: u64, row: u64, column: u64) -> u64 {
     match gemm.batching.output {

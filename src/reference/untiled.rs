@@ -68,7 +68,8 @@ impl Evaluator<'_> {
             OpKind::Vector(vector) => vec![self.vector(vector)],
             OpKind::ExtractChannels(extract) => self.extract(extract),
             OpKind::ExtractTop(top) => {
-                self.extract_top(top).map_or_else(|| vec![None; 2], |tensors| tensors.map(Some).to_vec())
+                let unknown = || vec![None; kind.writes().len()];
+                self.extract_top(top).map_or_else(unknown, |tensors| tensors.into_iter().map(Some).collect())
             }
             OpKind::GatherRows(gather) => {
                 let values = self.selected(&gather.selection).and_then(|channels| {
@@ -133,7 +134,10 @@ impl Evaluator<'_> {
         let held = self.initial_sums(gemm)?;
         for batch in 0..gemm.batching.count {
             let left = gather::left(self.get(gemm.left.codes)?, gemm, batch, 1)?;
-            let right = gather::right_by_columns(self.get(gemm.right.codes)?, gemm, batch, 1)?;
+            let right = match gemm.right_rows {
+                None => gather::right_by_columns(self.get(gemm.right.codes)?, gemm, batch, 1)?,
+                Some(rows) => gather::rows_by_columns(self.get(gemm.right.codes)?, self.get(rows)?, batch)?,
+            };
             let positions = (0..gemm.shape.m)
                 .flat_map(|row| (0..gemm.shape.n).map(move |column| gather::output_position(gemm, batch, row, column)));
             let held: Option<Vec<f64>> = match &held {

@@ -1,12 +1,14 @@
 //! Lower bounds that no schedule of a program can beat, from the program and the hardware alone.
 
+use std::collections::BTreeSet;
+
 use crate::hardware::matrix_unit::MatrixUnit;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
-use crate::program::op::OpKind;
+use crate::program::op::{Op, OpKind};
 use crate::program::tensor::TensorId;
 use crate::program::uses::TensorUses;
-use crate::report::data::Bounds;
+use crate::report::data::{Bounds, LayerBounds};
 use crate::timing::statistics::{RunStatistics, Traffic};
 use crate::units::Bytes;
 
@@ -27,8 +29,34 @@ pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bound
 /// Useful multiply-accumulates at the full rate of the fastest unit for each pair, shared out evenly among all units that
 /// do any of the program's products: no schedule can keep a unit busier than always.
 pub fn compute_cycles(program: &Program, npu: &Npu) -> u64 {
+    compute_cycles_of(program, npu, program.ops.iter())
+}
+
+/// The bounds of one layer by itself, whose operations stand at the positions `ops`; `uses` are those of all operations.
+pub fn layer_bounds(program: &Program, uses: &TensorUses, npu: &Npu, ops: &[usize]) -> LayerBounds {
+    let of_layer = || ops.iter().map(|index| &program.ops[*index]);
+    let compute_cycles = compute_cycles_of(program, npu, of_layer());
+    let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+    for op in of_layer() {
+        read.extend(op.kind.reads().into_iter().filter(|id| program.tensor(*id).is_given()));
+        written.extend(op.kind.writes().into_iter().filter(|id| uses.readers(*id).is_empty()));
+    }
+    let bytes = |ids: BTreeSet<TensorId>| -> Bytes {
+        ids.into_iter()
+            .map(|id| {
+                let readers: Vec<usize> = uses.readers(id).iter().copied().filter(|op| ops.contains(op)).collect();
+                needed_bytes(program, &readers, id)
+            })
+            .sum()
+    };
+    let compulsory_bandwidth_cycles = npu.dram().busy_cycles(bytes(read), bytes(written)).get();
+    let lower_bound_cycles = compute_cycles.max(compulsory_bandwidth_cycles);
+    LayerBounds { compute_cycles, compulsory_bandwidth_cycles, lower_bound_cycles }
+}
+
+fn compute_cycles_of<'p>(program: &Program, npu: &Npu, ops: impl Iterator<Item = &'p Op> + Clone) -> u64 {
     let products = || {
-        program.ops.iter().filter_map(|op| match &op.kind {
+        ops.clone().filter_map(|op| match &op.kind {
             OpKind::Gemm(gemm) => Some((gemm, program.product_formats(gemm))),
             OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
@@ -77,6 +105,8 @@ fn needed_bytes(program: &Program, readers: &[usize], id: TensorId) -> Bytes {
     for reader in readers {
         match &program.ops[*reader].kind {
             OpKind::GatherRows(gather) if gather.input == id => rows += gather.selection.count(),
+            // Each row of one token at least: others may take the same ones.
+            OpKind::Gemm(gemm) if gemm.right_rows.is_some() && gemm.right.codes == id => rows = rows.max(gemm.shape.k),
             _ => return tensor.bytes(),
         }
     }

@@ -7,10 +7,12 @@ use crate::hardware::energy_table::EnergyBreakdown;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
 use crate::program::op::{OpId, OpKind, Path};
-use crate::report::bounds::bounds;
+use crate::program::planned;
+use crate::program::uses::TensorUses;
+use crate::report::bounds::{bounds, layer_bounds};
 use crate::report::data::{
-    Configuration, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report, SCHEMA_VERSION,
-    TakenDefault, TilingReport, Totals,
+    Configuration, CountReport, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report,
+    SCHEMA_VERSION, TakenDefault, TilingReport, Totals,
 };
 use crate::schedule::Schedule;
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
@@ -35,6 +37,8 @@ pub struct Inputs<'a> {
     pub energy: &'a RunEnergy,
     /// The numeric error of each layer, where values were given.
     pub numerics: Option<Vec<LayerNumerics>>,
+    /// What the run found of what was planned, by operation, where values were given.
+    pub observed_counts: Option<&'a [Option<u64>]>,
     /// What was simulated.
     pub configuration: Configuration,
     /// Defaults that were taken.
@@ -43,10 +47,13 @@ pub struct Inputs<'a> {
 
 /// Builds the report of a run.
 pub fn build(inputs: Inputs<'_>) -> Report {
-    let Inputs { program, schedule, npu, statistics, energy, numerics, configuration, defaults } = inputs;
+    let Inputs { program, schedule, npu, statistics, energy, numerics, observed_counts, configuration, defaults } =
+        inputs;
     let bounds = bounds(program, npu, statistics);
     let attributed = attributed_cycles(statistics);
-    let context = Context { program, schedule, npu, statistics, energy, attributed: &attributed };
+    let uses = TensorUses::by_op(program);
+    let attributed = &attributed;
+    let context = Context { program, uses, schedule, npu, statistics, energy, attributed, observed_counts };
     let layers = (0..program.layers.len())
         .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
         .collect();
@@ -85,6 +92,8 @@ struct Context<'a> {
     statistics: &'a RunStatistics,
     energy: &'a RunEnergy,
     attributed: &'a [Cycles],
+    observed_counts: Option<&'a [Option<u64>]>,
+    uses: TensorUses,
 }
 
 impl Context<'_> {
@@ -127,22 +136,48 @@ impl Context<'_> {
 
     /// Cycles that the useful work takes at each pair's full rate, over the makespan.
     fn utilization(&self, makespan: u64) -> BTreeMap<String, f64> {
-        let mut utilization = BTreeMap::new();
-        for (position, unit) in self.npu.matrix_units().iter().enumerate() {
-            let mut full_rate_cycles = 0.0;
-            for (index, op) in self.statistics.ops.iter().enumerate() {
-                if let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind
-                    && let Some(macs) = op.unit_macs.get(position)
-                    && let Some(support) = unit.support(self.program.product_formats(gemm))
-                {
-                    let rate = unit.array.processing_elements() * support.macs_per_element_per_cycle;
-                    full_rate_cycles += *macs as f64 / rate as f64;
-                }
+        let units = self.npu.matrix_units().iter().enumerate();
+        let share = |position| share(self.full_rate_cycles(position, 0..self.statistics.ops.len()), makespan);
+        units.map(|(position, unit)| (unit.name.clone(), share(position))).collect()
+    }
+
+    /// Cycles that the useful work of some operations takes at full rate on one of the matrix units.
+    fn full_rate_cycles(&self, position: usize, ops: impl Iterator<Item = usize>) -> f64 {
+        let unit = &self.npu.matrix_units()[position];
+        let cycles = ops.filter_map(|index| {
+            let OpKind::Gemm(gemm) = &self.program.op(OpId(index)).kind else { return None };
+            let macs = self.statistics.ops[index].unit_macs.get(position)?;
+            let support = unit.support(self.program.product_formats(gemm))?;
+            Some(*macs as f64 / (unit.array.processing_elements() * support.macs_per_element_per_cycle) as f64)
+        });
+        cycles.sum()
+    }
+
+    /// The mean share of the matrix units that some operations of a layer have in its cycles.
+    fn mean_share(&self, ops: &[usize], cycles: u64) -> f64 {
+        let units = self.npu.matrix_units().len();
+        let shares = (0..units).map(|position| share(self.full_rate_cycles(position, ops.iter().copied()), cycles));
+        shares.sum::<f64>() / units as f64
+    }
+
+    /// What was planned for some operations, each kind of count once, and what was found.
+    fn counts(&self, ops: &[usize]) -> Vec<CountReport> {
+        let mut counts: Vec<CountReport> = Vec::new();
+        for index in ops {
+            let Some(planned) = planned::of(self.program, &self.program.ops[*index].kind) else { continue };
+            let observed = self.observed_counts.and_then(|observed| observed[*index]);
+            let count = CountReport {
+                counted: planned.counted.name(),
+                planned: planned.count,
+                planned_by: planned.source.name(),
+                observed,
+                is_as_planned: observed.map(|observed| observed == planned.count),
+            };
+            if !counts.contains(&count) {
+                counts.push(count);
             }
-            let share = if makespan == 0 { 0.0 } else { full_rate_cycles / makespan as f64 };
-            utilization.insert(unit.name.clone(), share);
         }
-        utilization
+        counts
     }
 
     fn layer(&self, id: LayerId, numerics: Option<LayerNumerics>) -> LayerReport {
@@ -156,7 +191,7 @@ impl Context<'_> {
             .filter_map(|path| {
                 let ops: Vec<usize> =
                     ops.iter().copied().filter(|index| self.program.ops[*index].path == path).collect();
-                (!ops.is_empty()).then(|| self.path(path, &ops))
+                (!ops.is_empty()).then(|| self.path(path, &ops, (end - start).get()))
             })
             .collect();
         let sum = |of: fn(&PathReport) -> u64| paths.iter().map(of).sum();
@@ -175,6 +210,8 @@ impl Context<'_> {
             spilled_bytes: sum(|path| path.spilled_bytes),
             filled_bytes: sum(|path| path.filled_bytes),
             constant_bytes: self.constant_bytes(&ops),
+            utilization: self.mean_share(&ops, (end - start).get()),
+            bounds: layer_bounds(self.program, &self.uses, self.npu, &ops),
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
             tilings: self.tilings(id),
             paths,
@@ -199,7 +236,7 @@ impl Context<'_> {
             .collect()
     }
 
-    fn path(&self, path: Path, ops: &[usize]) -> PathReport {
+    fn path(&self, path: Path, ops: &[usize], layer_cycles: u64) -> PathReport {
         let of = |index: &usize| -> &OpStatistics { &self.statistics.ops[*index] };
         let dram = self.npu.dram_id().0;
         let traffic =
@@ -211,11 +248,13 @@ impl Context<'_> {
             stall_cycles: stall_map(ops.iter().map(|index| &of(index).stalls)),
             macs: ops.iter().map(|index| of(index).macs).sum(),
             issued_macs: ops.iter().map(|index| of(index).issued_macs).sum(),
+            utilization: self.mean_share(ops, layer_cycles),
             dram_read_bytes: traffic.read_bytes,
             dram_write_bytes: traffic.write_bytes,
             spilled_bytes: ops.iter().map(|index| of(index).spilled.get()).sum(),
             filled_bytes: ops.iter().map(|index| of(index).filled.get()).sum(),
             energy_pj: ops.iter().map(|index| EnergyBreakdown::total_pj(&self.energy.ops[*index])).sum(),
+            counts: self.counts(ops),
         }
     }
 
@@ -253,6 +292,10 @@ impl Context<'_> {
         }
         constants.into_iter().map(|tensor| self.program.tensor(tensor).bytes().get()).sum()
     }
+}
+
+fn share(full_rate_cycles: f64, cycles: u64) -> f64 {
+    if cycles == 0 { 0.0 } else { full_rate_cycles / cycles as f64 }
 }
 
 fn add_traffic(sum: MemoryReport, traffic: &Traffic) -> MemoryReport {

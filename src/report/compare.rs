@@ -104,6 +104,19 @@ pub struct Figures {
     /// Baseline's cycles over these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speedup: Option<f64>,
+    /// Cycles below which no schedule could go: of the whole run, or of a layer by itself; not of parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lower_bound_cycles: Option<u64>,
+    /// Baseline's bound over this one: what a scheme gains where nothing but arrays and off-chip bandwidth counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lower_bound_speedup: Option<f64>,
+    /// What useful multiply-accumulates take at full rate, mean of the matrix units: over the makespan, or over the cycles of
+    /// the layer from its start to its end. Parts sum to their whole.
+    pub utilization: f64,
+    /// Useful multiply-accumulates.
+    pub macs: u64,
+    /// Multiply-accumulates that the arrays were occupied with, padding included.
+    pub issued_macs: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
     /// Over the baseline's.
@@ -133,6 +146,8 @@ impl Figures {
         let Some(baseline) = baseline else { return self };
         let ratio = |of: f64, to: f64| (to != 0.0).then(|| of / to);
         self.speedup = ratio(baseline.cycles as f64, self.cycles as f64);
+        self.lower_bound_speedup =
+            baseline.lower_bound_cycles.zip(self.lower_bound_cycles).and_then(|(of, to)| ratio(of as f64, to as f64));
         self.energy_ratio = ratio(self.energy_pj, baseline.energy_pj);
         self.dram_bytes_ratio = ratio(self.dram_bytes as f64, baseline.dram_bytes as f64);
         self.constant_bytes_ratio =
@@ -147,6 +162,10 @@ impl Figures {
         Self {
             cycles: layer.attributed_cycles,
             energy_pj: layer.energy_pj,
+            lower_bound_cycles: Some(layer.bounds.lower_bound_cycles),
+            utilization: layer.utilization,
+            macs: layer.macs,
+            issued_macs: layer.issued_macs,
             dram_bytes: layer.dram_read_bytes + layer.dram_write_bytes,
             constant_bytes: Some(layer.constant_bytes),
             numerics: layer.numerics.map(|numerics| numerics.error),
@@ -158,6 +177,9 @@ impl Figures {
         Self {
             cycles: path.attributed_cycles,
             energy_pj: path.energy_pj,
+            utilization: path.utilization,
+            macs: path.macs,
+            issued_macs: path.issued_macs,
             dram_bytes: path.dram_read_bytes + path.dram_write_bytes,
             ..Self::default()
         }
@@ -168,6 +190,10 @@ impl Figures {
         Self {
             cycles: report.totals.cycles,
             energy_pj: report.totals.energy_pj.get("total").copied().unwrap_or(0.0),
+            lower_bound_cycles: Some(report.totals.lower_bound_cycles),
+            utilization: mean_utilization(report),
+            macs: report.totals.macs.values().sum(),
+            issued_macs: report.totals.issued_macs,
             dram_bytes: report.totals.dram_read_bytes + report.totals.dram_write_bytes,
             constant_bytes: Some(report.layers.iter().map(|layer| layer.constant_bytes).sum()),
             // The first of several equally bad ones; a NaN is worse than any number.
@@ -175,6 +201,11 @@ impl Figures {
             ..Self::default()
         }
     }
+}
+
+fn mean_utilization(report: &Report) -> f64 {
+    let shares = report.totals.utilization.values();
+    if shares.len() == 0 { 0.0 } else { shares.sum::<f64>() / report.totals.utilization.len() as f64 }
 }
 
 fn rank(error: &ErrorMetrics) -> f64 {
@@ -225,23 +256,27 @@ fn row(scheme: &str, report: &Report, baseline: Option<&SchemeRow>) -> SchemeRow
         Layer { name: layer.name.clone(), figures, paths: paths.collect() }
     };
     let mut sums: Vec<(&'static str, Figures)> = Vec::new();
-    for path in report.layers.iter().flat_map(|layer| &layer.paths) {
-        let figures = Figures::of_path(path);
+    let of_run = |layer: &LayerReport, share: f64| share * layer.cycles as f64 / report.totals.cycles.max(1) as f64;
+    for (layer, path) in report.layers.iter().flat_map(|layer| layer.paths.iter().map(move |path| (layer, path))) {
+        let of_layer = Figures::of_path(path);
+        let figures = Figures { utilization: of_run(layer, of_layer.utilization), ..of_layer };
         match sums.iter_mut().find(|(name, _)| *name == path.path) {
             None => sums.push((path.path, figures)),
             Some((_, sum)) => {
                 sum.cycles += figures.cycles;
+                sum.utilization += figures.utilization;
+                sum.macs += figures.macs;
+                sum.issued_macs += figures.issued_macs;
                 sum.energy_pj += figures.energy_pj;
                 sum.dram_bytes += figures.dram_bytes;
             }
         }
     }
-    let shares: Vec<f64> = report.totals.utilization.values().copied().collect();
     SchemeRow {
         scheme: scheme.to_owned(),
         reason: None,
         total: Some(Figures::of_run(report).against(baseline.and_then(|row| row.total.as_ref()))),
-        utilization: (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64),
+        utilization: Some(mean_utilization(report)),
         paths: sums.into_iter().map(|(path, sum)| part(path, sum, baseline.map(|row| row.paths.as_slice()))).collect(),
         layers: report.layers.iter().enumerate().map(of_layer).collect(),
     }

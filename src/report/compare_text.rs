@@ -1,14 +1,18 @@
 //! A comparison as JSON, CSV, Markdown and the rows of the terminal's tables.
 
 use crate::report::compare::{Comparison, Figures, SchemeRow, Tilings};
+use crate::report::summary::count_facts;
 use crate::schedule::tiling::ChosenBy;
 
 /// Headings of the table of whole runs.
-pub const TOTAL_HEADINGS: [&str; 13] = [
+pub const TOTAL_HEADINGS: [&str; 17] = [
     "scheme",
     "cycles",
     "speedup",
+    "bound [cycles]",
+    "speedup",
     "utilization",
+    "issued / useful MACs",
     "energy [uJ]",
     "ratio",
     "DRAM [KiB]",
@@ -16,22 +20,31 @@ pub const TOTAL_HEADINGS: [&str; 13] = [
     "constants [KiB]",
     "ratio",
     "SQNR [dB]",
+    "difference",
     "relative error",
     "cosine",
 ];
 
 /// Headings of the tables of layers and of parts.
-pub const PART_HEADINGS: [&str; 10] = [
+pub const PART_HEADINGS: [&str; TOTAL_HEADINGS.len() + 1] = [
     "scheme",
     "of",
     "cycles",
     "speedup",
+    "bound [cycles]",
+    "speedup",
+    "utilization",
+    "issued / useful MACs",
     "energy [uJ]",
     "ratio",
     "DRAM [KiB]",
+    "ratio",
     "constants [KiB]",
+    "ratio",
     "SQNR [dB]",
+    "difference",
     "relative error",
+    "cosine",
 ];
 
 /// What is compared, in a line.
@@ -59,16 +72,9 @@ pub fn total_rows(comparison: &Comparison) -> Vec<[String; TOTAL_HEADINGS.len()]
             "cannot run".clone_into(&mut cells[1]);
             return cells;
         };
-        cells[1] = total.cycles.to_string();
-        cells[2] = ratio(total.speedup);
-        cells[3] = row.utilization.map(|share| format!("{:.1} %", share * 100.0)).unwrap_or_default();
-        cells[4] = microjoules(total.energy_pj);
-        cells[5] = ratio(total.energy_ratio);
-        cells[6] = kibibytes(total.dram_bytes);
-        cells[7] = ratio(total.dram_bytes_ratio);
-        cells[8] = total.constant_bytes.map(kibibytes).unwrap_or_default();
-        cells[9] = ratio(total.constant_bytes_ratio);
-        [cells[10], cells[11], cells[12]] = errors(total);
+        for (cell, text) in cells[1..].iter_mut().zip(figures_cells(total)) {
+            *cell = text;
+        }
         cells
     };
     comparison.schemes.iter().map(row).collect()
@@ -91,18 +97,36 @@ pub fn path_rows(comparison: &Comparison) -> Vec<[String; PART_HEADINGS.len()]> 
 }
 
 fn part_row(scheme: &str, of: &str, figures: &Figures) -> [String; PART_HEADINGS.len()] {
-    let [sqnr, relative, _] = errors(figures);
+    let mut cells = [const { String::new() }; PART_HEADINGS.len()];
+    [cells[0], cells[1]] = [scheme, of].map(str::to_owned);
+    for (cell, text) in cells[2..].iter_mut().zip(figures_cells(figures)) {
+        *cell = text;
+    }
+    cells
+}
+
+/// The cells of figures, in the order of the headings.
+fn figures_cells(figures: &Figures) -> [String; TOTAL_HEADINGS.len() - 1] {
+    let [sqnr, relative, cosine] = errors(figures);
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let padding = (figures.macs > 0).then(|| figures.issued_macs as f64 / figures.macs as f64);
     [
-        scheme.to_owned(),
-        of.to_owned(),
         figures.cycles.to_string(),
         ratio(figures.speedup),
+        figures.lower_bound_cycles.map(|cycles| cycles.to_string()).unwrap_or_default(),
+        ratio(figures.lower_bound_speedup),
+        if figures.macs > 0 { percent(figures.utilization) } else { String::new() },
+        ratio(padding),
         microjoules(figures.energy_pj),
         ratio(figures.energy_ratio),
         kibibytes(figures.dram_bytes),
+        ratio(figures.dram_bytes_ratio),
         figures.constant_bytes.map(kibibytes).unwrap_or_default(),
+        ratio(figures.constant_bytes_ratio),
         sqnr,
+        figures.sqnr_db_difference.map(|decibels| format!("{decibels:+.2}")).unwrap_or_default(),
         relative,
+        cosine,
     ]
 }
 
@@ -123,10 +147,13 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
                 searched.join(", ")
             ));
         }
+        let differing = count_facts(report, |count| count.is_as_planned == Some(false));
+        facts.extend(differing.into_iter().map(|fact| format!("{}: {fact}", row.scheme)));
     }
     facts.push(format!(
-        "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); errors of a run are \
-         those of its layer with the lowest SQNR; constants are weights, scales, tables and biases off the chip",
+        "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); bounds are \
+         those of a whole run or of a layer by itself; errors of a run are those of its layer with the lowest SQNR; \
+         constants are weights, scales, tables and biases off the chip",
         comparison.baseline
     ));
     facts
@@ -139,7 +166,7 @@ pub fn to_json(comparison: &Comparison) -> String {
     text
 }
 
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 22] = [
     "scheme",
     "level",
     "layer",
@@ -157,6 +184,10 @@ const COLUMNS: [&str; 18] = [
     "sqnr_db_difference",
     "relative_error",
     "cosine",
+    "lower_bound_cycles",
+    "lower_bound_speedup",
+    "macs",
+    "issued_macs",
     "reason",
 ];
 
@@ -172,6 +203,7 @@ pub fn to_csv(comparison: &Comparison) -> String {
                 let numerics = figures.numerics;
                 cells[4] = figures.cycles.to_string();
                 cells[5] = text(figures.speedup);
+                cells[6] = figures.utilization.to_string();
                 cells[7] = figures.energy_pj.to_string();
                 cells[8] = text(figures.energy_ratio);
                 cells[9] = figures.dram_bytes.to_string();
@@ -182,12 +214,15 @@ pub fn to_csv(comparison: &Comparison) -> String {
                 cells[14] = text(figures.sqnr_db_difference);
                 cells[15] = text(numerics.map(|error| error.relative_error));
                 cells[16] = text(numerics.map(|error| error.cosine));
+                cells[17] = figures.lower_bound_cycles.map(|cycles| cycles.to_string()).unwrap_or_default();
+                cells[18] = text(figures.lower_bound_speedup);
+                cells[19] = figures.macs.to_string();
+                cells[20] = figures.issued_macs.to_string();
             }
             cells
         };
         let mut total = line("run", "", "", row.total.as_ref());
-        total[6] = row.utilization.map(|share| share.to_string()).unwrap_or_default();
-        total[17] = row.reason.clone().unwrap_or_default();
+        total[21] = row.reason.clone().unwrap_or_default();
         lines.push(total);
         lines.extend(row.paths.iter().map(|part| line("run_path", "", part.path, Some(&part.figures))));
         for layer in &row.layers {

@@ -178,6 +178,10 @@ pub struct LayerReport {
     pub filled_bytes: u64,
     /// Bytes of its constants in off-chip memory: weights, scales, biases.
     pub constant_bytes: u64,
+    /// What its useful multiply-accumulates take at full rate, over its cycles; mean of the matrix units.
+    pub utilization: f64,
+    /// Cycles below which no schedule of this layer alone could go.
+    pub bounds: LayerBounds,
     /// Energy in pJ.
     pub energy_pj: f64,
     /// Tilings of its matrix products.
@@ -187,6 +191,17 @@ pub struct LayerReport {
     /// Error against the workload in f64, where values were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numerics: Option<LayerNumerics>,
+}
+
+/// Lower bounds of a layer by itself, in cycles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerBounds {
+    /// Useful multiply-accumulates at the arrays' full rate.
+    pub compute_cycles: u64,
+    /// Each given tensor in once and each result out once, at peak bandwidth. What passes between layers is left out.
+    pub compulsory_bandwidth_cycles: u64,
+    /// The larger of the two.
+    pub lower_bound_cycles: u64,
 }
 
 /// The tiling of a matrix product. A workload file takes it as an item of `mapping.tilings`.
@@ -221,6 +236,8 @@ pub struct PathReport {
     pub macs: u64,
     /// Multiply-accumulates that the array was occupied with, padding included.
     pub issued_macs: u64,
+    /// What its useful multiply-accumulates take at full rate, over the layer's cycles; sums to the layer's.
+    pub utilization: f64,
     /// Bytes read from off-chip memory.
     pub dram_read_bytes: u64,
     /// Bytes written to off-chip memory.
@@ -231,6 +248,26 @@ pub struct PathReport {
     pub filled_bytes: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
+    /// Counts that depend on the values of the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<CountReport>,
+}
+
+/// A count that was planned before the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CountReport {
+    /// `outlier_channels` or `protected_elements`.
+    pub counted: &'static str,
+    /// How many there is room for, and how many cost cycles, bytes and energy.
+    pub planned: u64,
+    /// Where the plan comes from: `calibration`, `assumption` or `definition`.
+    pub planned_by: &'static str,
+    /// How many the values of the run have, where there are values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<u64>,
+    /// Whether both are the same number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_as_planned: Option<bool>,
 }
 
 /// Numeric error of a layer.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::data::{LayerReport, Report, TilingReport};
+use crate::report::data::{CountReport, LayerReport, Report, TilingReport};
 use crate::schedule::tiling::ChosenBy;
 
 const IN_MEMORY: &str = "writing to a string does not fail";
@@ -98,7 +98,31 @@ pub fn facts(report: &Report) -> Vec<String> {
         let sums = layer.numerics?.overflowed_sums;
         (sums > 0).then(|| format!("overflow: {sums} sums of `{}` did not fit the accumulator", layer.name))
     }))
+    .chain(count_facts(report, |_| true))
     .collect()
+}
+
+/// A line for each planned count that `is_shown`.
+pub fn count_facts(report: &Report, is_shown: impl Fn(&CountReport) -> bool) -> Vec<String> {
+    let mut facts = Vec::new();
+    for layer in &report.layers {
+        for path in &layer.paths {
+            for count in path.counts.iter().filter(|count| is_shown(count)) {
+                let found = match (count.observed, count.is_as_planned) {
+                    (Some(observed), Some(false)) => format!(", {observed} observed: not as planned"),
+                    (Some(observed), _) => format!(", {observed} observed"),
+                    (None, _) => String::new(),
+                };
+                let CountReport { counted, planned, planned_by, .. } = count;
+                let what = counted.replace('_', " ");
+                facts.push(format!(
+                    "{what} of `{}`, {}: {planned} planned by {planned_by}{found}",
+                    layer.name, path.path
+                ));
+            }
+        }
+    }
+    facts
 }
 
 /// The whole summary.

@@ -3,6 +3,8 @@
 //! Order along m and n cannot change a bit; order along k can, for any accumulator that rounds or saturates. The plan
 //! states it, the tile executor follows it, and the un-tiled reference is evaluated under the same plan.
 
+use std::num::NonZeroU32;
+
 use crate::hardware::matrix_unit::{Accumulation, FloatAccumulation};
 use crate::numerics::accumulate::{AccumulationOrder, Destination, IntegerAccumulator};
 use crate::schedule::team::TeamSplit;
@@ -61,6 +63,19 @@ impl Accumulator {
                 Accumulator::Float { order, destination, depth: if block > 1 { block } else { dot_depth } }
             }
         }
+    }
+
+    /// The same where products come one by one: each is added with a rounding of its own. An order that rounds once at the
+    /// end has none to give, and integers do not care.
+    pub fn one_by_one(self) -> Accumulator {
+        let Accumulator::Float { order, destination, .. } = self else { return self };
+        let order = match order {
+            AccumulationOrder::Sequential | AccumulationOrder::Block => AccumulationOrder::Sequential,
+            AccumulationOrder::Exact => order,
+            AccumulationOrder::Fused(_) => AccumulationOrder::Fused(NonZeroU32::MIN),
+            AccumulationOrder::Truncated(truncation) => AccumulationOrder::Truncated(truncation.of_single_products()),
+        };
+        Accumulator::Float { order, destination, depth: 1 }
     }
 
     /// Products that enter as one: k may only be cut at multiples of this.

@@ -12,7 +12,7 @@ use crate::schedule::Schedule;
 use crate::schedule::counter::{Moment, NestId, Signal, Signals, Wait, Waits};
 use crate::schedule::grid::{AxisSet, Grid, GridStep, GridWalk, Tile};
 use crate::schedule::nest::{
-    Access, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
+    Access, CreditPool, Destination, DmaQueue, Layout, Load, MatrixWork, Nest, Output, Read, Reader, Storage, TileMap,
 };
 use crate::schedule::spill::{self, Home};
 use crate::schedule::team::{LaneId, TeamId};
@@ -418,6 +418,9 @@ fn load_command(
     if let Some(counter) = load.produced {
         waits.push(Wait { counter, at_least: rows.end });
     }
+    if let Some(table) = load.table {
+        waits.push(Wait { counter: table.rows, at_least: rows.end.div_ceil(table.rows_of_each) });
+    }
     if is_first && step.index == 0 {
         waits.extend(of.nest.load_waits.iter().copied());
     }
@@ -689,12 +692,16 @@ fn transfer(storage: &Storage, map: &TileMap, tile: &Tile, direction: Direction)
     let (rows, columns) = map.spans(tile, storage.shape);
     let pitch = storage.pitch();
     let first_byte = columns.start * storage.element_bits / 8;
+    let spacing = match storage.layout {
+        Layout::Stored => 1,
+        Layout::ScatteredRows { spacing } => spacing,
+    };
     Transfer {
         memory: storage.home,
         base: storage.base + rows.start * pitch + first_byte,
         rows: rows.len(),
         row_bytes: storage.row_bytes(columns.len()),
-        pitch,
+        pitch: pitch * spacing,
         direction,
     }
 }

@@ -10,7 +10,7 @@ use crate::hardware::memory::{Dram, MemoryId};
 use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::VectorFunction;
 use crate::schedule::grid::{Axis, AxisSet, Grid, Tile};
-use crate::schedule::nest::{Access, Destination, DmaQueue, Load, Nest, Output, Storage, TileMap, VectorStep};
+use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, Load, Nest, Output, Storage, TileMap, VectorStep};
 use crate::schedule::room::{Buffer, leaving, needed};
 use crate::schedule::spill::{home, spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
@@ -193,7 +193,8 @@ pub fn stored_to(memory: MemoryId, nest: &Nest, grid: &Grid) -> u64 {
 /// Runs of neighbouring bytes of a load's largest tile: one for each row, unless it covers whole rows.
 fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
     let (rows, columns) = load.map.spans(&grid.first_tile(), load.storage.shape);
-    if columns.len() == load.storage.shape.columns { 1 } else { rows.len() }
+    let is_one = columns.len() == load.storage.shape.columns && load.storage.layout == Layout::Stored;
+    if is_one { 1 } else { rows.len() }
 }
 
 /// Bytes that a load brings over the whole nest, refetches included.

@@ -11,6 +11,7 @@ pub mod counter;
 pub mod energy_estimate;
 pub mod estimate;
 pub mod fixed_tiling;
+pub mod gather;
 pub mod grid;
 pub mod grouping;
 pub mod k_outside;

@@ -246,6 +246,20 @@ pub struct Storage {
     pub base: u64,
     /// Each row of a tile is whole atoms of so many bytes.
     pub atom: u64,
+    /// Whether neighbouring elements and rows are neighbours in memory too.
+    pub layout: Layout,
+}
+
+/// How the elements of a tile lie in the memory that gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Rows of the stored matrix, from one column to another.
+    Stored,
+    /// Each row at a place of its own: for addresses, so many rows of the stored matrix apart.
+    ScatteredRows {
+        /// At least 2, or 1 where every row is taken.
+        spacing: u64,
+    },
 }
 
 impl Storage {
@@ -344,6 +358,17 @@ pub struct Load {
     pub longest_request: Option<Bytes>,
     /// Bytes that are fetched with the last tile beyond the tensor's end.
     pub padding: Bytes,
+    /// What names the rows that are fetched, where the run makes it.
+    pub table: Option<Table>,
+}
+
+/// A table of rows to be gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Counts its final rows.
+    pub rows: CounterId,
+    /// Gathered rows that each of its rows names.
+    pub rows_of_each: u64,
 }
 
 impl Load {
@@ -432,8 +457,10 @@ pub struct MatrixWork {
     pub window: Option<ConvolutionWindow>,
     /// Left and right operand.
     pub operands: [Read; 2],
-    /// Block scales of the left and the right operand.
+    /// Block scales of the left and the right operand; beside a gathered right operand the table of its rows.
     pub scales: [Option<Read>; 2],
+    /// Whether the rows of the right operand are gathered: they come one by one, and are added one by one.
+    pub is_gathered: bool,
     /// What holds the partial sums.
     pub accumulator: Accumulator,
     /// Blocks of k may only be cut at multiples of this: products that are summed as one, and blocks that share a scale.

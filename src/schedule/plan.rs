@@ -18,8 +18,8 @@ use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, Partitio
 use crate::schedule::grid::{Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
-    Access, BatchStride, CreditPool, Destination, DmaQueue, Load, MatrixWork, Nest, Output, Read, Reader, Storage,
-    TileMap, VectorStep, VectorWork,
+    Access, BatchStride, CreditPool, Destination, DmaQueue, Layout, Load, MatrixWork, Nest, Output, Read, Reader,
+    Storage, Table, TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::operands::{operand_maps, scope_map, vector_operands};
 use crate::schedule::placement::{ALIGNMENT, place};
@@ -30,7 +30,7 @@ use crate::schedule::spill::{self, Home, Spilling};
 use crate::schedule::splits::splits;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
-use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling};
+use crate::schedule::{Placement, Schedule, ScheduleError, fixed_tiling, gather};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
 use crate::workload::mapping::{LoopOrder, Mapping};
@@ -386,6 +386,7 @@ impl<'a> Planner<'a> {
             let blocks = operand.blocks?;
             Some(read(self, blocks.scales, map.of_block_scales(blocks.format.block()), queue))
         });
+        let scales = [scales[0], gemm.right_rows.map(|rows| read(self, rows, left_map, sides[0].2)).or(scales[1])];
         let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
         let block = blocks.map(|blocks| blocks.format.block()).max().unwrap_or(1);
         let memory = self.npu.matrix_unit(unit).accumulator_memory;
@@ -398,7 +399,8 @@ impl<'a> Planner<'a> {
         // The program says what the sums mean, the unit how wide it keeps them.
         let element_bits = u64::from(sums_format.storage_bits());
         let sums = Storage { element_bits, ..self.storage(gemm.output) };
-        let accumulator = Accumulator::of(accumulation, block);
+        let (accumulator, is_gathered) = (Accumulator::of(accumulation, block), gemm.right_rows.is_some());
+        let accumulator = if is_gathered { accumulator.one_by_one() } else { accumulator };
         let depth_unit = least_common_multiple(block, accumulator.products_per_operation());
         MatrixWork {
             team,
@@ -410,6 +412,7 @@ impl<'a> Planner<'a> {
             window: gemm.window,
             operands,
             scales,
+            is_gathered,
             accumulator,
             depth_unit,
             sums,
@@ -494,6 +497,7 @@ impl<'a> Planner<'a> {
                     TileMap::OUTPUT.of_block_scales(format.block())
                 }
                 OpKind::ExtractChannels(extract) if extract.dense == Some(tensor) => TileMap::PER_ROW,
+                OpKind::ExtractTop(top) if top.positions.is_some() && top.body != tensor => TileMap::PER_ROW,
                 OpKind::Gemm(_)
                 | OpKind::Quantize { .. }
                 | OpKind::QuantizeBlocks { .. }
@@ -531,7 +535,7 @@ impl<'a> Planner<'a> {
         {
             return Access::Ring { rows: self.rows_counter(tensor), pool };
         }
-        let load = loads.len();
+        let index = loads.len();
         let requests = &self.npu.dma().requests;
         let mut storage = self.storage(tensor);
         let mut padding = Bytes::ZERO;
@@ -544,36 +548,27 @@ impl<'a> Planner<'a> {
             DmaQueue::Stores => {}
         }
         let longest_request = requests.longest;
-        if is_resident {
+        let gathered = gather::of(self.program, &self.program.op(op).kind, tensor);
+        let table = gathered.and_then(|gathered| {
+            (storage.shape, storage.layout) = (gathered.shape, gathered.layout);
+            Some(Table { rows: self.rows_counter(gathered.table?), rows_of_each: gathered.rows_of_each })
+        });
+        let (destination, arrived, produced) = if is_resident {
             // A given tensor that several nests read: the first one brings it to stay.
             self.is_pinned[tensor.0] = true;
-            let arrived = self.rows_counter(tensor);
-            let destination = Destination::Resident;
-            loads.push(Load {
-                tensor,
-                storage,
-                map,
-                op,
-                queue,
-                reader,
-                destination,
-                arrived,
-                produced: None,
-                longest_request,
-                padding,
-            });
-            return Access::Resident(arrived);
-        }
-        let (lane, memory) = (self.binding.lane_of[nest.0], self.npu.dma().to);
-        let all = self.share(memory);
-        let (role, capacity) = match queue {
-            DmaQueue::Activations => (PartitionRole::Activations, all.activations),
-            DmaQueue::Weights => (PartitionRole::Weights, all.weights),
-            DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
+            (Destination::Resident, self.rows_counter(tensor), None)
+        } else {
+            let (lane, memory) = (self.binding.lane_of[nest.0], self.npu.dma().to);
+            let all = self.share(memory);
+            let (role, capacity) = match queue {
+                DmaQueue::Activations => (PartitionRole::Activations, all.activations),
+                DmaQueue::Weights => (PartitionRole::Weights, all.weights),
+                DmaQueue::Stores => unreachable!("nothing is loaded through the store queue"),
+            };
+            let pool = self.pool(PartitionId { memory, role, holder: lane.0 }, capacity);
+            let arrived = self.counter(Counter::Loaded { nest, load: index });
+            (Destination::Partition(pool), arrived, (!is_given).then(|| self.rows_counter(tensor)))
         };
-        let destination = Destination::Partition(self.pool(PartitionId { memory, role, holder: lane.0 }, capacity));
-        let arrived = self.counter(Counter::Loaded { nest, load });
-        let produced = (!is_given).then(|| self.rows_counter(tensor));
         loads.push(Load {
             tensor,
             storage,
@@ -586,8 +581,9 @@ impl<'a> Planner<'a> {
             produced,
             longest_request,
             padding,
+            table,
         });
-        Access::Loaded(load)
+        if is_resident { Access::Resident(arrived) } else { Access::Loaded(index) }
     }
 
     /// Lets a product wait for the last one of another team that has some of the same units: until its sums are read. In
@@ -709,7 +705,8 @@ impl<'a> Planner<'a> {
             (Some(Placement::Dram { base }), _) => (self.npu.dram_id(), base),
             (Some(Placement::Shared | Placement::Resident | Placement::Ring) | None, _) => (self.npu.dram_id(), 0),
         };
-        Storage { shape: described.shape, element_bits: described.counted_bits(), home, base, atom: 1 }
+        let (shape, element_bits, layout) = (described.shape, described.counted_bits(), Layout::Stored);
+        Storage { shape, element_bits, home, base, atom: 1, layout }
     }
 
     fn counter(&mut self, counter: Counter) -> CounterId {

@@ -15,7 +15,16 @@ pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWor
     {
         work.k_runs = window.y.kernel() * window.x.kernel();
     }
-    let step = dataflow::of(&unit.array).step(&unit.array, &work);
+    let dataflow = dataflow::of(&unit.array);
+    let step = if matrix.is_gathered {
+        dataflow.step(&unit.array, &TileWork { k: 1, ..work })
+    } else {
+        dataflow.step(&unit.array, &work)
+    };
+    if matrix.is_gathered && !dataflow.is_systolic() {
+        // Rows that come one by one take a step each, whatever the depth of a step.
+        work.k *= dataflow.granularity(&unit.array, matrix.macs_per_element_per_cycle).k;
+    }
     let [left, right] = &matrix.operands;
     let operand_bytes = |elements: OperandElements| {
         matrix.split.parts()

@@ -11,7 +11,7 @@ use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
 use crate::scheme::cast;
-use crate::scheme::lowering::{Lowering, LoweringError};
+use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
 /// Both operands in one block format.
@@ -21,14 +21,15 @@ pub struct Blocks {
     description: &'static str,
     format: &'static BlockFormat,
     counts_scale_bytes: bool,
+    arriving: Arriving,
 }
 
 impl Blocks {
     /// Both operands in `format`. Without `counts_scale_bytes` the block scales take no room and no bandwidth, as in cost
     /// models that leave them out.
-    pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool) -> Blocks {
+    pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool, arriving: Arriving) -> Blocks {
         let description = "both operands in one block format";
-        Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes }
+        Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes, arriving }
     }
 }
 
@@ -41,6 +42,7 @@ macro_rules! both_operands {
                 description: $description,
                 format: &block::$scheme,
                 counts_scale_bytes: true,
+                arriving: Arriving::Real,
             };
         )+
     };
@@ -95,13 +97,15 @@ impl Scheme for Blocks {
             );
             return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
         }
+        lowering.check_arriving(layer, gemm, self.arriving)?;
         let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
-        let tensor_scale = self
-            .format
-            .has_tensor_scale()
-            .then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(self.format)));
-        let left = lowering.quantize_blocks(layer, input, self.format, tensor_scale, self.counts_scale_bytes);
+        let (left, tensor_scale) = lowering.on_activations(self.arriving, |lowering| {
+            let has_scale = self.format.has_tensor_scale();
+            let target = ScaleTarget::Blocks(self.format);
+            let scale = has_scale.then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, target));
+            (lowering.quantize_blocks(layer, input, self.format, scale, self.counts_scale_bytes), scale)
+        });
         Ok(lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right))
     }
 }

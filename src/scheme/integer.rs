@@ -45,7 +45,8 @@ impl Scheme for Integer {
         let (left, right) = (codes(lowering, gemm.input), codes(lowering, gemm.weight));
         let LogicalGemm { shape, weight_layout: right_layout, batching, window, .. } = *gemm;
         let sums = lowering.produced(layer, "sums", gemm.output_shape(), &formats::INT32);
-        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
+        let (right_rows, initial) = (None, None);
+        let product = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output: sums };
         lowering.push(layer, Path::Body, OpKind::Gemm(product));
         let input = match gemm.bias {
             None => sums,

@@ -13,7 +13,7 @@ use crate::program::{Program, ProgramLayer};
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::{BatchAxis, Batching};
-use crate::workload::calibration::{Calibration, LayerCalibration};
+use crate::workload::calibration::{Calibration, CalibrationBasis, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -37,6 +37,17 @@ pub struct Lowering<'a> {
     scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
     codes: Vec<(QuantizedAs<ElementFormat>, TensorId)>,
     blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
+    /// Whether what is added now belongs to the run.
+    arriving: Arriving,
+}
+
+/// How the activations of a product come to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arriving {
+    /// As real values: the run takes channels out and quantizes.
+    Real,
+    /// In quantized form, from off the chip: the region that cost models of single products look at.
+    Prequantized,
 }
 
 /// Why a scheme cannot lower a workload.
@@ -77,7 +88,8 @@ impl<'a> Lowering<'a> {
     pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
         let sources = vec![None; workload.tensors().len()];
         let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
-        Lowering { workload, calibration, program: Program::default(), sources, scales, codes, blocks }
+        let (program, arriving) = (Program::default(), Arriving::Real);
+        Lowering { workload, calibration, program, sources, scales, codes, blocks, arriving }
     }
 
     /// Lowers each layer in execution order.
@@ -152,6 +164,41 @@ impl<'a> Lowering<'a> {
             return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
         }
         Ok(of_layer)
+    }
+
+    /// What the calibration was made from.
+    pub fn calibration_basis(&self) -> CalibrationBasis {
+        self.calibration.map_or(CalibrationBasis::Assumption, |calibration| calibration.basis)
+    }
+
+    /// Whether the activations of `layer` can be there in quantized form when the run starts.
+    ///
+    /// # Errors
+    /// [`LoweringError::Unfit`] where another layer makes them.
+    pub fn check_arriving(&self, layer: LayerId, gemm: &LogicalGemm, arriving: Arriving) -> Result<(), LoweringError> {
+        let (Arriving::Prequantized, ValueRef::Layer(maker)) = (arriving, gemm.input) else { return Ok(()) };
+        let problem = format!(
+            "its activations are those of layer `{}`, which this run makes, so they cannot arrive quantized; write \
+             activations: real, or give the layer an input from outside",
+            self.layer_name(maker)
+        );
+        Err(LoweringError::Unfit { layer: self.layer_name(layer), problem })
+    }
+
+    /// Adds operations on activations that `of` makes: to the run, or, where they arrive quantized, to what is done before
+    /// it and costs nothing.
+    pub fn on_activations<T>(&mut self, arriving: Arriving, of: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.arriving, arriving);
+        let made = of(self);
+        self.arriving = before;
+        made
+    }
+
+    fn produced_origin(&self) -> Origin {
+        match self.arriving {
+            Arriving::Real => Origin::Produced,
+            Arriving::Prequantized => Origin::Prepared,
+        }
     }
 
     /// Name of a layer.
@@ -242,12 +289,16 @@ impl<'a> Lowering<'a> {
         shape: MatrixShape,
         format: &'static ElementFormat,
     ) -> TensorId {
-        self.tensor(layer, role, shape, format, Origin::Produced)
+        self.tensor(layer, role, shape, format, self.produced_origin())
     }
 
     /// Adds an operation of the run.
     pub fn push(&mut self, layer: LayerId, path: Path, kind: OpKind) {
-        self.program.ops.push(Op { layer, path, unit: None, kind });
+        let ops = match self.arriving {
+            Arriving::Real => &mut self.program.ops,
+            Arriving::Prequantized => &mut self.program.preparation,
+        };
+        ops.push(Op { layer, path, unit: None, kind });
     }
 
     /// Asks for a matrix unit for the operation that was added last, a product.
@@ -423,7 +474,7 @@ impl<'a> Lowering<'a> {
     ) -> OpKind {
         let shape = self.program.tensor(input).shape;
         let (stored, origin) = match along {
-            BlockAxis::Columns => (shape, Origin::Produced),
+            BlockAxis::Columns => (shape, self.produced_origin()),
             BlockAxis::Rows => (MatrixShape::new(shape.columns, shape.rows), Origin::Prepared),
         };
         let codes = self.tensor(layer, codes, stored, format.element(), origin);
@@ -499,7 +550,8 @@ impl<'a> Lowering<'a> {
         let right_layout = if right.blocks.is_some() { RightLayout::NByK } else { gemm.weight_layout };
         let batching = Batching { right: right_axis(gemm, right_layout), ..gemm.batching };
         let (shape, window) = (gemm.shape, gemm.window);
-        let product = Gemm { shape, left, right, right_layout, batching, window, initial: None, output: sums };
+        let (right_rows, initial) = (None, None);
+        let product = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output: sums };
         self.push(layer, Path::Body, OpKind::Gemm(product));
         let bias = gemm.bias.map(|bias| self.source(bias));
         let output = self.layer_output(layer, gemm);
@@ -564,8 +616,30 @@ impl<'a> Lowering<'a> {
             | Path::Dequantization => "sums",
         };
         let output = self.produced(layer, role, shape.output(), sums_format);
-        let (batching, window) = (Batching::SINGLE, None);
-        let gemm = Gemm { shape, left, right, right_layout, batching, window, initial, output };
+        let (batching, window, right_rows) = (Batching::SINGLE, None, None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output };
+        self.push(layer, path, OpKind::Gemm(gemm));
+        output
+    }
+
+    /// Adds a product of each row of `left` with rows of `right` of its own, which `rows` names: one sum of rows a token.
+    pub fn product_of_gathered_rows(
+        &mut self,
+        layer: LayerId,
+        path: Path,
+        left: TensorId,
+        right: TensorId,
+        rows: TensorId,
+    ) -> TensorId {
+        let MatrixShape { rows: tokens, columns: k } = self.shape(left);
+        let n = self.shape(right).columns;
+        let [left, right] = [left, right].map(GemmOperand::plain);
+        let format = self.sums_format(left, right);
+        let output = self.produced(layer, "branch_sums", MatrixShape::new(tokens, n), format);
+        let (axis, right_layout) = (BatchAxis::Rows, RightLayout::KByN);
+        let batching = Batching { count: tokens, right_sharing: 1, left: axis, right: axis, output: axis };
+        let (shape, window, right_rows, initial) = (GemmShape::new(1, k, n), None, Some(rows), None);
+        let gemm = Gemm { shape, left, right, right_layout, batching, window, right_rows, initial, output };
         self.push(layer, path, OpKind::Gemm(gemm));
         output
     }

@@ -81,6 +81,7 @@ pub static ALL: &[&dyn Scheme] = &[
     &osc::MXFP4,
     &osc::MXFP4_COMPACT,
     &osc::DYNAMIC,
+    &osc::DYNAMIC_ROW_GATHER,
     &osc::INT4,
     &fallback::OSC_MXFP4_FP8,
     &zeroquant::ZEROQUANT,

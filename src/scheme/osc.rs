@@ -18,9 +18,10 @@ use crate::numerics::formats::{self, ElementFormat, FP32};
 use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor, Treatment};
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of};
+use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
+use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of, index_format};
 use crate::scheme::{Scheme, cast};
+use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, ProtectionChoice, ProtectionRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -53,6 +54,8 @@ pub struct Osc {
     pub smoothing: Option<Smoothing>,
     /// Matrix unit of path B, by its name; without one the schedule chooses. Only for paths that meet on the vector unit.
     pub unit: Option<Cow<'static, str>>,
+    /// How activations come: with channels to be taken out of them, or with that done.
+    pub arriving: Arriving,
 }
 
 /// Which channels are protected.
@@ -60,12 +63,24 @@ pub struct Osc {
 pub enum Protection {
     /// The same ones for all tokens, by a calibration.
     Fixed(ProtectionRule),
-    /// The largest element of each group of so many channels of each token, found during the run. Path B multiplies the
-    /// whole depth, with zeros wherever nothing is protected.
+    /// The largest element of each group of so many channels of each token, found during the run.
     Dynamic {
         /// Neighbouring channels that form a group.
         group: u64,
+        /// What path B makes of them.
+        branch: DynamicBranch,
     },
+}
+
+/// Path B where each token has protected channels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DynamicBranch {
+    /// One product over the whole depth, with zeros wherever nothing is protected.
+    MaskedDense,
+    /// For each token a product with the weight rows of its own channels, which the DMA engine gathers for it. Rows come,
+    /// and are added, one by one: the sums are those of the masked product wherever that adds at most one protected channel
+    /// at a time.
+    RowGather,
 }
 
 /// The width of path B.
@@ -113,6 +128,7 @@ const PAPER: Osc = Osc {
     mover: Mover::VectorUnit,
     smoothing: None,
     unit: None,
+    arriving: Arriving::Real,
 };
 
 /// One channel of each 32, merged in the accumulators.
@@ -131,7 +147,16 @@ pub static MXFP4_COMPACT: Osc = Osc {
 pub static DYNAMIC: Osc = Osc {
     name: Cow::Borrowed("osc_dynamic"),
     description: "OSC with MXFP4 and protection found during the run: the largest of each 32 channels of each token in FP16",
-    protection: Protection::Dynamic { group: 32 },
+    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::MaskedDense },
+    ..PAPER
+};
+
+/// The largest element of each group of each token, its weight rows gathered for it.
+pub static DYNAMIC_ROW_GATHER: Osc = Osc {
+    name: Cow::Borrowed("osc_dynamic_row_gather"),
+    description: "osc_dynamic with the weight rows of each token's protected channels gathered for it, paths merged on the vector unit",
+    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::RowGather },
+    merge: MergePoint::VectorUnit,
     ..PAPER
 };
 
@@ -179,29 +204,20 @@ impl Scheme for Osc {
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
         let k = gemm.shape.k;
-        let (Protection::Fixed(ProtectionRule { group, .. }) | Protection::Dynamic { group }) = self.protection;
+        let (Protection::Fixed(ProtectionRule { group, .. }) | Protection::Dynamic { group, .. }) = self.protection;
         if !k.is_multiple_of(group) {
             let layer = lowering.layer_name(layer);
             let problem =
                 format!("{k} input channels do not divide into groups of {group}; choose a group that divides them");
             return Err(LoweringError::Unfit { layer, problem });
         }
+        lowering.check_arriving(layer, gemm, self.arriving)?;
         let calibration = calibration_of(self, lowering, layer, gemm)?;
         let input = TreatedInput::new(lowering, layer, gemm, calibration);
         let weight = input.weight(lowering, layer, gemm);
-        let wide = self.branch_format;
-        let parts = match self.protection {
-            Protection::Dynamic { group } => {
-                let source = input.smoothed(lowering, layer);
-                let (shape, format) = (lowering.shape(source), lowering.format(source));
-                let body = lowering.produced(layer, "body", shape, format);
-                let kept = lowering.produced(layer, "kept", shape, wide);
-                let top = ExtractTop { input: source, group, body, kept };
-                lowering.push(layer, Path::Extraction, OpKind::ExtractTop(top));
-                let scale = self.tensor_scale(lowering, layer, body);
-                let left = self.quantize(lowering, layer, body, scale);
-                let (rows, _) = lowering.prepared_matrix(layer, weight, None, wide);
-                Parts { left, scale, weight, branch: Some((kept, rows)) }
+        let parts = lowering.on_activations(self.arriving, |lowering| match self.protection {
+            Protection::Dynamic { group, branch } => {
+                self.dynamic_parts(lowering, layer, (&input, weight), (group, branch))
             }
             Protection::Fixed(_) => {
                 let known = calibration.and_then(|calibration| calibration.protected.clone());
@@ -211,7 +227,7 @@ impl Scheme for Osc {
                 };
                 self.fixed_parts(lowering, layer, (input, weight), protected)
             }
-        };
+        });
         Ok(self.join(lowering, layer, gemm, &parts))
     }
 }
@@ -222,11 +238,47 @@ struct Parts {
     scale: Option<Scale>,
     /// The real-valued weight of path A.
     weight: TensorId,
-    /// Activation and weight of path B.
-    branch: Option<(TensorId, TensorId)>,
+    /// Path B.
+    branch: Option<Branch>,
+}
+
+/// The operands of path B.
+struct Branch {
+    activation: TensorId,
+    weight: TensorId,
+    /// Which rows of the weight each token takes, where it does not take all.
+    rows: Option<TensorId>,
 }
 
 impl Osc {
+    fn dynamic_parts(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        (input, weight): (&TreatedInput, TensorId),
+        (group, branch): (u64, DynamicBranch),
+    ) -> Parts {
+        let wide = self.branch_format;
+        let source = input.smoothed(lowering, layer);
+        let (shape, format) = (lowering.shape(source), lowering.format(source));
+        let body = lowering.produced(layer, "body", shape, format);
+        let (kept, positions) = match branch {
+            DynamicBranch::MaskedDense => (lowering.produced(layer, "kept", shape, wide), None),
+            DynamicBranch::RowGather => {
+                let one_of_each = MatrixShape::new(shape.rows, shape.columns / group);
+                let indices = index_format(shape.columns - 1);
+                let kept = lowering.produced(layer, "kept", one_of_each, wide);
+                (kept, Some(lowering.produced(layer, "kept_channels", one_of_each, indices)))
+            }
+        };
+        let top = ExtractTop { input: source, group, body, kept, positions };
+        lowering.push(layer, Path::Extraction, OpKind::ExtractTop(top));
+        let scale = self.tensor_scale(lowering, layer, body);
+        let left = self.quantize(lowering, layer, body, scale);
+        let (rows, _) = lowering.prepared_matrix(layer, weight, None, wide);
+        Parts { left, scale, weight, branch: Some(Branch { activation: kept, weight: rows, rows: positions }) }
+    }
+
     fn fixed_parts(
         &self,
         lowering: &mut Lowering<'_>,
@@ -256,7 +308,7 @@ impl Osc {
         let body = if scale.is_some() { input.pass(lowering, layer, None).0 } else { first };
         let left = self.quantize(lowering, layer, body, scale);
         let dense = dense.expect("dense columns were asked for");
-        Parts { left, scale, weight: remaining, branch: Some((dense, rows)) }
+        Parts { left, scale, weight: remaining, branch: Some(Branch { activation: dense, weight: rows, rows: None }) }
     }
 
     fn tensor_scale(&self, lowering: &mut Lowering<'_>, layer: LayerId, input: TensorId) -> Option<Scale> {
@@ -277,15 +329,24 @@ impl Osc {
     fn join(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm, parts: &Parts) -> TensorId {
         let right = lowering.prepared_block_matrix(layer, parts.weight, self.format, self.counts_scale_bytes);
         let left = (parts.left, parts.scale);
-        let Some((dense, rows)) = parts.branch else {
+        let Some(branch) = &parts.branch else {
             return lowering.gemm_and_dequantize(layer, gemm, left, right);
         };
-        let [dense, rows] = [dense, rows].map(GemmOperand::plain);
+        let path_b = |lowering: &mut Lowering<'_>| match branch.rows {
+            None => {
+                let [dense, rows] = [branch.activation, branch.weight].map(GemmOperand::plain);
+                lowering.product(layer, Path::Branch, dense, rows, None)
+            }
+            Some(rows) => {
+                let (dense, weight) = (branch.activation, branch.weight);
+                lowering.product_of_gathered_rows(layer, Path::Branch, dense, weight, rows)
+            }
+        };
         let scales = [left.1, right.1];
         let output = lowering.layer_output(layer, gemm);
         match self.merge {
             MergePoint::Accumulators => {
-                let sums = lowering.product(layer, Path::Branch, dense, rows, None);
+                let sums = path_b(lowering);
                 let initial = Some(InitialSums { sums, factor: SumFactor::One });
                 let sums = lowering.product(layer, Path::Body, left.0, right.0, initial);
                 lowering.dequantize(layer, sums, scales, gemm.bias, output);
@@ -294,7 +355,7 @@ impl Osc {
                 let sums = lowering.product(layer, Path::Body, left.0, right.0, None);
                 let base = lowering.produced(layer, "body_out", gemm.shape.output(), &FP32);
                 lowering.dequantize(layer, sums, scales, gemm.bias, base);
-                let addend = lowering.product(layer, Path::Branch, dense, rows, None);
+                let addend = path_b(lowering);
                 lowering.ask_unit(self.unit.as_deref());
                 let merge = Merge { base: Some(base), addend, factor: SumFactor::One, output };
                 lowering.push(layer, Path::Merge, OpKind::Merge(merge));

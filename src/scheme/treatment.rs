@@ -48,7 +48,7 @@ impl Channels {
         mover: Mover,
     ) -> Channels {
         let largest = channels.iter().flatten().max().copied().unwrap_or(0);
-        let format = if largest <= i16::MAX as u32 { &INT16 } else { &INT32 };
+        let format = index_format(u64::from(largest));
         let indices = channels.iter().map(|channel| channel.map_or(-1.0, |channel| channel as f32)).collect();
         let table = lowering.constant(layer, "channels", format, indices, true);
         Channels { selection: Selection::Static { channels, table: Some(table) }, mover }
@@ -76,7 +76,7 @@ impl Channels {
                 let reduce = OpKind::Reduce { input: source, output: maxima, scope, target };
                 lowering.push(layer, Path::Extraction, reduce);
                 let count = outliers.len() as u64;
-                let selection = Selection::Planned { maxima, rule, count };
+                let selection = Selection::Planned { maxima, rule, count, basis: lowering.calibration_basis() };
                 (count > 0).then_some(Channels { selection, mover })
             }
         }
@@ -127,6 +127,11 @@ impl Channels {
             }
         }
     }
+}
+
+/// The integers of a table of channels up to `largest`.
+pub(crate) fn index_format(largest: u64) -> &'static ElementFormat {
+    if largest <= i16::MAX as u64 { &INT16 } else { &INT32 }
 }
 
 /// An activation before its quantizer.

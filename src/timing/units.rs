@@ -132,7 +132,7 @@ impl MatrixEngine {
                 Some((earlier, until)) => (earlier.beside(phases), until.max(kept_until)),
             });
 
-            let macs = cost.work.m * cost.work.k * cost.work.n;
+            let macs = part.m.len() * part.k.len() * part.n.len();
             statistics.compute = unstalled.complete.max(statistics.compute);
             statistics.macs += macs;
             statistics.issued_macs += cost.issued_macs;

@@ -46,7 +46,8 @@ pub(super) fn simulated(
         Tensor::try_new(shape, &FP32, Elements::F32(matrix.values.to_vec())).expect("a matrix fills its shape")
     };
     let bindings = Bindings::new(vec![Some(bind(x)), Some(bind(w))]);
-    let calibration = Calibration { request: scheme.calibration(), layers: [(LAYER.to_owned(), known)].into() };
+    let (request, layers) = (scheme.calibration(), [(LAYER.to_owned(), known)].into());
+    let calibration = Calibration { request, layers, ..Calibration::default() };
     let setup = Setup {
         npu: &npu.clone(),
         workload: &workload,

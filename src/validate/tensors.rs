@@ -22,6 +22,7 @@ use crate::program::op::Scope;
 use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::llm_int8::{self, LlmInt8};
+use crate::scheme::lowering::Arriving;
 use crate::scheme::muxq::{self, Muxq};
 use crate::scheme::osc::{self, MergePoint, Osc, Protection, WeightRows};
 use crate::validate::product_with_values::{LAYER, Values, simulated};
@@ -188,7 +189,7 @@ fn scheme_of(key: &str) -> Option<(Box<dyn Scheme>, Source)> {
         _ => {}
     }
     if let Some(format) = block::by_name(key) {
-        return Some((Box::new(Blocks::new(key.to_owned(), format, true)), Source::Own));
+        return Some((Box::new(Blocks::new(key.to_owned(), format, true, Arriving::Real)), Source::Own));
     }
     if let Some(exponent) = key.strip_prefix("muxq_thr6_e") {
         let exponent = exponent.parse().ok()?;

@@ -160,12 +160,26 @@ pub struct Observed {
     pub clustering_density: Option<f64>,
 }
 
+/// What a calibration was made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CalibrationBasis {
+    /// Activations.
+    #[default]
+    Values,
+    /// Nothing but a number of channels: costs follow from it, numbers do not.
+    Assumption,
+}
+
 /// A calibration of a workload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// What was asked for.
     pub request: CalibrationRequest,
+    /// What it was made from.
+    #[serde(default)]
+    pub basis: CalibrationBasis,
     /// Layers with a matrix product, by name.
     pub layers: BTreeMap<String, LayerCalibration>,
 }

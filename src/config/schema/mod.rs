@@ -6,13 +6,14 @@
 
 mod notes;
 mod scheme_notes;
+mod study_notes;
 mod trace;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{energy, hardware, scheme, workload};
+use crate::config::{energy, hardware, scheme, study, workload};
 use notes::{Limit, Note};
 use trace::{Form, Struct};
 
@@ -27,12 +28,14 @@ pub enum SchemaKind {
     Scheme,
     /// Energy tables.
     Energy,
+    /// Studies.
+    Study,
 }
 
 impl SchemaKind {
     /// Every kind.
-    pub const ALL: [SchemaKind; 4] =
-        [SchemaKind::Hardware, SchemaKind::Workload, SchemaKind::Scheme, SchemaKind::Energy];
+    pub const ALL: [SchemaKind; 5] =
+        [SchemaKind::Hardware, SchemaKind::Workload, SchemaKind::Scheme, SchemaKind::Energy, SchemaKind::Study];
 
     /// The name on the command line, and of the shipped file `schemas/NAME.json`.
     pub fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl SchemaKind {
             SchemaKind::Workload => "workload",
             SchemaKind::Scheme => "scheme",
             SchemaKind::Energy => "energy",
+            SchemaKind::Study => "study",
         }
     }
 
@@ -50,6 +54,7 @@ impl SchemaKind {
             SchemaKind::Workload => workload::form(),
             SchemaKind::Scheme => scheme::form(),
             SchemaKind::Energy => energy::form(),
+            SchemaKind::Study => study::form(),
         }
     }
 
@@ -59,6 +64,7 @@ impl SchemaKind {
             SchemaKind::Workload => notes::workload(),
             SchemaKind::Scheme => scheme_notes::scheme(),
             SchemaKind::Energy => notes::energy(""),
+            SchemaKind::Study => study_notes::study(),
         }
     }
 }
@@ -170,6 +176,7 @@ fn leaf(expected: &str) -> Map<String, Value> {
         "a decimal number" => json!({ "type": "number" }),
         "true or false" => json!({ "type": "boolean" }),
         "text" | "a path" => json!({ "type": "string" }),
+        "a value" => json!({ "type": ["string", "number", "boolean"] }),
         // Sizes, rates, frequencies: a number or a text with a unit.
         _ => json!({ "type": ["number", "string"] }),
     })

@@ -334,7 +334,10 @@ pub(super) fn workload() -> Vec<Note> {
     let roles = || LayerRole::NAMES.iter().map(|(name, _)| *name);
     let mut notes = vec![
         note("name", "Name of the workload in reports."),
-        note("activation_format", "Number format in which activations are stored between layers: fp16, bf16 or fp32."),
+        note(
+            "activation_format",
+            "Number format in which activations are stored between layers: fp32, fp16, bf16, or an 8-bit float without a scale.",
+        ),
         note("defaults", "What tensors and layers take where they leave it out."),
         note("defaults.tensors", "Source of values for tensors that give none."),
         note("defaults.layers", "Keys of layers by kind, such as activate: { function: gelu }."),

@@ -33,6 +33,7 @@ pub(super) fn scheme() -> Vec<Note> {
         note("blocks", "Block-scaled formats: a scale for each few values along K."),
         names("blocks.format", block_formats(), "The block format."),
         note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
+        activations("blocks."),
         note("groups", "Integers in groups along K under a float scale, on both sides or for the weights alone."),
         names("groups.format", ["int4", "int8"], "Format of the weights, and of activations in groups."),
         note("groups.group", "Neighbouring input channels that share a scale: 32, 64 or 128."),
@@ -71,6 +72,14 @@ fn roles() -> impl Iterator<Item = &'static str> {
 /// The unit of a second product.
 fn unit(prefix: &str) -> Note {
     note(&format!("{prefix}unit"), "Matrix unit of the second product; the schedule chooses one if left out.")
+}
+
+fn activations(prefix: &str) -> Note {
+    names(
+        &format!("{prefix}activations"),
+        ["real", "prequantized"],
+        "Whether activations come as real values, or quantized already and with their outliers taken out; real if left out.",
+    )
 }
 
 fn smoothing(prefix: &str) -> Note {
@@ -178,6 +187,12 @@ fn osc() -> Vec<Note> {
             "Protected channels of a group, fewer than the group has; not with protection: dynamic.",
         ),
         decimal("osc.threshold_factor", 0.0, 1e6, "Threshold of a hit; only with protection: mode_over_threshold."),
+        names(
+            "osc.dynamic_branch",
+            ["masked_dense", "row_gather"],
+            "With protection: dynamic, whether the branch multiplies the whole depth or each token's own gathered weight rows; \
+             masked_dense if left out.",
+        ),
         names("osc.branch_format", WIDE, "Format of the protected channels."),
         names("osc.columns", ["dense", "compact"], "Whether the branch has all columns or the protected ones only."),
         names(
@@ -188,6 +203,7 @@ fn osc() -> Vec<Note> {
         names("osc.merge", ["accumulators", "vector_unit"], "Where the two products are added."),
         smoothing("osc."),
         unit("osc."),
+        activations("osc."),
     ];
     notes.extend(movement("osc."));
     notes

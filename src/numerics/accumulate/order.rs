@@ -154,6 +154,11 @@ impl Truncation {
         Ok(Self { result_bits, ..self })
     }
 
+    /// The same with one product at a time.
+    pub const fn of_single_products(self) -> Self {
+        Self { products: NonZeroU32::MIN, group: NonZeroU32::MIN, ..self }
+    }
+
     /// Products of one operation.
     pub const fn products(&self) -> NonZeroU32 {
         self.products

@@ -1,0 +1,215 @@
+//! One point: its files put together, simulated, measured.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::config::diagnostics::ConfigError;
+use crate::config::document::Document;
+use crate::config::node::{Node, Value};
+use crate::config::study::{Metric, Study, resolve_file};
+use crate::explore::journal;
+use crate::explore::space::{Choice, PointValue, Space};
+use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
+use crate::report::data::Report;
+use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
+use crate::timing::observer::Unobserved;
+use crate::workload::bindings::Bindings;
+
+/// What was measured of a point. Metrics that it does not have, such as errors without values, are left out.
+pub type Measured = BTreeMap<Metric, f64>;
+
+/// Simulates points of one study.
+pub struct Evaluator<'s> {
+    study: &'s Study,
+    space: &'s Space<'s>,
+    /// Hardware, workload and scheme where no parameter names others.
+    files: [Document; 3],
+    /// Files that parameters name, by position among the three and name.
+    named: BTreeMap<(usize, String), Document>,
+    /// Values, where all points have the same.
+    shared: Option<(Bindings, RealValues)>,
+}
+
+/// Why a point has no measures.
+#[derive(Debug)]
+enum Failure {
+    /// The simulation said so.
+    Refused(String),
+    /// It panicked, which is a mistake of the program.
+    Panicked(String),
+}
+
+impl<'s> Evaluator<'s> {
+    /// Opens every file that the study or a parameter names, and puts the first combination together, so that what is wrong
+    /// with all points is said before any is simulated.
+    ///
+    /// # Errors
+    /// A file is wrong, or a path leads nowhere.
+    pub fn new(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, InputError> {
+        let files = [open_file(0, &study.hardware)?, open_file(1, &study.workload)?, open_file(2, &study.scheme)?];
+        let mut evaluator = Evaluator { study, space, files, named: BTreeMap::new(), shared: None };
+        for parameter in &study.parameters {
+            let wholes = parameter.paths.iter().filter_map(|target| whole_file(&target.path));
+            for position in wholes {
+                for level in parameter.levels() {
+                    let name = resolve_file(&level.text, &level.place);
+                    let document = open_file(position, &name)?;
+                    evaluator.named.insert((position, name), document);
+                }
+            }
+            for target in parameter.paths.iter().filter(|target| whole_file(&target.path).is_none()) {
+                file_of(&target.path, &target.place).map_err(ConfigError::from)?;
+            }
+        }
+        if study.numerics && !evaluator.varies_workload() {
+            let first: Choice = vec![0; space.sizes().len()];
+            if let Ok(values) = space.values(&first) {
+                let inputs = evaluator.documents(&values)?.resolve()?;
+                if let Some(bindings) = inputs.bindings()?
+                    && let Ok(real) = RealValues::of(&inputs.workload, &bindings)
+                {
+                    evaluator.shared = Some((bindings, real));
+                }
+            }
+        }
+        Ok(evaluator)
+    }
+
+    /// Digest of the study in `document` and of all files that its points are put together from, but for tensor files.
+    pub fn fingerprint(&self, document: &Document) -> String {
+        fingerprint(std::iter::once(document).chain(&self.files).chain(self.named.values()))
+    }
+
+    fn varies_workload(&self) -> bool {
+        const WORKLOAD: usize = 1;
+        let targets = self.study.parameters.iter().flat_map(|parameter| &parameter.paths);
+        targets.into_iter().any(|target| {
+            let file = whole_file(&target.path).or_else(|| file_of(&target.path, &target.place).ok());
+            file == Some(WORKLOAD)
+        })
+    }
+
+    /// Measures a point.
+    ///
+    /// # Errors
+    /// Why it cannot be simulated, and whether that is a mistake of the program.
+    pub fn evaluate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.simulate(choice)));
+        let failure = match outcome {
+            Ok(Ok(measured)) => return Ok(measured),
+            Ok(Err(reason)) => Failure::Refused(reason),
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                Failure::Panicked(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
+            }
+        };
+        Err(match failure {
+            Failure::Refused(reason) => (reason, false),
+            Failure::Panicked(text) => (format!("panic (a mistake of npusim, not of its input): {text}"), true),
+        })
+    }
+
+    fn simulate(&self, choice: &[u32]) -> Result<Measured, String> {
+        let values = self.space.values(choice)?;
+        let text = |error: ConfigError| error.to_string();
+        let mut inputs = self.documents(&values).and_then(Documents::resolve).map_err(text)?;
+        let own = match (&self.shared, self.study.numerics) {
+            (None, true) => inputs.bindings().map_err(text)?,
+            (Some(_), _) | (None, false) => None,
+        };
+        let (bindings, mut real) = match &self.shared {
+            Some((bindings, real)) => (Some(bindings), real.clone()),
+            None => (own.as_ref(), RealValues::default()),
+        };
+        let calibration = inputs.calibration(bindings).map_err(|error| error.to_string())?;
+        let setup = Setup {
+            npu: &inputs.npu,
+            workload: &inputs.workload,
+            scheme: inputs.scheme.as_ref(),
+            calibration: calibration.as_ref(),
+            bindings,
+            configuration: inputs.configuration(),
+            defaults: inputs.defaults(),
+        };
+        let report = |error: SimulationError| error.to_string();
+        let outcome = simulate_sharing(setup, &mut real, &mut Unobserved).map_err(report)?;
+        Ok(measure(&outcome.report))
+    }
+
+    /// The files of a point: first those that it names, then what the study sets, then its own values.
+    fn documents(&self, values: &[PointValue<'_>]) -> Result<Documents, ConfigError> {
+        let mut files = self.files.clone();
+        let targets =
+            || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
+        for (value, target) in targets() {
+            if let Some(position) = whole_file(&target.path) {
+                let name = resolve_file(&value.text, value.place);
+                files[position].clone_from(&self.named[&(position, name)]);
+            }
+        }
+        let mut documents = Documents::of(files);
+        for assignment in &self.study.set {
+            documents.assign(&assignment.path, &assignment.value, &assignment.place)?;
+        }
+        for (value, target) in targets().filter(|(_, target)| whole_file(&target.path).is_none()) {
+            match &value.parameter.unit {
+                None => documents.assign(&target.path, &value.text, value.place)?,
+                Some(unit) => documents.assign(&target.path, &format!("{} {unit}", value.text), value.place)?,
+            }
+        }
+        Ok(documents)
+    }
+}
+
+/// The metrics of a report.
+pub fn measure(report: &Report) -> Measured {
+    let totals = &report.totals;
+    let energy_pj = totals.energy_pj.get("total").copied();
+    let errors = || report.layers.iter().filter_map(|layer| layer.numerics.as_ref()).map(|numerics| &numerics.error);
+    let value = |metric| match metric {
+        Metric::Cycles => Some(totals.cycles as f64),
+        Metric::TimeUs => Some(totals.time_us),
+        Metric::EnergyPj => energy_pj,
+        Metric::EnergyDelay => energy_pj.map(|energy| energy * totals.time_us * 1e-6),
+        Metric::DramBytes => Some((totals.dram_read_bytes + totals.dram_write_bytes) as f64),
+        Metric::SramBytes => Some((totals.sram_read_bytes + totals.sram_write_bytes) as f64),
+        Metric::Utilization => {
+            let units = totals.utilization.len() as f64;
+            Some(totals.utilization.values().sum::<f64>() / units)
+        }
+        Metric::OverBound => Some(totals.cycles as f64 / totals.lower_bound_cycles as f64),
+        Metric::SqnrDb => errors().map(|error| error.sqnr_db).reduce(f64::min),
+        Metric::RelativeError => errors().map(|error| error.relative_error).reduce(f64::max),
+    };
+    let all = Metric::ALL.into_iter().filter_map(|metric| Some((metric, value(metric)?)));
+    all.filter(|(_, value)| value.is_finite()).collect()
+}
+
+/// Digest of documents: every key and value, not where they stand.
+fn fingerprint<'d>(documents: impl IntoIterator<Item = &'d Document>) -> String {
+    let mut texts = Vec::new();
+    for document in documents {
+        gather(document.root(), &mut texts);
+        texts.push("\u{0}");
+    }
+    journal::digest(texts)
+}
+
+fn gather<'n>(node: &'n Node, texts: &mut Vec<&'n str>) {
+    match &node.value {
+        Value::Scalar(scalar) => texts.push(&scalar.text),
+        Value::Sequence(items) => {
+            texts.push("[");
+            items.iter().for_each(|item| gather(item, texts));
+            texts.push("]");
+        }
+        Value::Mapping(entries) => {
+            texts.push("{");
+            for (key, value) in entries {
+                texts.push(&key.text);
+                gather(value, texts);
+            }
+            texts.push("}");
+        }
+    }
+}

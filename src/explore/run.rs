@@ -1,0 +1,385 @@
+//! Runs a study: points on all cores, each written to the journal as it is done; results from the journal at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use crate::config::diagnostics::ConfigError;
+use crate::config::document::Document;
+use crate::config::files::write_whole;
+use crate::config::study::{self, Sampler, Study};
+use crate::explore::evaluate::Evaluator;
+use crate::explore::journal::{self, Contents, Header, Journal, Record, RecordedOutcome, Shard};
+use crate::explore::nsga2::{self, Individual};
+use crate::explore::results::{Findings, StudySummary, fitness, to_json};
+use crate::explore::sampler::Plan;
+use crate::explore::space::{Choice, Space};
+use crate::inputs::InputError;
+
+/// Name of the table of all points.
+pub const TABLE: &str = "results.csv";
+/// Name of the summary.
+pub const SUMMARY: &str = "study.json";
+
+/// Told how a study goes on, from any thread.
+pub trait Progress: Sync {
+    /// So many points are done, of so many; `failed` of them could not be simulated.
+    fn done(&self, points: u64, of: u64, failed: u64);
+}
+
+/// How a study is to be run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Go on with a journal that is there.
+    pub resume: bool,
+    /// Only this part of the points.
+    pub shard: Option<Shard>,
+    /// Threads; 0 for one a core.
+    pub threads: usize,
+}
+
+/// Why a study was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExploreError {
+    /// A file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The inputs of the points cannot be had.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// There is a journal already.
+    #[error("{}: there is a journal of a study already\n   help: go on with it by --resume, or name another folder with --out", .0.display())]
+    Begun(PathBuf),
+    /// The journal is that of something else.
+    #[error("{}: this is the journal of another study or of other files: {what}\n   help: name another folder with --out", .path.display())]
+    OtherStudy {
+        /// The journal.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// A journal cannot be read or written.
+    #[error("{}: {cause}", .path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// An adaptive search cannot be split.
+    #[error(
+        "the sampler nsga2 picks points by the results of earlier ones, so that its points cannot be shared out\n   help: run it without --shard, or take grid, random, latin_hypercube or sobol"
+    )]
+    AdaptiveShard,
+    /// The journals of a study are not all there, or do not belong together.
+    #[error("{0}")]
+    Merge(String),
+    /// Threads cannot be started.
+    #[error("cannot start threads: {0}")]
+    Threads(String),
+}
+
+/// What became of a study.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What it found; none for one part of several.
+    pub summary: Option<StudySummary>,
+    /// Points that were taken over from the journal.
+    pub taken_over: u64,
+    /// Lines of the journal whose checksum did not hold.
+    pub damaged: usize,
+    /// Points of this run and of the journal at which the program panicked.
+    pub panicked: u64,
+    /// The journal.
+    pub journal: PathBuf,
+}
+
+/// Runs the study that `document` describes; its journal and results stand in `folder`, which is made if need be.
+///
+/// # Errors
+/// [`ExploreError`]. Points that are done by then are in the journal.
+pub fn run(
+    document: &Document,
+    folder: &Path,
+    options: Options,
+    progress: &dyn Progress,
+) -> Result<Finished, ExploreError> {
+    let study = study::resolve(document)?;
+    let space = Space::new(&study);
+    let plan = Plan::new(&space, study.sampler);
+    if plan.is_none() && options.shard.is_some() {
+        return Err(ExploreError::AdaptiveShard);
+    }
+    let evaluator = Evaluator::new(&study, &space)?;
+    let source = document.source();
+    let header = Header {
+        shard: options.shard,
+        ..Header::new(
+            &study.name,
+            source.name(),
+            source.text(),
+            source.resolve_path("."),
+            evaluator.fingerprint(document),
+        )
+    };
+    let path = folder.join(Shard::file_name(options.shard));
+    let (journal, contents) = open_journal(folder, &path, &header, options.resume)?;
+    let (damaged, known) = match contents {
+        None => (0, Vec::new()),
+        Some(Contents { records, damaged, .. }) => (damaged, records.into_iter().map(|(record, _)| record).collect()),
+    };
+    let taken_over = known.len() as u64;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+    let pool = pool.map_err(|error| ExploreError::Threads(error.to_string()))?;
+    let total = match (&plan, study.sampler) {
+        (Some(plan), _) => points_of(plan.points(), options.shard),
+        (None, Sampler::Nsga2 { population, generations, .. }) => population * (generations + 1),
+        (None, _) => unreachable!("only the genetic algorithm has no plan"),
+    };
+    let workshop = Workshop {
+        evaluator: &evaluator,
+        journal: Mutex::new(journal),
+        path: &path,
+        progress,
+        total,
+        counts: Mutex::new(Counts::of(&known)),
+    };
+    pool.install(|| match &plan {
+        Some(plan) => workshop.planned(plan, &known, options.shard),
+        None => workshop.adaptive(&study, &space.sizes(), known),
+    })?;
+    let panicked = workshop.counts.lock().map(|counts| counts.panicked).unwrap_or_default();
+    drop(workshop);
+    let summary = match options.shard {
+        Some(_) => None,
+        None => Some(finish(folder, &study, &space, &header, vec![path.clone()])?),
+    };
+    Ok(Finished { summary, taken_over, damaged, panicked, journal: path })
+}
+
+/// Puts the parts of a study in `folder` together; the results are those of one run over all points.
+///
+/// # Errors
+/// [`ExploreError::Merge`] where a part is missing, unfinished or of another study.
+pub fn merge(folder: &Path) -> Result<StudySummary, ExploreError> {
+    let failure = |cause| ExploreError::Journal { path: folder.to_path_buf(), cause };
+    let mut parts: BTreeMap<Shard, PathBuf> = BTreeMap::new();
+    let mut first: Option<Header> = None;
+    for entry in fs::read_dir(folder).map_err(failure)? {
+        let path = entry.map_err(failure)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !(name.starts_with("journal.") && name.contains("-of-")) {
+            continue;
+        }
+        let Some(contents) = read_journal(&path)? else { continue };
+        let header = contents.header;
+        let Some(shard) = header.shard else { continue };
+        if let Some(first) = &first
+            && (&first.fingerprint, first.shard.map(|shard| shard.of)) != (&header.fingerprint, Some(shard.of))
+        {
+            let problem = format!(
+                "{}: this part belongs to another study than the others\n   help: keep each study in a folder of its own",
+                path.display()
+            );
+            return Err(ExploreError::Merge(problem));
+        }
+        first.get_or_insert(header);
+        parts.insert(shard, path);
+    }
+    let Some(header) = first else {
+        let problem = format!(
+            "{}: no part of a study stands here\n   help: npusim explore STUDY.yaml --shard I/N --out DIR makes them",
+            folder.display()
+        );
+        return Err(ExploreError::Merge(problem));
+    };
+    let header = Header { shard: None, ..header };
+    let document = Document::from_bytes(header.file.clone(), header.text.as_bytes(), header.folder.clone())?;
+    let study = study::resolve(&document)?;
+    let space = Space::new(&study);
+    let of = parts.keys().next().map_or(0, |shard| shard.of);
+    let missing: Vec<String> =
+        (1..=of).filter(|number| !parts.contains_key(&Shard { number: *number, of })).map(|n| n.to_string()).collect();
+    if !missing.is_empty() {
+        let problem = format!("{}: of {of} parts these are missing: {}", folder.display(), missing.join(", "));
+        return Err(ExploreError::Merge(problem));
+    }
+    finish(folder, &study, &space, &header, parts.into_values().collect())
+}
+
+fn points_of(points: u64, shard: Option<Shard>) -> u64 {
+    shard.map_or(points, |Shard { number, of }| (points + of - number) / of)
+}
+
+fn open_journal(
+    folder: &Path,
+    path: &Path,
+    header: &Header,
+    resume: bool,
+) -> Result<(Journal, Option<Contents>), ExploreError> {
+    let failure = |cause| ExploreError::Journal { path: path.to_path_buf(), cause };
+    fs::create_dir_all(folder).map_err(failure)?;
+    if fs::symlink_metadata(path).is_err() {
+        return Ok((Journal::begin(path, header).map_err(failure)?, None));
+    }
+    if !resume {
+        return Err(ExploreError::Begun(path.to_path_buf()));
+    }
+    let Some(contents) = read_journal(path)? else {
+        // Killed before its first line was whole: nothing is lost.
+        fs::remove_file(path).map_err(failure)?;
+        return Ok((Journal::begin(path, header).map_err(failure)?, None));
+    };
+    check_same(path, &contents.header, header)?;
+    Ok((Journal::go_on(path, &contents).map_err(failure)?, Some(contents)))
+}
+
+fn read_journal(path: &Path) -> Result<Option<Contents>, ExploreError> {
+    journal::read(path).map_err(|cause| ExploreError::Journal { path: path.to_path_buf(), cause })
+}
+
+fn check_same(path: &Path, found: &Header, wanted: &Header) -> Result<(), ExploreError> {
+    let differing = [
+        ("the version of npusim", found.npusim_version != wanted.npusim_version),
+        ("the study", found.text != wanted.text),
+        ("the hardware, workload, scheme or energy files", found.fingerprint != wanted.fingerprint),
+        ("the part of the study", found.shard != wanted.shard),
+    ];
+    match differing.iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((what, _)) => Err(ExploreError::OtherStudy { path: path.to_path_buf(), what: format!("{what} differs") }),
+    }
+}
+
+/// What all threads share.
+struct Workshop<'w, 's> {
+    evaluator: &'w Evaluator<'s>,
+    journal: Mutex<Journal>,
+    path: &'w Path,
+    progress: &'w dyn Progress,
+    total: u64,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    done: u64,
+    failed: u64,
+    panicked: u64,
+}
+
+impl Counts {
+    fn of(records: &[Record]) -> Counts {
+        let mut counts = Counts::default();
+        records.iter().for_each(|record| counts.add(&record.outcome));
+        counts
+    }
+
+    fn add(&mut self, outcome: &RecordedOutcome) {
+        self.done += 1;
+        self.failed += u64::from(!matches!(outcome, RecordedOutcome::Metrics(_)));
+        self.panicked += u64::from(matches!(outcome, RecordedOutcome::Panic(_)));
+    }
+}
+
+impl Workshop<'_, '_> {
+    fn planned(&self, plan: &Plan<'_>, known: &[Record], shard: Option<Shard>) -> Result<(), ExploreError> {
+        let known: BTreeSet<u64> = known.iter().map(|record| record.index).collect();
+        let wanted = |index: &u64| shard.is_none_or(|shard| shard.holds(*index)) && !known.contains(index);
+        (0..plan.points())
+            .into_par_iter()
+            .filter(wanted)
+            .try_for_each(|index| self.simulate(index, plan.choice(index)).map(drop))
+    }
+
+    /// Every generation after the results of the one before. Points that were met before are not simulated again.
+    fn adaptive(&self, study: &Study, sizes: &[u32], known: Vec<Record>) -> Result<(), ExploreError> {
+        let Sampler::Nsga2 { population, generations, seed } = study.sampler else {
+            unreachable!("only the genetic algorithm has no plan")
+        };
+        let mut met: BTreeMap<Choice, Record> = BTreeMap::new();
+        let mut simulated: BTreeMap<Choice, Record> =
+            known.into_iter().map(|record| (record.choice.clone(), record)).collect();
+        let mut measured = |choices: Vec<Choice>| -> Result<Vec<Individual>, ExploreError> {
+            let mut new: Vec<(u64, Choice)> = Vec::new();
+            for choice in &choices {
+                if !met.contains_key(choice) && !new.iter().any(|(_, other)| other == choice) {
+                    new.push(((met.len() + new.len()) as u64, choice.clone()));
+                }
+            }
+            let missing: Vec<(u64, Choice)> =
+                new.iter().filter(|(_, choice)| !simulated.contains_key(choice)).cloned().collect();
+            let records: Result<Vec<Record>, ExploreError> =
+                missing.into_par_iter().map(|(index, choice)| self.simulate(index, choice)).collect();
+            simulated.extend(records?.into_iter().map(|record| (record.choice.clone(), record)));
+            met.extend(new.into_iter().map(|(_, choice)| (choice.clone(), simulated[&choice].clone())));
+            let individual = |choice: Choice| Individual { fitness: fitness(study, &met[&choice].outcome), choice };
+            Ok(choices.into_iter().map(individual).collect())
+        };
+        let mut parents = measured(nsga2::first_generation(sizes, population, seed))?;
+        for number in 1..=generations {
+            let mut all = measured(nsga2::children(&parents, sizes, seed, number))?;
+            all.splice(0..0, parents);
+            parents = nsga2::survivors(all, usize::try_from(population).expect("populations are limited"));
+        }
+        Ok(())
+    }
+
+    fn simulate(&self, index: u64, choice: Choice) -> Result<Record, ExploreError> {
+        let outcome = match self.evaluator.evaluate(&choice) {
+            Ok(measured) => RecordedOutcome::Metrics(
+                measured.into_iter().map(|(metric, value)| (metric.name().to_owned(), value)).collect(),
+            ),
+            Err((reason, false)) => RecordedOutcome::Error(reason),
+            Err((reason, true)) => RecordedOutcome::Panic(reason),
+        };
+        let record = Record { index, choice, outcome };
+        let unpoisoned = "no thread panics while it holds this";
+        let written = self.journal.lock().expect(unpoisoned).add(&record);
+        written.map_err(|cause| ExploreError::Journal { path: self.path.to_path_buf(), cause })?;
+        let mut counts = self.counts.lock().expect(unpoisoned);
+        counts.add(&record.outcome);
+        self.progress.done(counts.done, self.total, counts.failed);
+        Ok(record)
+    }
+}
+
+/// Writes the results from the journals: one line a point, in the order of their numbers, and what follows from them.
+fn finish(
+    folder: &Path,
+    study: &Study,
+    space: &Space<'_>,
+    header: &Header,
+    journals: Vec<PathBuf>,
+) -> Result<StudySummary, ExploreError> {
+    let mut by_index: BTreeMap<u64, (Record, String)> = BTreeMap::new();
+    for path in &journals {
+        let Some(contents) = read_journal(path)? else { continue };
+        for (record, line) in contents.records {
+            by_index.entry(record.index).or_insert((record, line));
+        }
+    }
+    let expected = Plan::new(space, study.sampler).map_or(by_index.len() as u64, |plan| plan.points());
+    if by_index.len() as u64 != expected {
+        let missing = (0..expected).find(|index| !by_index.contains_key(index)).unwrap_or_default();
+        let problem = format!(
+            "{}: {} of {expected} points are done; the first that is missing is {missing}\n   help: go on with --resume, for the part that has it",
+            folder.display(),
+            by_index.len()
+        );
+        return Err(ExploreError::Merge(problem));
+    }
+    let mut whole = journal::to_line("header", header);
+    whole.extend(by_index.values().map(|(_, line)| line.as_str()));
+    let records: Vec<Record> = by_index.into_values().map(|(record, _)| record).collect();
+    let findings = Findings { study, space, header, records: &records };
+    let summary = findings.summary();
+    write_whole(folder.join(Shard::file_name(None)), whole)?;
+    write_whole(folder.join(TABLE), findings.to_csv())?;
+    write_whole(folder.join(SUMMARY), to_json(&summary))?;
+    Ok(summary)
+}
