@@ -119,7 +119,8 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
             if written.contains(&tensor) {
                 continue;
             }
-            let stays = pinned.contains(&tensor) || run.schedule.placements[tensor.0] == Some(Placement::Resident);
+            let placement = run.schedule.placements[tensor.0];
+            let stays = pinned.contains(&tensor) || matches!(placement, Some(Placement::Resident | Placement::Ring));
             let is_pinned_here = nest
                 .loads
                 .iter()
@@ -211,7 +212,7 @@ fn expect_nest(run: &Run, nest: &Nest, pinned: &mut Vec<TensorId>, levels: &mut 
                     let tensor = program.tensor(output);
                     match run.schedule.placements[output.0] {
                         None => {}
-                        Some(Placement::Resident) => levels[1].written += bytes(tensor),
+                        Some(Placement::Resident | Placement::Ring) => levels[1].written += bytes(tensor),
                         Some(Placement::Dram { .. } | Placement::Shared) => {
                             levels[1].written += bytes(tensor);
                             levels[1].read += bytes(tensor);

@@ -18,6 +18,7 @@ mod loop_orders;
 mod phases;
 mod products;
 mod properties;
+mod rings;
 mod schemes;
 mod shipped;
 mod starting;

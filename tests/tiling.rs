@@ -101,15 +101,21 @@ impl Case {
             let multiples = (1..).map(|times| times * unit).take_while(|block| *block < extent);
             multiples.chain([extent]).map(|block| Blocking::new(extent, block)).collect()
         };
-        let mut grids = Vec::new();
-        for order in [LoopOrder::MNK, LoopOrder::NMK] {
+        let of_order = |order: LoopOrder| {
+            let mut grids = Vec::new();
             for m in blocks(Axis::M, at_once.m) {
                 for k in blocks(Axis::K, at_once.k) {
                     grids.extend(blocks(Axis::N, at_once.n).into_iter().map(|n| Grid { m, k, n, order, ..nest.grid }));
                 }
             }
+            grids.retain(|grid| exceeded(nest, grid).is_none());
+            grids
+        };
+        let mut grids: Vec<Grid> = LoopOrder::WITH_K_INNERMOST.into_iter().flat_map(of_order).collect();
+        // With k outside each grid takes many more commands: those of the machine where sums leave most.
+        if self.machine == "weights stay, little room" {
+            grids.extend(LoopOrder::WITH_K_OUTSIDE.into_iter().flat_map(of_order));
         }
-        grids.retain(|grid| exceeded(nest, grid).is_none());
         grids
     }
 }

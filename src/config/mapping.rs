@@ -11,13 +11,14 @@ use crate::config::placed::{List, Placed};
 use crate::program::op::Path;
 use crate::shape::GemmShape;
 use crate::workload::layer::{Layer, LayerOperation};
-use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Split, Unusable};
+use crate::workload::mapping::{FixedTiling, Intermediates, LoopOrder, Mapping, Objective, Split, Unusable};
 
 /// The section as written.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct MappingFile {
     objective: Field<String>,
     split: Field<String>,
+    intermediates: Field<String>,
     tilings: Option<List<Placed<TilingFile>>>,
 }
 
@@ -47,6 +48,10 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
         Some(split) => problems.take(split.one_of(&Split::NAMES)).unwrap_or_default(),
         None => Split::default(),
     };
+    let intermediates = match file.intermediates.optional() {
+        Some(intermediates) => problems.take(intermediates.one_of(&Intermediates::NAMES)).unwrap_or_default(),
+        None => Intermediates::default(),
+    };
     let mut tilings: Vec<FixedTiling> = Vec::new();
     for written in file.tilings.iter().flat_map(|list| list.iter()) {
         let Some(tiling) = problems.take(resolve_tiling(written, layers)) else { continue };
@@ -58,7 +63,7 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
         tilings.push(tiling);
     }
     problems.finish()?;
-    Ok(Mapping { objective, tilings, unusable: Unusable::Refused, split })
+    Ok(Mapping { objective, tilings, unusable: Unusable::Refused, split, intermediates })
 }
 
 fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<FixedTiling, ConfigError> {

@@ -94,6 +94,8 @@ pub struct CommandStream<'a> {
     queue: Queue,
     next_nest: usize,
     segment: Option<Segment<'a>>,
+    /// The nest that alternates with that of the segment, row block by row block.
+    beside: Option<Segment<'a>>,
     /// Bytes that this queue has claimed of the one partition that it fills.
     claimed: u64,
 }
@@ -119,7 +121,7 @@ struct NestRef<'a> {
 enum Walks<'a> {
     Loads { loads: Vec<LoadWalk<'a>>, fills: Option<FillWalk> },
     Matrix(GridWalk),
-    Vector(GridWalk),
+    Vector { walk: GridWalk, of_ring: u64 },
     Stores { outputs: GridWalk, pending: Option<(GridStep, usize)>, spills: Option<(Home, GridWalk)> },
 }
 
@@ -189,13 +191,13 @@ impl FillWalk {
 impl<'a> CommandStream<'a> {
     /// The commands of `queue`.
     pub fn new(schedule: &'a Schedule, queue: Queue) -> CommandStream<'a> {
-        CommandStream { schedule, queue, next_nest: 0, segment: None, claimed: 0 }
+        CommandStream { schedule, queue, next_nest: 0, segment: None, beside: None, claimed: 0 }
     }
 
     /// The commands of `queue` for one nest alone.
     pub fn of_nest(schedule: &'a Schedule, queue: Queue, id: NestId) -> impl Iterator<Item = Command> + 'a {
         let segment = Segment::new(&schedule.nests[id.0], id, queue);
-        let mut stream = CommandStream { schedule, queue, next_nest: usize::MAX, segment, claimed: 0 };
+        let mut stream = CommandStream { schedule, queue, next_nest: usize::MAX, segment, beside: None, claimed: 0 };
         std::iter::from_fn(move || stream.next())
     }
 }
@@ -207,17 +209,45 @@ impl CommandStream<'_> {
     #[inline]
     pub fn next_into(&mut self, command: &mut Command) -> bool {
         loop {
+            if self.beside.is_some() && self.is_turn_of_other() {
+                std::mem::swap(&mut self.segment, &mut self.beside);
+            }
             if let Some(segment) = &mut self.segment {
                 command.waits.clear();
                 command.signals.clear();
                 if segment.next_into(&mut self.claimed, command) {
                     return true;
                 }
-                self.segment = None;
+                self.segment = self.beside.take();
+                if self.segment.is_some() {
+                    continue;
+                }
             }
             let Some(nest) = self.schedule.nests.get(self.next_nest) else { return false };
             self.segment = Segment::new(nest, NestId(self.next_nest), self.queue);
             self.next_nest += 1;
+            if nest.leads_next {
+                let reader = &self.schedule.nests[self.next_nest];
+                self.beside = Segment::new(reader, NestId(self.next_nest), self.queue);
+                self.next_nest += 1;
+            }
+        }
+    }
+
+    /// Whether of two nests that alternate the other one's command comes next: that for the earlier row block, and for the
+    /// same one the producer's.
+    fn is_turn_of_other(&self) -> bool {
+        let (Some(one), Some(other)) = (&self.segment, &self.beside) else { return true };
+        let leader = if one.of.id < other.of.id { one } else { other };
+        let block_of = |segment: &Segment<'_>| {
+            let rows = segment.rows_ahead()?;
+            // A reader's block lies within one of the producer, whose rows it needs.
+            Some((rows.div_ceil(leader.of.nest.grid.m.block()), segment.of.id))
+        };
+        match (block_of(one), block_of(other)) {
+            (Some(one), Some(other)) => other < one,
+            (None, other) => other.is_some(),
+            (Some(_), None) => false,
         }
     }
 }
@@ -266,12 +296,37 @@ impl<'a> Segment<'a> {
             }
             Queue::Vector(VectorStream { unit, lane }) => {
                 nest.vector.as_ref().filter(|vector| vector.unit == unit && nest.lane == lane)?;
-                Walks::Vector(nest.grid.of_outputs().walk(AxisSet::MN))
+                Walks::Vector { walk: nest.grid.of_outputs().walk(AxisSet::MN), of_ring: 0 }
             }
         };
         let periods = nest.loads.iter().map(|load| load.walked(&nest.grid).period(load.map.axes())).collect();
         let spills = spill::home(nest, &nest.grid).is_some();
         Some(Segment { of: NestRef { id, nest, periods, spills }, walks })
+    }
+
+    /// Rows of the grid up to the end of those that the next command works on or brings; `None` at the end.
+    fn rows_ahead(&self) -> Option<u64> {
+        let step = match &self.walks {
+            Walks::Loads { loads, .. } => {
+                let needed = loads.iter().filter(|walk| walk.next.is_some());
+                needed.min_by_key(|walk| walk.needed_at)?.next
+            }
+            Walks::Matrix(walk) | Walks::Vector { walk, .. } => walk.clone().next(),
+            Walks::Stores { outputs, pending, .. } => {
+                let nest = self.of.nest;
+                let leaves = |step: &GridStep, from: usize| {
+                    nest.outputs.iter().skip(from).any(|output| {
+                        matches!(output.destination, Destination::Partition(_))
+                            && nest.completes(output, step.is_last_n, step.is_last)
+                    })
+                };
+                match pending {
+                    Some((step, output)) if leaves(step, *output) => Some(*step),
+                    Some(_) | None => outputs.clone().find(|step| leaves(step, 0)),
+                }
+            }
+        };
+        step.map(|step| step.tile.m.end)
     }
 
     #[inline]
@@ -305,9 +360,9 @@ impl<'a> Segment<'a> {
                 matrix_command(of, &step, claimed, command);
                 true
             }
-            Walks::Vector(walk) => {
+            Walks::Vector { walk, of_ring } => {
                 let Some(step) = walk.next() else { return false };
-                vector_command(of, &step, claimed, command);
+                vector_command(of, &step, (claimed, of_ring), command);
                 true
             }
             Walks::Stores { outputs, pending, spills } => loop {
@@ -383,6 +438,7 @@ fn load_command(
                 signals.push(Signal { counter: load.arrived, amount: 1, moment: Moment::Completed });
             }
         }
+        Destination::Ring(_) => unreachable!("nothing is loaded into a ring"),
         Destination::Resident => {
             if is_first && step.index == 0 {
                 waits.extend(of.nest.fill_waits.iter().copied());
@@ -491,7 +547,7 @@ fn matrix_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
 }
 
 #[inline]
-fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command: &mut Command) {
+fn vector_command(of: &NestRef<'_>, step: &GridStep, (claimed, of_ring): (&mut u64, &mut u64), command: &mut Command) {
     let nest = of.nest;
     let vector = nest.vector.as_ref().expect("a vector walk belongs to a nest with a chain");
     let Command { waits, signals, .. } = command;
@@ -515,6 +571,11 @@ fn vector_command(of: &NestRef<'_>, step: &GridStep, claimed: &mut u64, command:
         match output.destination {
             Destination::Partition(_) => leaving += output.storage.tile_bytes(&output.map, &step.tile).get(),
             Destination::Resident => signals.extend(rows_final(output, step)),
+            Destination::Ring(pool) => {
+                let bytes = output.storage.tile_bytes(&output.map, &step.tile).get();
+                waits.extend(claim(pool, bytes, of_ring));
+                signals.extend(rows_final(output, step));
+            }
         }
     }
     if leaving > 0 && moment == Moment::Completed {
@@ -615,6 +676,12 @@ fn use_operand(
         Access::Resident(counter) => {
             let (rows, _) = read.map.spans(tile, read.storage.shape);
             waits.push(Wait { counter, at_least: rows.end });
+        }
+        Access::Ring { rows: counter, pool } => {
+            let (rows, _) = read.map.spans(tile, read.storage.shape);
+            waits.push(Wait { counter, at_least: rows.end });
+            let amount = read.storage.tile_bytes(&read.map, tile).get();
+            signals.push(Signal { counter: pool.returned, amount, moment: Moment::Released });
         }
         Access::Accumulators | Access::Internal => {}
     }

@@ -51,7 +51,7 @@ pub struct PartitionId {
     pub memory: MemoryId,
     /// Which part.
     pub role: PartitionRole,
-    /// Whose share of it: position of the lane, or of the team for accumulators.
+    /// Whose share of it: position of the lane, of the team for accumulators, of the producer for a ring.
     pub holder: usize,
 }
 
@@ -66,6 +66,8 @@ pub enum PartitionRole {
     Weights,
     /// Results on their way out; filled by the vector unit.
     Outputs,
+    /// A ring of row blocks between two nests; filled by the vector unit.
+    Ring,
     /// Partial sums; filled by the matrix unit, and by the DMA's activation queue with those that come back, in the order
     /// of the steps that need them.
     Accumulators,

@@ -70,7 +70,7 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
 /// Reads of the vector chain; it reads sums and writes results once on every grid.
 fn vector_energy(nest: &Nest, grid: &Grid, read: &impl Fn(MemoryId, u64) -> f64) -> f64 {
     let Some(vector) = &nest.vector else { return 0.0 };
-    let inputs = vector.reads.iter().filter(|input| matches!(input.access, Access::Loaded(_) | Access::Resident(_)));
+    let inputs = vector.reads.iter().filter(|input| !matches!(input.access, Access::Internal | Access::Accumulators));
     let bytes =
         |tile: &Tile| -> u64 { inputs.clone().map(|input| input.storage.tile_bytes(&input.map, tile).get()).sum() };
     read(vector.memory, output_tiles(grid).map(|(times, tile)| times * bytes(&tile)).sum())

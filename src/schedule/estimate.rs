@@ -287,7 +287,9 @@ fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
                 let matrix = nest.matrix.as_ref().expect("sums are read after the nest's own product");
                 sums += matrix.most_sum_bytes(input, tile, joins + 1);
             }
-            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(&input.map, tile).get(),
+            Access::Loaded(_) | Access::Resident(_) | Access::Ring { .. } => {
+                read += input.storage.tile_bytes(&input.map, tile).get()
+            }
         }
     }
     let written: u64 =

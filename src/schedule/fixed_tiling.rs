@@ -127,7 +127,7 @@ pub fn grids(nest: &Nest, tiling: &FixedTiling) -> Result<Vec<Grid>, UnusableTil
     let orders = match tiling.order {
         Some(order) if !spill::allows(nest, order) => return Err(UnusableTiling::Order { order }),
         Some(order) => vec![order],
-        None => LoopOrder::WITH_K_INNERMOST.to_vec(),
+        None => LoopOrder::WITH_K_INNERMOST.into_iter().filter(|order| spill::allows(nest, *order)).collect(),
     };
     let grid = |order| Grid { batches: nest.grid.batches, m, k, n, order };
     let grids: Vec<Grid> = orders.into_iter().map(grid).collect();
@@ -163,5 +163,6 @@ pub fn mapping_of(schedule: &Schedule, program: &Program) -> Mapping {
             order: Some(order),
         });
     }
-    Mapping { objective: schedule.objective, tilings, unusable: Unusable::Searched, split: schedule.split }
+    let Schedule { objective, split, intermediates, .. } = *schedule;
+    Mapping { objective, tilings, unusable: Unusable::Searched, split, intermediates }
 }

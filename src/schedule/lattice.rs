@@ -8,6 +8,7 @@ use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::nest::{Nest, TileMap};
 use crate::schedule::room::exceeded;
+use crate::schedule::spill;
 use crate::shape::{Blocking, least_common_multiple};
 use crate::workload::mapping::LoopOrder;
 
@@ -64,7 +65,7 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     outputs.sort_unstable_by_key(|(m, n)| (m.block(), n.block()));
     outputs.dedup();
     let mut grids = Vec::with_capacity(2 * depths.len() * outputs.len());
-    for order in LoopOrder::WITH_K_INNERMOST {
+    for order in LoopOrder::WITH_K_INNERMOST.into_iter().filter(|order| spill::allows(nest, *order)) {
         // One output tile, or one row or column of them, is walked alike in both orders.
         let differ = |(m, n): &&(Blocking, Blocking)| order == LoopOrder::MNK || (m.count() > 1 && n.count() > 1);
         for (m, n) in outputs.iter().filter(differ).copied() {

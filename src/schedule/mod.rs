@@ -19,10 +19,13 @@ pub mod k_outside;
 pub mod lattice;
 pub mod nest;
 pub mod operands;
+pub mod placement;
 pub mod plan;
 pub mod residency;
+pub mod ring;
 pub mod room;
 pub mod spill;
+pub mod splits;
 pub mod team;
 pub mod tile_kinds;
 pub mod tile_work;
@@ -39,7 +42,7 @@ use crate::schedule::fixed_tiling::UnusableTiling;
 use crate::schedule::nest::Nest;
 use crate::schedule::team::Team;
 use crate::schedule::tiling::ChosenBy;
-use crate::workload::mapping::{Objective, Split};
+use crate::workload::mapping::{Intermediates, Objective, Split};
 
 pub use fixed_tiling::mapping_of;
 pub use plan::{schedule, schedule_rehearsed};
@@ -63,6 +66,8 @@ pub struct Schedule {
     pub objective: Objective,
     /// What the choice of splits was.
     pub split: Split,
+    /// What becomes of intermediates that do not fit the chip.
+    pub intermediates: Intermediates,
     /// How the tiling of each nest came about.
     pub chosen_by: Vec<ChosenBy>,
 }
@@ -79,6 +84,8 @@ pub enum Placement {
     Shared,
     /// In the resident partition, from its first to its last use.
     Resident,
+    /// In a ring of row blocks of the resident partition, from the nest that makes it to the one that reads it.
+    Ring,
 }
 
 impl Schedule {

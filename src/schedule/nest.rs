@@ -35,6 +35,8 @@ pub struct Nest {
     pub matrix: Option<MatrixWork>,
     /// The vector chain, if any.
     pub vector: Option<VectorWork>,
+    /// Whether its commands alternate with those of the next nest, row block by row block: they share a ring.
+    pub leads_next: bool,
     /// How the sums of the product leave the accumulators and come back; `None` where they have to stay until they are final.
     pub spilling: Option<Spilling>,
     /// Operands that come from off-chip or shared memory.
@@ -324,6 +326,13 @@ pub enum Access {
     Loaded(usize),
     /// From resident space, once this counter of its rows is high enough.
     Resident(CounterId),
+    /// From a ring of row blocks, once the counter of its rows is high enough.
+    Ring {
+        /// Counts its final rows.
+        rows: CounterId,
+        /// Takes the room of the rows that have been read.
+        pool: CreditPool,
+    },
     /// From the accumulators, after the nest's own product.
     Accumulators,
     /// Written earlier by the same command.
@@ -422,6 +431,8 @@ pub enum Destination {
     Partition(CreditPool),
     /// To stay, whole, until its last reader is done.
     Resident,
+    /// Into a ring of row blocks, whose reader gives the room back.
+    Ring(CreditPool),
 }
 
 /// A credit: bytes of a partition.

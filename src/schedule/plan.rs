@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataflow;
 use crate::hardware::matrix_unit::{FormatSupport, MatrixUnitId};
 use crate::hardware::memory::{MemoryId, Partitions};
 use crate::hardware::npu::Npu;
 use crate::hardware::requests::ProductOrder;
-use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
+use crate::hardware::vector_unit::VectorUnitId;
 use crate::program::Program;
 use crate::program::op::{Gemm, OpId, OpKind, Scope};
 use crate::program::tensor::TensorId;
@@ -16,22 +15,25 @@ use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::binding::{Binding, bind};
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
-use crate::schedule::grid::{Axis, Batches, Grid};
+use crate::schedule::grid::{Batches, Grid};
 use crate::schedule::grouping::{Group, group};
 use crate::schedule::nest::{
     Access, BatchStride, CreditPool, Destination, DmaQueue, Layout, Load, MatrixWork, Nest, Output, Read, Reader,
     Storage, Table, TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::operands::{operand_maps, scope_map, vector_operands};
+use crate::schedule::placement::{ALIGNMENT, place};
 use crate::schedule::residency::Residents;
-use crate::schedule::room::{Buffer, TooSmall};
+use crate::schedule::ring::{self, Surroundings};
+use crate::schedule::room::{Buffer, TooSmall, needed};
 use crate::schedule::spill::{self, Home, Spilling};
+use crate::schedule::splits::splits;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
 use crate::schedule::{Placement, Schedule, ScheduleError, extraction, fixed_tiling, gather};
 use crate::shape::{Blocking, least_common_multiple};
 use crate::units::Bytes;
-use crate::workload::mapping::{LoopOrder, Mapping, Split};
+use crate::workload::mapping::{LoopOrder, Mapping};
 
 /// Schedules `program` on `npu`, its products cut into tiles as `mapping` says.
 ///
@@ -56,10 +58,11 @@ pub fn schedule_rehearsed(
     let groups = group(program);
     let binding = bind(program, npu, &groups, mapping.split)?;
     let mut tiler = Tiler::new(npu, mapping, rehearsal, binding.teams.clone());
-    let planner = Planner::new(program, npu, &groups, binding);
+    let planner = Planner::new(program, npu, &groups, binding, mapping);
     planner.run(&groups, &mut tiler, mapping)
 }
 
+#[derive(Clone)]
 struct Planner<'a> {
     program: &'a Program,
     npu: &'a Npu,
@@ -75,10 +78,14 @@ struct Planner<'a> {
     claimed: BTreeMap<TeamId, u64>,
     /// Whether a given tensor that stays has already been loaded.
     is_pinned: Vec<bool>,
+    /// Rings that may form, by their producers.
+    rings: BTreeMap<usize, ring::Candidate>,
+    /// The ring that the nests under way share.
+    ring: Option<(TensorId, CreditPool)>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding) -> Planner<'a> {
+    fn new(program: &'a Program, npu: &'a Npu, groups: &[Group], binding: Binding, mapping: &Mapping) -> Planner<'a> {
         let resident_capacity = partitions(npu, npu.dma().to).resident;
         let users = groups.iter().enumerate().flat_map(|(index, group)| group.ops().map(move |op| (index, op)));
         let uses = TensorUses::gather(program, users.map(|(index, op)| (index, &program.op(op).kind)));
@@ -87,42 +94,138 @@ impl<'a> Planner<'a> {
         let shared = Residents::choose_spilled(program, groups, &uses, &residents, shared_capacity);
         let placements = place(program, &uses, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
+        let (binding_ref, residents_ref, shared_ref, uses) = (&binding, &residents, &shared, &uses);
+        let surroundings = Surroundings {
+            program,
+            npu,
+            groups,
+            uses,
+            binding: binding_ref,
+            residents: residents_ref,
+            shared: shared_ref,
+        };
+        let rings = ring::candidates(&surroundings, mapping);
         let (counters, rows, credits, claimed) = (Vec::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Planner { program, npu, binding, residents, shared, placements, counters, rows, credits, claimed, is_pinned }
+        Planner {
+            program,
+            npu,
+            binding,
+            residents,
+            shared,
+            placements,
+            counters,
+            rows,
+            credits,
+            claimed,
+            is_pinned,
+            rings,
+            ring: None,
+        }
     }
 
     fn run(mut self, groups: &[Group], tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<Schedule, ScheduleError> {
         let mut chosen_by = Vec::with_capacity(groups.len());
         let mut nests: Vec<Nest> = Vec::with_capacity(groups.len());
-        let mut accumulation = vec![None; self.program.ops.len()];
-        for (index, group) in groups.iter().enumerate() {
-            let mut nest = self.nest(NestId(index), group)?;
-            let done = self.residents.fill(index).max(self.shared.fill(index));
-            nest.fill_waits = fill_waits(done, &nests);
-            nest.load_waits = self.load_waits(&nests);
-            self.share_units(&mut nest, &nests);
+        while nests.len() < groups.len() {
+            let index = nests.len();
+            if let Some(ring) = self.rings.get(&index).copied()
+                && let Some((with_ring, [producer, reader], by)) =
+                    self.clone().ringed(ring, groups, tiler, mapping, &nests)
+            {
+                self = with_ring;
+                nests.extend([producer, reader]);
+                chosen_by.extend([by, ChosenBy::Search]);
+                continue;
+            }
+            let mut nest = self.begun(index, groups, &nests)?;
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
-            let held = self.hold_sums(index, &nest);
-            if held > done {
-                nest.fill_waits = fill_waits(held, &nests);
-            }
-            if let Some(prologue) = &mut nest.prologue {
-                prologue.split = nest.matrix.expect("a prologue belongs to a product").split;
-                let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
-                let (accumulator, split) = (prologue.accumulator, prologue.split);
-                accumulation[prologue.op.0] = Some(AccumulationPlan { accumulator, segments, split });
-            }
-            if let Some(matrix) = &nest.matrix {
-                let (accumulator, split) = (matrix.accumulator, matrix.split);
-                let plan = AccumulationPlan { accumulator, segments: nest.grid.k, split };
-                accumulation[matrix.op.0] = Some(plan);
-            }
+            self.hold_sums(&mut nest, &nests);
             nests.push(nest);
         }
+        let accumulation = self.accumulation(&nests);
         let queues = self.queues();
         let Planner { binding, counters, placements, .. } = self;
-        let (teams, objective, split) = (binding.teams, mapping.objective, mapping.split);
-        Ok(Schedule { nests, queues, teams, counters, placements, accumulation, objective, split, chosen_by })
+        let Mapping { objective, split, intermediates, .. } = *mapping;
+        let teams = binding.teams;
+        Ok(Schedule {
+            nests,
+            queues,
+            teams,
+            counters,
+            placements,
+            accumulation,
+            objective,
+            split,
+            intermediates,
+            chosen_by,
+        })
+    }
+
+    /// The nest of a group with everything but its grid.
+    fn begun(&mut self, index: usize, groups: &[Group], earlier: &[Nest]) -> Result<Nest, ScheduleError> {
+        let mut nest = self.nest(NestId(index), &groups[index])?;
+        let done = self.residents.fill(index).max(self.shared.fill(index));
+        nest.fill_waits = fill_waits(done, earlier);
+        nest.load_waits = self.load_waits(earlier);
+        self.share_units(&mut nest, earlier);
+        Ok(nest)
+    }
+
+    /// The next two nests with a ring between them, and how the first one's tiling came about; `None` where it cannot form
+    /// or does not pay.
+    fn ringed(
+        mut self,
+        ring: ring::Candidate,
+        groups: &[Group],
+        tiler: &mut Tiler<'_>,
+        mapping: &Mapping,
+        earlier: &[Nest],
+    ) -> Option<(Self, [Nest; 2], ChosenBy)> {
+        let (index, memory) = (earlier.len(), self.npu.dma().to);
+        let partition = PartitionId { memory, role: PartitionRole::Ring, holder: index };
+        let mut pool = self.pool(partition, ring.room);
+        self.ring = Some((ring.tensor, pool));
+        let mut producer = self.begun(index, groups, earlier).ok()?;
+        producer.spilling = None;
+        let by = self.cut(&mut producer, tiler, mapping).ok()?;
+        if !ring::pays(&producer) {
+            return None;
+        }
+        // While a row block is read the next one is made: more than two are never there.
+        let (block, room) = needed(&producer, &producer.grid, Buffer::Ring)?;
+        pool.capacity = room.min(Bytes(2 * block));
+        let passed = producer.outputs.iter_mut().find(|output| output.tensor == ring.tensor)?;
+        passed.destination = Destination::Ring(pool);
+        self.ring = Some((ring.tensor, pool));
+        let held = self.residents.hold(index + 1, pool.capacity);
+        producer.fill_waits = fill_waits(held.max(self.shared.done()), earlier);
+        producer.leads_next = true;
+        self.hold_sums(&mut producer, earlier);
+        self.placements[ring.tensor.0] = Some(Placement::Ring);
+        let all = [earlier, &[producer]].concat();
+        let mut reader = self.begun(index + 1, groups, &all).ok()?;
+        let producer = all.into_iter().next_back()?;
+        reader.grid = ring::grid_beside(&producer, &reader)?;
+        self.ring = None;
+        Some((self, [producer, reader], by))
+    }
+
+    /// How the products of all nests accumulate.
+    fn accumulation(&self, nests: &[Nest]) -> Vec<Option<AccumulationPlan>> {
+        let mut accumulation = vec![None; self.program.ops.len()];
+        for nest in nests {
+            let Some(matrix) = &nest.matrix else { continue };
+            let plan = |work: &MatrixWork, segments| {
+                let (accumulator, split) = (work.accumulator, matrix.split);
+                AccumulationPlan { accumulator, segments, split }
+            };
+            accumulation[matrix.op.0] = Some(plan(matrix, nest.grid.k));
+            if let Some(prologue) = &nest.prologue {
+                let segments = Blocking::whole(self.gemm(prologue.op).shape.k);
+                accumulation[prologue.op.0] = Some(plan(prologue, segments));
+            }
+        }
+        accumulation
     }
 
     /// The queues of each lane's transfers, of each team, and of each lane's vector work; units without work come last.
@@ -169,6 +272,7 @@ impl<'a> Planner<'a> {
             prologue: None,
             matrix: None,
             vector: None,
+            leads_next: false,
             spilling: None,
             loads: Vec::new(),
             outputs: Vec::new(),
@@ -205,7 +309,7 @@ impl<'a> Planner<'a> {
         let ends =
             self.placements.iter().zip(&self.program.tensors).filter_map(|(placement, tensor)| match placement {
                 Some(Placement::Dram { base }) => Some(base + tensor.bytes().get()),
-                Some(Placement::Shared | Placement::Resident) | None => None,
+                Some(Placement::Shared | Placement::Resident | Placement::Ring) | None => None,
             });
         let base = ends.max().unwrap_or(0).next_multiple_of(ALIGNMENT);
         let far = Home { memory: self.npu.dram_id(), base, room: Bytes(u64::MAX) };
@@ -213,18 +317,25 @@ impl<'a> Planner<'a> {
         Spilling { computed, spilled, filled, near, far, claimed_before }
     }
 
-    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait: up to which
-    /// nest all must be done before they have it.
-    fn hold_sums(&mut self, index: usize, nest: &Nest) -> Option<usize> {
-        let team = nest.matrix.as_ref()?.team;
+    /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait. Its prologue is
+    /// shared among the team as the product is.
+    fn hold_sums(&mut self, nest: &mut Nest, earlier: &[Nest]) {
+        let Some(matrix) = &nest.matrix else { return };
+        let (team, split) = (matrix.team, matrix.split);
+        if let Some(prologue) = &mut nest.prologue {
+            prologue.split = split;
+        }
         *self.claimed.entry(team).or_default() += spill::claimed_bytes(nest);
-        let home = spill::home(nest, &nest.grid)?;
+        let Some(home) = spill::home(nest, &nest.grid) else { return };
         let near = match home.memory {
-            memory if memory == self.npu.dram_id() => return None,
+            memory if memory == self.npu.dram_id() => return,
             memory if memory == self.npu.dma().to => &mut self.residents,
             _ => &mut self.shared,
         };
-        near.hold(index, spill::waiting_bytes(nest, &nest.grid))
+        let held = near.hold(earlier.len(), spill::waiting_bytes(nest, &nest.grid));
+        if held.is_some() {
+            nest.fill_waits = fill_waits(held.max(self.residents.done()).max(self.shared.done()), earlier);
+        }
     }
 
     fn whole_grid(&self, group: &Group) -> Grid {
@@ -363,6 +474,10 @@ impl<'a> Planner<'a> {
             let destination = match self.placements[tensor.0] {
                 None => continue,
                 Some(Placement::Resident) => Destination::Resident,
+                Some(_) if self.ring.is_some_and(|(ring, _)| ring == tensor) => {
+                    Destination::Ring(self.ring.expect("it was just seen").1)
+                }
+                Some(Placement::Ring) => unreachable!("a ring has one producer"),
                 Some(Placement::Dram { .. } | Placement::Shared) => {
                     Destination::Partition(match (&nest.vector, &nest.matrix) {
                         (Some(vector), _) => vector.outputs,
@@ -396,7 +511,7 @@ impl<'a> Planner<'a> {
             let rows = self.rows_counter(tensor);
             let atom = match destination {
                 Destination::Partition(_) => self.npu.dma().requests.activation_atom.get(),
-                Destination::Resident => 1,
+                Destination::Resident | Destination::Ring(_) => 1,
             };
             let storage = Storage { atom, ..self.storage(tensor) };
             outputs.push(Output { tensor, storage, map, op, destination, rows });
@@ -411,6 +526,11 @@ impl<'a> Planner<'a> {
         let is_given = self.program.tensor(tensor).is_given();
         if is_resident && (!is_given || self.is_pinned[tensor.0]) {
             return Access::Resident(self.rows_counter(tensor));
+        }
+        if let Some((ring, pool)) = self.ring
+            && ring == tensor
+        {
+            return Access::Ring { rows: self.rows_counter(tensor), pool };
         }
         let index = loads.len();
         let requests = &self.npu.dma().requests;
@@ -493,7 +613,7 @@ impl<'a> Planner<'a> {
     /// Chooses the grid, and how the team shares it: of the splits that are allowed the cheapest, then the first of none, m,
     /// n, k.
     fn cut(&self, nest: &mut Nest, tiler: &mut Tiler<'_>, mapping: &Mapping) -> Result<ChosenBy, ScheduleError> {
-        let splits = self.splits(nest, mapping.split)?;
+        let splits = splits(self.npu, nest, mapping.split, || self.layer_name(nest.main_op()))?;
         let mut best: Option<(Cost, TeamSplit, Grid, ChosenBy)> = None;
         let mut refused = None;
         for split in splits.iter().copied() {
@@ -522,53 +642,6 @@ impl<'a> Planner<'a> {
         Ok(chosen_by)
     }
 
-    /// The splits that may be tried.
-    fn splits(&self, nest: &Nest, split: Split) -> Result<Vec<TeamSplit>, ScheduleError> {
-        let Some(matrix) = &nest.matrix else { return Ok(vec![TeamSplit::alone(1)]) };
-        let members = matrix.split.members;
-        let alone = TeamSplit::alone(members);
-        if members == 1 {
-            return Ok(vec![alone]);
-        }
-        let array = &self.npu.matrix_unit(matrix.unit).array;
-        let at_once = dataflow::of(array).granularity(array, matrix.macs_per_element_per_cycle);
-        let along = |axis: Axis| {
-            let quantum = match axis {
-                Axis::M => at_once.m,
-                Axis::N => at_once.n,
-                Axis::K => least_common_multiple(at_once.k, matrix.depth_unit),
-            };
-            TeamSplit { axis: Some(axis), members, quantum }
-        };
-        // Sums that leave the array at once cannot wait for those of the other members, and those of a prologue are there
-        // once.
-        let sums_wait = |vector: &&VectorWork| {
-            !matrix.streams_results
-                && nest.prologue.is_none()
-                && vector.reads.iter().any(|read| read.access == Access::Accumulators)
-        };
-        let adding = nest.vector.as_ref().filter(sums_wait).map(|vector| self.npu.vector_unit(vector.unit));
-        Ok(match split {
-            Split::None => vec![alone],
-            // The sums that a prologue leaves are there once.
-            Split::K if nest.prologue.is_some() => vec![alone],
-            Split::M => vec![along(Axis::M)],
-            Split::N => vec![along(Axis::N)],
-            Split::K => match adding {
-                Some(unit) if unit.supports(VectorFunction::Add) => vec![along(Axis::K)],
-                Some(unit) => {
-                    let (layer, function) = (self.layer_name(nest.main_op()), VectorFunction::Add.name());
-                    return Err(ScheduleError::MissingVectorFunction { layer, function, unit: unit.name.clone() });
-                }
-                None => return Err(ScheduleError::NothingAddsSums { layer: self.layer_name(nest.main_op()) }),
-            },
-            Split::Auto => {
-                let along_k = adding.filter(|unit| unit.supports(VectorFunction::Add)).map(|_| along(Axis::K));
-                [alone, along(Axis::M), along(Axis::N)].into_iter().chain(along_k).collect()
-            }
-        })
-    }
-
     /// Conditions before this nest's first loads: where queues take products together, all loads of the nest before.
     fn load_waits(&self, earlier: &[Nest]) -> Vec<Wait> {
         match self.npu.dma().requests.products {
@@ -578,6 +651,7 @@ impl<'a> Planner<'a> {
                 let all = |load: &Load| match load.destination {
                     Destination::Partition(_) => load.fetches(&last.grid),
                     Destination::Resident => load.storage.shape.rows,
+                    Destination::Ring(_) => unreachable!("nothing is loaded into a ring"),
                 };
                 last.loads.iter().map(|load| Wait { counter: load.arrived, at_least: all(load) }).collect()
             }
@@ -606,7 +680,9 @@ impl<'a> Planner<'a> {
     fn memory_of(&self, nest: &Nest, buffer: Buffer) -> String {
         let memory = match (buffer, &nest.matrix) {
             (Buffer::Accumulators, Some(matrix)) => self.npu.matrix_unit(matrix.unit).accumulator_memory,
-            (Buffer::Activations | Buffer::Weights | Buffer::Outputs | Buffer::Accumulators, _) => self.npu.dma().to,
+            (Buffer::Activations | Buffer::Weights | Buffer::Outputs | Buffer::Accumulators | Buffer::Ring, _) => {
+                self.npu.dma().to
+            }
         };
         self.npu.memory(memory).name.clone()
     }
@@ -627,7 +703,7 @@ impl<'a> Planner<'a> {
         let (home, base) = match (self.placements[tensor.0], self.npu.shared()) {
             (Some(Placement::Shared), Some((memory, _))) => (memory, 0),
             (Some(Placement::Dram { base }), _) => (self.npu.dram_id(), base),
-            (Some(Placement::Shared | Placement::Resident) | None, _) => (self.npu.dram_id(), 0),
+            (Some(Placement::Shared | Placement::Resident | Placement::Ring) | None, _) => (self.npu.dram_id(), 0),
         };
         let (shape, element_bits, layout) = (described.shape, described.counted_bits(), Layout::Stored);
         Storage { shape, element_bits, home, base, atom: 1, layout }
@@ -699,34 +775,4 @@ struct Request {
 
 fn partitions(npu: &Npu, memory: MemoryId) -> Partitions {
     npu.sram(memory).partitions.expect("Npu::try_new checked that operand memories have partitions")
-}
-
-/// Tensors off the chip start at multiples of this.
-const ALIGNMENT: u64 = 4096;
-
-/// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &Residents) -> Vec<Option<Placement>> {
-    let mut next_base = 0;
-    let mut placements = Vec::with_capacity(program.tensors.len());
-    for (index, tensor) in program.tensors.iter().enumerate() {
-        let id = TensorId(index);
-        let readers = uses.readers(id);
-        // A result that nobody reads is what the run is for.
-        let leaves_its_group =
-            uses.writer(id).is_some_and(|writer| readers.is_empty() || readers.iter().any(|reader| *reader != writer));
-        let is_used = if tensor.is_given() { !readers.is_empty() } else { leaves_its_group };
-        let is_given = tensor.is_given();
-        placements.push(if !is_used {
-            None
-        } else if residents.contains(id) && !is_given {
-            Some(Placement::Resident)
-        } else if shared.contains(id) {
-            Some(Placement::Shared)
-        } else {
-            let base = next_base;
-            next_base += tensor.bytes().get().next_multiple_of(ALIGNMENT);
-            Some(Placement::Dram { base })
-        });
-    }
-    placements
 }

@@ -93,6 +93,16 @@ impl Residents {
         self.held.get(group).map_or(self.capacity, |held| self.capacity - *held)
     }
 
+    /// Bytes that no tensor has while `group` or `next`, the one after it, runs; `None` where what lives then does not fit
+    /// at once.
+    pub fn free_beside(&self, group: usize, next: usize) -> Option<Bytes> {
+        let held = self.held.get(group).copied().unwrap_or_default();
+        let from = self.lives.partition_point(|life| life.first < next);
+        let brought = self.lives[from..].iter().take_while(|life| life.first == next).map(|life| life.bytes).sum();
+        let together: Bytes = held + brought;
+        (together <= self.capacity).then(|| self.capacity - together)
+    }
+
     /// Fills what `group` brings: the group up to which everything must be done before it may do so; `None` where it
     /// brings nothing, or where there is room beside all tensors that may still be in use. Groups ask in order, each once.
     pub fn fill(&mut self, group: usize) -> Option<usize> {
@@ -104,11 +114,16 @@ impl Residents {
         if self.filled > from { self.make_room() } else { None }
     }
 
-    /// Takes so many of the free bytes while `group` runs, which has been filled; up to which group everything must be
-    /// done before.
-    pub fn hold(&mut self, group: usize, bytes: Bytes) -> Option<usize> {
-        self.occupy(bytes, group);
+    /// Takes so many of the free bytes from the group that was filled last until the end of group `last`; up to which group
+    /// everything must be done before.
+    pub fn hold(&mut self, last: usize, bytes: Bytes) -> Option<usize> {
+        self.occupy(bytes, last);
         self.make_room()
+    }
+
+    /// Up to which group all must be done for everything that has been filled.
+    pub fn done(&self) -> Option<usize> {
+        self.done
     }
 
     fn occupy(&mut self, bytes: Bytes, last: usize) {

@@ -2,7 +2,7 @@
 
 use crate::schedule::grid::Grid;
 use crate::schedule::nest::{CreditPool, Destination, DmaQueue, Nest, Output};
-use crate::schedule::spill;
+use crate::schedule::{ring, spill};
 use crate::units::Bytes;
 
 /// A buffer that tiles pass through.
@@ -16,6 +16,8 @@ pub enum Buffer {
     Outputs,
     /// The accumulators.
     Accumulators,
+    /// The resident partition, as far as a ring of row blocks has it.
+    Ring,
 }
 
 impl Buffer {
@@ -26,6 +28,7 @@ impl Buffer {
             Buffer::Weights => "weight partition",
             Buffer::Outputs => "output partition",
             Buffer::Accumulators => "capacity",
+            Buffer::Ring => "free resident partition",
         }
     }
 }
@@ -55,6 +58,11 @@ pub fn needed(nest: &Nest, grid: &Grid, buffer: Buffer) -> Option<(u64, Bytes)> 
             let bytes = leaving(nest).map(|output| output.storage.tile_bytes(&output.map, &tile).get()).sum();
             (bytes > 0).then_some((bytes, pool.capacity))
         }
+        Buffer::Ring => {
+            let output = ring::output(nest)?;
+            let Destination::Ring(pool) = output.destination else { return None };
+            Some((grid.m.block() * output.storage.pitch(), pool.capacity))
+        }
         Buffer::Accumulators => {
             let matrix = nest.matrix.as_ref()?;
             // Sums that leave between passes take room one by one, others for all that are open at once.
@@ -79,12 +87,13 @@ fn needed_for_loads(nest: &Nest, grid: &Grid, queue: DmaQueue) -> Option<(u64, B
 
 /// Tensors that leave the chip.
 pub fn leaving(nest: &Nest) -> impl Iterator<Item = &Output> {
-    nest.outputs.iter().filter(|output| output.destination != Destination::Resident)
+    nest.outputs.iter().filter(|output| matches!(output.destination, Destination::Partition(_)))
 }
 
 /// The first buffer that the tiles of one step of `grid` exceed.
 pub fn exceeded(nest: &Nest, grid: &Grid) -> Option<TooSmall> {
-    [Buffer::Accumulators, Buffer::Activations, Buffer::Weights, Buffer::Outputs].into_iter().find_map(|buffer| {
+    let buffers = [Buffer::Accumulators, Buffer::Activations, Buffer::Weights, Buffer::Outputs, Buffer::Ring];
+    buffers.into_iter().find_map(|buffer| {
         let (needed, available) = needed(nest, grid, buffer)?;
         let available = available.get();
         (needed > available).then_some(TooSmall { buffer, needed, available })

@@ -14,6 +14,7 @@ use crate::memory::{Direction, Transfer};
 use crate::schedule::counter::CounterId;
 use crate::schedule::grid::{Grid, GridStep, Tile};
 use crate::schedule::nest::{Nest, TileMap};
+use crate::schedule::ring;
 use crate::schedule::tile_kinds::output_tiles;
 use crate::units::Bytes;
 use crate::workload::mapping::LoopOrder;
@@ -46,10 +47,13 @@ pub struct Home {
     pub room: Bytes,
 }
 
-/// Whether `nest` can be walked in `order`. Sums that leave the array at once are whole, those that a prologue left are
+/// Whether `nest` can be walked in `order`. What passes through a ring is made by rows. Sums that leave the array at once are whole, those that a prologue left are
 /// added to at once, and those of members that share k are joined at the end of one walk along it.
 pub fn allows(nest: &Nest, order: LoopOrder) -> bool {
     let has_one_holder = nest.matrix.as_ref().is_some_and(|matrix| !matrix.split.is_along_k());
+    if ring::output(nest).is_some() {
+        return order == LoopOrder::MNK;
+    }
     LoopOrder::WITH_K_INNERMOST.contains(&order) || (nest.spilling.is_some() && has_one_holder)
 }
 

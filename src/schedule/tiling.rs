@@ -334,7 +334,7 @@ impl Signature {
             (storage.shape, storage.element_bits, storage.layout, map, role)
         };
         let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
-        let stays = |destination: Destination| destination == Destination::Resident;
+        let stays = |destination: Destination| !matches!(destination, Destination::Partition(_));
         let mut tensors: Vec<_> = Vec::new();
         tensors.extend(nest.loads.iter().map(|load| {
             let role = Role::Loaded { queue: load.queue, reader: load.reader, stays: stays(load.destination) };

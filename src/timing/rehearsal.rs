@@ -13,7 +13,7 @@ use crate::schedule::tiling::Rehearsal;
 use crate::timing;
 use crate::timing::observer::Unobserved;
 use crate::units::Cycles;
-use crate::workload::mapping::{Objective, Split};
+use crate::workload::mapping::{Intermediates, Objective, Split};
 
 /// Times nests of one program on one accelerator.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,7 @@ impl Rehearsal for TimedAlone<'_> {
             accumulation: Vec::new(),
             objective: Objective::default(),
             split: Split::default(),
+            intermediates: Intermediates::default(),
             chosen_by: Vec::new(),
         };
         let statistics = timing::run(self.program, &schedule, self.npu, &mut Unobserved).ok()?;
@@ -68,6 +69,11 @@ fn alone(nest: &Nest) -> Nest {
             brought.push(load.arrived);
         }
     }
+    // The reader of a ring is not there to give its room back.
+    for output in nest.outputs.iter_mut().filter(|output| matches!(output.destination, Destination::Ring(_))) {
+        output.destination = Destination::Resident;
+    }
+    nest.leads_next = false;
     let release = |read: &mut Read| {
         if matches!(read.access, Access::Resident(counter) if !brought.contains(&counter)) {
             read.access = Access::Internal;
@@ -90,7 +96,7 @@ fn alone(nest: &Nest) -> Nest {
 /// The highest index of a counter that the nest's commands wait for or signal.
 fn highest_counter(nest: &Nest) -> usize {
     let pool = |destination: &Destination| match destination {
-        Destination::Partition(pool) => Some(pool.returned),
+        Destination::Partition(pool) | Destination::Ring(pool) => Some(pool.returned),
         Destination::Resident => None,
     };
     let own = [nest.tiles_computed, nest.tiles_finished, nest.done];

@@ -235,7 +235,9 @@ pub(super) fn vector_occupancy(
         match input.access {
             Access::Internal => {}
             Access::Accumulators => ports = ports.max(read_sums(npu, nest, teams, input, &work.tile, first)),
-            Access::Loaded(_) | Access::Resident(_) => read += input.storage.tile_bytes(&input.map, &work.tile),
+            Access::Loaded(_) | Access::Resident(_) | Access::Ring { .. } => {
+                read += input.storage.tile_bytes(&input.map, &work.tile)
+            }
         }
     }
     traffic(npu, vector.memory.0, first).read += read;

@@ -77,6 +77,21 @@ impl Split {
         [("auto", Split::Auto), ("none", Split::None), ("m", Split::M), ("n", Split::N), ("k", Split::K)];
 }
 
+/// What becomes of an intermediate that does not fit the chip as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Intermediates {
+    /// It goes through the next memory, whole.
+    #[default]
+    Whole,
+    /// It passes through a ring of row blocks where the next layer's work takes its rows in order, else as before.
+    Rings,
+}
+
+impl Intermediates {
+    /// Every choice by its name in files.
+    pub const NAMES: [(&str, Intermediates); 2] = [("whole", Intermediates::Whole), ("rings", Intermediates::Rings)];
+}
+
 /// What a tiling is chosen for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Objective {
@@ -143,6 +158,8 @@ pub struct Mapping {
     pub unusable: Unusable,
     /// Splitting over equal matrix units.
     pub split: Split,
+    /// Intermediates that do not fit the chip.
+    pub intermediates: Intermediates,
 }
 
 impl Mapping {

@@ -6,7 +6,7 @@ use crate::numerics::formats;
 use crate::program::op::Path;
 use crate::workload::batching::BatchAxis;
 use crate::workload::layer::{ActivationFunction, LayerRole};
-use crate::workload::mapping::{LoopOrder, Objective, Split};
+use crate::workload::mapping::{Intermediates, LoopOrder, Objective, Split};
 use crate::{dataflow, memory};
 
 /// What is to be known of one key.
@@ -364,6 +364,11 @@ pub(super) fn workload() -> Vec<Note> {
             "mapping.split",
             Split::NAMES.map(|it| it.0),
             "Whether and along which axis products are split over equal matrix units; auto if left out.",
+        ),
+        names(
+            "mapping.intermediates",
+            Intermediates::NAMES.map(|it| it.0),
+            "Whether intermediates that do not fit the chip pass through rings of row blocks where they can; whole if left out.",
         ),
         note("mapping.tilings", "Tilings that are given, at most one for each product."),
         note("mapping.tilings[].layer", "Layer with a product."),
