@@ -78,9 +78,14 @@ sinfo -h -o %T | grep -q idle || { echo "the node did not come up" >&2; tail -5 
 parts=4
 job="$("$here/submit.sh" "$here/study.yaml" "$work/out" "$parts")"
 victim="$work/out/journal.2-of-$parts.jsonl"
-until [ "$(wc -l < "$victim" 2> /dev/null || echo 0)" -ge 3 ]; do sleep 0.02; done
+lines() { if [ -f "$victim" ]; then wc -l < "$victim"; else echo 0; fi; }
+for _ in $(seq 6000); do
+    [ "$(lines)" -ge 3 ] && break
+    sleep 0.01
+done
+[ "$(lines)" -ge 3 ] || { squeue >&2; echo "the tasks did not start" >&2; exit 1; }
 scontrol requeue "${job}_2"
-lines="$(wc -l < "$victim")"
+lines="$(lines)"
 echo "task 2 was killed with $((lines - 1)) of 24 points in its journal, and requeued"
 for _ in $(seq 1200); do
     [ -f "$work/out/study.json" ] && break
