@@ -191,9 +191,9 @@ impl<'a> Planner<'a> {
         if !ring::pays(&producer) {
             return None;
         }
-        // While a row block is read the next one is made: more than two are never there.
-        let (block, room) = needed(&producer, &producer.grid, Buffer::Ring)?;
-        pool.capacity = room.min(Bytes(2 * block));
+        // Both work on one vector unit, in turns: a row block has been read before the next one is made.
+        let (block, _) = needed(&producer, &producer.grid, Buffer::Ring)?;
+        pool.capacity = Bytes(block);
         let passed = producer.outputs.iter_mut().find(|output| output.tensor == ring.tensor)?;
         passed.destination = Destination::Ring(pool);
         self.ring = Some((ring.tensor, pool));

@@ -17,7 +17,7 @@ use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
 use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, MatrixWork, Nest, Read, Reader, Storage, TileMap};
-use crate::schedule::room::{TooSmall, exceeded};
+use crate::schedule::room::{Buffer, TooSmall, exceeded, needed};
 use crate::schedule::team::{Team, TeamSplit};
 use crate::shape::MatrixShape;
 use crate::units::{Bytes, Cycles};
@@ -312,6 +312,8 @@ struct Signature {
     /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
     products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
     vector: Option<(VectorUnitId, Vec<Function>)>,
+    /// Room of the ring that it makes.
+    ring: Option<Bytes>,
 }
 
 /// A vector function, and the elements of each row that it works on where these are not all.
@@ -371,6 +373,7 @@ impl Signature {
             tensors,
             products: nest.prologue.iter().chain(&nest.matrix).map(product).collect(),
             vector: nest.vector.as_ref().map(|vector| (vector.unit, functions(&vector.steps))),
+            ring: needed(nest, &nest.grid, Buffer::Ring).map(|(_, room)| room),
         }
     }
 }
