@@ -200,7 +200,13 @@ pub struct Names<'a> {
 }
 
 fn energy_figures(npu: &Npu) -> BTreeMap<String, EnergyFigure> {
-    let figure = |record: &EnergyRecord| EnergyFigure { energy_pj: record.energy_pj, source: record.source.clone() };
+    let figure = |record: &EnergyRecord| EnergyFigure {
+        energy_pj: record.energy_pj.typical,
+        low_pj: record.energy_pj.low,
+        high_pj: record.energy_pj.high,
+        mark: record.mark,
+        source: record.source.clone(),
+    };
     npu.energy().records().map(|(action, record)| (action.to_owned(), figure(record))).collect()
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::diagnostics::ConfigError;
-use crate::energy;
+use crate::energy::transfers::TransferCounter;
+use crate::energy::{self, Observed};
 use crate::execute::{self, Execution};
 use crate::hardware::energy_table::MissingAction;
 use crate::hardware::npu::Npu;
@@ -124,8 +125,9 @@ pub fn simulate_sharing(
     verify(&program)?;
     let schedule =
         schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;
-    let statistics = timing::run(&program, &schedule, npu, observer)?;
-    let energy = energy::cost(&program, npu, &statistics)?;
+    let mut counter = TransferCounter::new(npu, observer);
+    let statistics = timing::run(&program, &schedule, npu, &mut counter)?;
+    let transfers = counter.into_counts();
     let (execution, numerics) = match bindings {
         None => (None, None),
         Some(bindings) => {
@@ -138,6 +140,8 @@ pub fn simulate_sharing(
             (Some(execution), Some(numerics))
         }
     };
+    let activity = execution.as_ref().map(execute::Execution::activity);
+    let energy = energy::cost(&program, &schedule, npu, &statistics, &Observed { transfers, activity })?;
     let report = build(Inputs {
         program: &program,
         schedule: &schedule,

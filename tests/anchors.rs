@@ -1,7 +1,7 @@
 //! The anchors, as checks that say what is wrong: `consistency` asks that they hold, `bites` that they do not.
 
 use npusim::calibrate;
-use npusim::energy;
+use npusim::energy::{self, Observed};
 use npusim::execute::{self, Granularity};
 use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::program::Program;
@@ -9,11 +9,11 @@ use npusim::program::op::OpKind;
 use npusim::program::tensor::TensorId;
 use npusim::reference::{real, untiled};
 use npusim::report::bounds;
-use npusim::report::build::attributed_cycles;
 use npusim::report::numerics::layer_numerics;
 use npusim::schedule::{self, Schedule};
 use npusim::scheme::{self, Scheme};
 use npusim::shape::GemmShape;
+use npusim::timing::attribution::attributed_cycles;
 use npusim::timing::observer::Unobserved;
 use npusim::timing::{self, statistics::RunStatistics};
 use npusim::units::Cycles;
@@ -159,7 +159,9 @@ pub(crate) fn time_and_energy_add_up(run: &Run) -> Finding {
     }
     let attributed: Cycles = attributed_cycles(&run.statistics).into_iter().sum();
     ensure(attributed == makespan, || format!("attributed {attributed} instead of {makespan}"))?;
-    let energy = energy::cost(&run.program, &run.npu, &run.statistics).map_err(|error| error.to_string())?;
+    let observed = Observed::default();
+    let energy = energy::cost(&run.program, &run.schedule, &run.npu, &run.statistics, &observed);
+    let energy = energy.map_err(|error| error.to_string())?;
     let actions: u64 = energy.counts.iter().map(|(_, times)| times).sum();
     let by_op: f64 = energy.ops.iter().map(|op| op.total_pj()).sum();
     let total = energy.total.total_pj();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use npusim::hardware::array::{Array, SystolicArray};
-use npusim::hardware::energy_table::{EnergyRecord, EnergyTable};
+use npusim::hardware::band::Band;
+use npusim::hardware::energy_table::{EnergyRecord, EnergyTable, Mark};
 use npusim::hardware::matrix_unit::{Accumulation, FloatAccumulation, FormatSupport, MatrixUnit};
 use npusim::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram};
 use npusim::hardware::npu::{Npu, NpuParts};
@@ -116,6 +117,15 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "mac_int8_int4",
         "mac_fp16_int4",
         "idle_mac",
+        "gated_mac",
+        "weight_load",
+        "register_shift",
+        "accumulate",
+        "accumulator_shift",
+        "block_scale",
+        "index_fetch",
+        "dma_descriptor",
+        "dma_burst",
         "vector_reduce",
         "vector_quantize",
         "vector_dequantize",
@@ -142,8 +152,15 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
         "read_accumulators_3",
         "write_accumulators_3",
     ];
-    let record = || EnergyRecord { energy_pj, source: "assumed: a round figure for tests".to_owned() };
-    let actions = macs.chain(others.into_iter().map(str::to_owned));
+    let record = || {
+        let source = "assumed: a round figure for tests".to_owned();
+        EnergyRecord::new(Band::exactly(energy_pj), Mark::Assumed, source)
+    };
+    let components = ["matrix_units", "vector_units", "sram", "shared", "accumulators"];
+    let numbered = ["accumulators_1", "accumulators_2", "accumulators_3"];
+    let by_time = components.iter().chain(&numbered).map(|component| format!("leakage_{component}"));
+    let by_time = by_time.chain(std::iter::once("background_dram".to_owned()));
+    let actions = macs.chain(others.into_iter().map(str::to_owned)).chain(by_time);
     EnergyTable::new(actions.map(|action| (action, record())).collect::<BTreeMap<_, _>>())
 }
 

@@ -10,6 +10,7 @@ mod closed_form;
 mod compare;
 mod config_files;
 mod consistency;
+mod energy;
 mod expected;
 mod explore;
 mod fixture;

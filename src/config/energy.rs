@@ -1,141 +1,177 @@
-//! Energy tables: files of figures, each with its unit, process node and source, into an [`EnergyTable`].
+//! Energy tables: files of figures, each with its unit, process node, voltage and source, into an [`EnergyTable`].
 //!
 //! A hardware file names its table under `energy:`; the table's tree then stands there in place of the name, so that
 //! its figures are overridden as all others (`energy.actions.read_sram.energy_pj`). A figure is written as its source
-//! gives it: per 64-byte access, or for another node together with the factor that takes it to the node of the table.
+//! gives it: per 64-byte access, or for another node together with the factor that takes it to the node of the table
+//! (`energy_figures`). SRAM arrays may be looked up in a table of CACTI runs instead (`energy_arrays`), and areas stand
+//! beside the energies (`energy_areas`).
 
-use std::fmt;
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::checks::{exactly_one, unique_names};
+use crate::config::checks::unique_names;
+use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, quoted};
+use crate::config::dotted_path::DottedPath;
+use crate::config::energy_areas::{self, AreaFile};
+use crate::config::energy_arrays::{self, SramArrayFile};
+use crate::config::energy_figures::{self, Conditions, FigureFile, Uncertainty, UncertaintyFile};
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
 use crate::hardware::actions::Action;
-use crate::hardware::energy_table::{EnergyRecord, EnergyTable};
-use crate::hardware::vector_unit::VectorFunction;
-use crate::numerics::formats::ALL as FORMATS;
+use crate::hardware::area::AreaTable;
+use crate::hardware::energy_table::{EnergyRecord, EnergyTable, OperatingPoint};
+use crate::hardware::memory::{Memory, MemoryKind};
+use crate::hardware::npu::Npu;
+use crate::numerics::real_functions::pow;
 
-/// The most energy that one figure may state, in pJ: a millijoule.
-const MOST_PJ: f64 = 1e9;
+/// Volts that a supply may have.
+pub(crate) const VOLTAGES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
 
 /// An energy table as written.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct EnergyFile {
     node_nm: Field<u64>,
+    voltage: Field<f64>,
+    leakage_exponent: Field<f64>,
+    uncertainty: Option<Placed<UncertaintyFile>>,
     actions: List<Placed<FigureFile>>,
+    arrays: Option<List<Placed<SramArrayFile>>>,
+    areas: Option<List<Placed<AreaFile>>>,
+    leaves_out: Option<List<Placed<LeftOutFile>>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct FigureFile {
+struct LeftOutFile {
     name: Field<String>,
-    energy_pj: Field<f64>,
-    per_bytes: Field<u64>,
-    per_macs: Field<u64>,
-    per_elements: Field<u64>,
-    per_cycles: Field<u64>,
-    node_nm: Field<u64>,
-    scaled: Option<Placed<ScaledFile>>,
-    source: Field<String>,
-    mark: Field<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct ScaledFile {
-    by: Field<f64>,
     reason: Field<String>,
 }
 
-/// How a figure came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mark {
-    /// Seen in the source that is named.
-    Read,
-    /// Seen in a re-tabulation of the source that is named.
-    Secondary,
-    /// From memory, not looked up.
-    Recall,
-    /// Computed from other figures, as the source text says.
-    Inference,
-    /// The output of a tool that was run.
-    Run,
-    /// Chosen, for the reason that the source text gives.
-    Assumed,
+/// What a table must know of the accelerator that it is for.
+pub(crate) struct Surroundings<'a> {
+    /// Clock in Hz: what leaks is given in mW and counted in cycles.
+    pub(crate) clock_hz: u64,
+    /// Memories, whose capacity and width an array has where it gives none.
+    pub(crate) memories: &'a [Memory],
+    /// Supply voltage, where it is not the table's.
+    pub(crate) voltage: Option<&'a Field<f64>>,
 }
 
-impl Mark {
-    const NAMES: [(&'static str, Mark); 6] = [
-        ("read", Mark::Read),
-        ("secondary", Mark::Secondary),
-        ("recall", Mark::Recall),
-        ("inference", Mark::Inference),
-        ("run", Mark::Run),
-        ("assumed", Mark::Assumed),
-    ];
-
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, mark)| *mark == self).map_or("", |(name, _)| name)
-    }
-}
-
-/// What one action is counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Bytes,
-    Macs,
-    Elements,
-    Cycles,
-}
-
-impl Unit {
-    const ALL: [Unit; 4] = [Unit::Bytes, Unit::Macs, Unit::Elements, Unit::Cycles];
-
-    fn key(self) -> &'static str {
-        match self {
-            Unit::Bytes => "per_bytes",
-            Unit::Macs => "per_macs",
-            Unit::Elements => "per_elements",
-            Unit::Cycles => "per_cycles",
-        }
-    }
-
-    fn amount(self, figure: &FigureFile) -> &Field<u64> {
-        match self {
-            Unit::Bytes => &figure.per_bytes,
-            Unit::Macs => &figure.per_macs,
-            Unit::Elements => &figure.per_elements,
-            Unit::Cycles => &figure.per_cycles,
-        }
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Unit::Bytes => "bytes",
-            Unit::Macs => "multiply-accumulates",
-            Unit::Elements => "elements",
-            Unit::Cycles => "cycles",
-        })
-    }
+/// The table by itself, with a clock of 1 GHz and nothing around it.
+///
+/// # Errors
+/// As [`resolve_for`].
+pub(crate) fn resolve(file: &EnergyFile) -> Result<EnergyTable, ConfigError> {
+    let around = Surroundings { clock_hz: 1_000_000_000, memories: &[], voltage: None };
+    resolve_for(file, &around, &mut Defaults::default())
 }
 
 /// The table as a model: energy per single byte, multiply-accumulate, element or cycle.
 ///
 /// # Errors
-/// Every figure that is wrong, without a source, counted in the wrong unit, of an unknown action, or of another node
-/// than the table's without a factor; an action with two figures.
-pub(crate) fn resolve(file: &EnergyFile) -> Result<EnergyTable, ConfigError> {
+/// Every figure that is wrong, without a source, counted in the wrong unit, of an unknown action, of another node
+/// than the table's without a factor, or of one that is not its neighbour; an action with two figures.
+pub(crate) fn resolve_for(
+    file: &EnergyFile,
+    around: &Surroundings<'_>,
+    defaults: &mut Defaults,
+) -> Result<EnergyTable, ConfigError> {
     let mut problems = Problems::default();
     problems.take(unique_names(file.actions.iter().map(|figure| &figure.name)));
     let node_nm = problems.take(file.node_nm.required().in_range(1..=1000));
-    let figures = file.actions.iter().map(|figure| resolve_figure(figure, node_nm));
-    let records = figures.filter_map(|record| problems.take(record)).collect();
+    let nominal = file.voltage.optional().map(|reading| reading.in_range(VOLTAGES)).transpose();
+    let nominal = problems.take(nominal).flatten();
+    let uncertainty = match &file.uncertainty {
+        Some(given) => energy_figures::uncertainty(given),
+        None => Ok(energy_figures::default_uncertainty(defaults)),
+    };
+    let uncertainty = problems.take(uncertainty).unwrap_or(Uncertainty::DEFAULT);
+    let conditions = Conditions { node_nm, voltage: nominal, uncertainty, clock_hz: around.clock_hz };
+    let mut records: BTreeMap<String, EnergyRecord> = BTreeMap::new();
+    for figure in file.actions.iter().filter(|figure| !figure.is_relative()) {
+        records.extend(problems.take(energy_figures::resolve(figure, &conditions)));
+    }
+    for figure in file.actions.iter().filter(|figure| figure.is_relative()) {
+        records.extend(problems.take(energy_figures::resolve_relative(figure, &records)).unwrap_or_default());
+    }
+    let mut areas = AreaTable::default();
+    for array in file.arrays.iter().flatten() {
+        let Some(found) = problems.take(energy_arrays::resolve(array, node_nm, around)) else { continue };
+        for (key, record) in found.records {
+            if records.insert(key.clone(), record).is_some() {
+                problems.push(array.problem(format!("{} has a figure among the actions as well", quoted(&key))));
+            }
+        }
+        if let Some(area) = found.area {
+            areas.components.insert(found.component, area);
+        }
+    }
+    let mut left_out = BTreeMap::new();
+    for entry in file.leaves_out.iter().flatten() {
+        left_out.extend(problems.take(resolve_left_out(entry, &records)));
+    }
+    for area in file.areas.iter().flatten() {
+        problems.take(energy_areas::check(area, node_nm));
+    }
+    let leakage_exponent = file.leakage_exponent.optional().map(|reading| reading.in_range(0.0..=10.0)).transpose();
+    let leakage_exponent = problems.take(leakage_exponent).flatten();
+    let supply = match around.voltage.filter(|field| field.is_given()) {
+        None => None,
+        Some(field) => problems.take(supply(field, nominal)),
+    };
     problems.finish()?;
-    Ok(EnergyTable::new(records))
+    let table = EnergyTable::new(records).leaving_out(left_out).with_areas(areas);
+    let Some((supply, nominal)) = supply else {
+        return Ok(table.at(OperatingPoint { voltage: nominal, nominal_voltage: nominal, leakage_exponent }));
+    };
+    let ratio = supply / nominal;
+    let exponent = leakage_exponent.unwrap_or_else(|| {
+        let reason = "leakage current is taken not to change with the voltage";
+        defaults.record(&DottedPath::default().key("energy").key("leakage_exponent"), &1, reason);
+        1.0
+    });
+    let leakage = pow(ratio, exponent);
+    let leakage_exponent = Some(exponent);
+    let is_off_chip = |name: &str| {
+        around.memories.iter().any(|memory| memory.name == name && matches!(memory.kind, MemoryKind::Dram(_)))
+    };
+    let point = OperatingPoint { voltage: Some(supply), nominal_voltage: Some(nominal), leakage_exponent };
+    Ok(table.at_voltage(ratio * ratio, leakage, is_off_chip).at(point))
+}
+
+/// The areas of `npu`, its arrays' included.
+///
+/// # Errors
+/// An area of something that the accelerator does not have.
+pub(crate) fn areas(file: &EnergyFile, npu: &Npu) -> Result<AreaTable, Diagnostic> {
+    let node_nm = file.node_nm.required().value().ok();
+    energy_areas::of_npu(file.areas.iter().flatten(), node_nm, npu)
+}
+
+/// The supply voltage and the one that the table is for.
+fn supply(field: &Field<f64>, nominal: Option<f64>) -> Result<(f64, f64), Diagnostic> {
+    let supply = field.required().in_range(VOLTAGES)?;
+    let nominal = nominal.ok_or_else(|| {
+        field
+            .problem("the energy table does not say for which voltage its figures are")
+            .note("write voltage: in the energy table, or leave this one out")
+    })?;
+    Ok((supply, nominal))
+}
+
+fn resolve_left_out(
+    entry: &Placed<LeftOutFile>,
+    records: &BTreeMap<String, EnergyRecord>,
+) -> Result<(String, String), Diagnostic> {
+    let name = energy_figures::known_action(&entry.name)?;
+    let reason = one_line(&entry.reason.required().text()?);
+    if records.contains_key(&name) {
+        let message = format!("{} is left out, but the table has a figure for it", quoted(&name));
+        return Err(entry.name.problem(message).note("write one or the other"));
+    }
+    Ok((name, reason))
 }
 
 /// A part of an accelerator and the actions that it does.
@@ -155,7 +191,7 @@ pub(crate) fn check_coverage(actors: &[Actor<'_>], energy: &EnergyTable, file: &
     let mut problems = Problems::default();
     for Actor { part, actions } in actors {
         let missing: Vec<String> =
-            actions.iter().map(Action::to_string).filter(|key| !known.contains(&key.as_str())).collect();
+            actions.iter().filter(|action| !energy.covers(action)).map(Action::to_string).collect();
         if missing.is_empty() {
             continue;
         }
@@ -163,77 +199,15 @@ pub(crate) fn check_coverage(actors: &[Actor<'_>], energy: &EnergyTable, file: &
         let message = format!("the energy table has no figure for {names}");
         problems.push(
             Diagnostic::new(part.place(), part.path(), message)
-                .note("each action needs one; one that costs nothing says so, with its reason")
+                .note("each action needs one; one that costs nothing stands under leaves_out:, with its reason")
                 .help(format!("the table is at {}; it has: {}", file.actions.place(), listed(known.iter().copied()))),
         );
     }
     problems.finish()
 }
 
-fn resolve_figure(figure: &Placed<FigureFile>, node_nm: Option<u64>) -> Result<(String, EnergyRecord), Diagnostic> {
-    let name = figure.name.required().text()?;
-    let unit = unit_of(figure, &name)?;
-    let figure_pj = figure.energy_pj.required().in_range(0.0..=MOST_PJ)?;
-    let amount = unit.amount(figure).required().in_range(1..=1 << 32)?;
-    let mark = figure.mark.required().one_of(&Mark::NAMES)?;
-    let mut source = format!("{}: {} ", mark.name(), one_line(&figure.source.required().text()?));
-    source.push_str(&format!("({figure_pj} pJ per {amount} {unit}"));
-    let figure_node = match figure.node_nm.optional() {
-        Some(reading) => Some(reading.in_range(1..=1000)?),
-        None => None,
-    };
-    if let Some(node) = figure_node {
-        source.push_str(&format!(" at {node} nm"));
-    }
-    let mut factor = 1.0;
-    if let Some(scaled) = &figure.scaled {
-        factor = scaled.by.required().in_range(1e-6..=1e6)?;
-        let reason = one_line(&scaled.reason.required().text()?);
-        source.push_str(&format!("; times {factor}: {reason}"));
-    } else if let (Some(figure_node), Some(table_node)) = (figure_node, node_nm)
-        && figure_node != table_node
-    {
-        return Err(figure
-            .node_nm
-            .problem(format!("the figure is for {figure_node} nm, but the table is for {table_node} nm"))
-            .note("a figure of another node states how it is scaled")
-            .help("add scaled: { by: FACTOR, reason: \"...\" }"));
-    }
-    source.push(')');
-    Ok((name, EnergyRecord { energy_pj: figure_pj / amount as f64 * factor, source }))
-}
-
-/// The unit of an action, after a check that the figure is given in it.
-fn unit_of(figure: &Placed<FigureFile>, name: &str) -> Result<Unit, Diagnostic> {
-    // The one open set: memories are named by hardware files, which may share a table.
-    let of_memory = ["read_", "write_"].iter().any(|verb| name.strip_prefix(verb).is_some_and(|rest| !rest.is_empty()));
-    let unit = if of_memory { Unit::Bytes } else { figure.name.required().one_of(&UNITS_BY_ACTION)? };
-    let place = |unit: Unit| Some(unit.amount(figure)).filter(|amount| amount.is_given()).map(Cited::place);
-    let given = Unit::ALL.map(|unit| (unit.key(), place(unit)));
-    let given = Unit::ALL[exactly_one(figure, &given)?];
-    if given != unit {
-        return Err(given
-            .amount(figure)
-            .problem(format!("{} is counted in {unit}, not in {given}", quoted(name)))
-            .note(format!("use {}", unit.key())));
-    }
-    Ok(unit)
-}
-
-/// Every action but those of memories, most usual ones first.
-static UNITS_BY_ACTION: LazyLock<Vec<(String, Unit)>> = LazyLock::new(|| {
-    let mut units = vec![(Action::IdleMac.to_string(), Unit::Cycles)];
-    units.extend(VectorFunction::ALL.map(|function| (Action::Vector(function).to_string(), Unit::Elements)));
-    for activation in FORMATS {
-        for weight in FORMATS {
-            units.push((Action::Mac { activation, weight }.to_string(), Unit::Macs));
-        }
-    }
-    units
-});
-
 /// `text` with its line breaks and indents as single blanks.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -246,6 +220,7 @@ pub(crate) fn form() -> FileForm {
 mod tests {
     use super::*;
     use crate::config::document::Document;
+    use crate::hardware::band::Band;
 
     const TABLE: &str = "\
 node_nm: 22
@@ -281,13 +256,13 @@ actions:
         let records: Vec<_> = table.records().collect();
         // 0.3 pJ x 0.5, and 128 pJ / 64 bytes.
         assert_eq!(records[0].0, "mac_int8_int8");
-        assert_eq!(records[0].1.energy_pj, 0.15);
+        assert_eq!(records[0].1.energy_pj.typical, 0.15);
         assert_eq!(
             records[0].1.source,
             "secondary: a paper (0.3 pJ per 1 multiply-accumulates at 45 nm; times 0.5: a rule)"
         );
         assert_eq!(records[1].0, "read_sram");
-        assert_eq!(records[1].1.energy_pj, 2.0);
+        assert_eq!(records[1].1.energy_pj.typical, 2.0);
         assert_eq!(records[1].1.source, "run: a tool (128 pJ per 64 bytes at 22 nm)");
     }
 
@@ -330,5 +305,81 @@ t.yaml:5:15: actions[0].per_macs: \"read_sram\" is counted in bytes, not in mult
     fn two_figures_of_one_action_are_refused() {
         let text = error("mac_int8_int8", "read_sram");
         assert!(text.starts_with("t.yaml:9:11: actions[1].name: the name \"read_sram\" is used twice"), "{text}");
+    }
+    /// The record of `key` in [`TABLE`] with `more` at its end.
+    fn record(more: &str, key: &str) -> EnergyRecord {
+        let table = table(&format!("{TABLE}{more}")).unwrap();
+        table.records().find(|(known, _)| *known == key).unwrap().1.clone()
+    }
+
+    #[test]
+    fn ends_are_those_that_are_given_or_a_factor_by_mark() {
+        // 1.5 either way for the output of a tool; 0.3 pJ to 0.9 pJ as given, times 0.5.
+        let run = table(TABLE).unwrap().records().nth(1).unwrap().1.energy_pj;
+        assert_eq!((run.low, run.high), (2.0 / 1.5, 3.0));
+        let given = TABLE.replace("energy_pj: 0.3", "energy_pj: 0.3\n    low_pj: 0.2\n    high_pj: 0.9");
+        let given = table(&given).unwrap().records().next().unwrap().1.energy_pj;
+        assert_eq!((given.low, given.typical, given.high), (0.1, 0.15, 0.45));
+        let text = error("energy_pj: 0.3", "energy_pj: 0.3\n    low_pj: 0.4\n    high_pj: 0.9");
+        assert!(text.contains("actions[1].low_pj") && text.contains("allowed: 0 to 0.3"), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_multiplies_each_end_and_stands_for_every_pair_where_it_is_of_zero_operands() {
+        let ratio = |name: &str, base: &str| {
+            format!(
+                "  - name: {name}\n    relative_to: {base}\n    ratio: {{ low: 0.5, typical: 2, high: 4 }}\n    source: why\n    mark: assumed\n"
+            )
+        };
+        let found = record(&ratio("mac_int4_int4", "mac_int8_int8"), "mac_int4_int4");
+        let Band { low, typical, high } = found.energy_pj;
+        // 0.1, 0.15 and 0.225 pJ: a factor of 1.5 around 0.15.
+        let is_near = |value: f64, expected: f64| (value - expected).abs() < 1e-12;
+        assert!(is_near(low, 0.05) && is_near(typical, 0.3) && is_near(high, 0.9), "{:?}", found.energy_pj);
+        assert_eq!(found.relative_to.unwrap().0, "mac_int8_int8");
+        assert_eq!(record(&ratio("zero_mac", "mac"), "zero_mac_int8_int8").energy_pj.typical, 0.3);
+        let text = table(&format!("{TABLE}{}", ratio("mac_int4_int4", "mac_int8_int9"))).unwrap_err().to_string();
+        assert!(text.contains("actions[2].relative_to") && text.contains("did you mean"), "{text}");
+    }
+
+    #[test]
+    fn a_factor_over_more_than_one_step_between_nodes_is_refused_and_an_equation_bridges_one() {
+        let text = TABLE.replacen("node_nm: 22", "node_nm: 16", 1).replace("    node_nm: 22\n", "");
+        let refused = table(&text).unwrap_err().to_string();
+        assert!(refused.contains("from 45 to 16 nm is more than one step"), "{refused}");
+        let bridged = TABLE.replace("{ by: 0.5, reason: a rule }", "{ equation: logic_energy }");
+        let found = table(&bridged).unwrap().records().next().unwrap().1.energy_pj;
+        // (22 / 45)^0.684 = 0.613.
+        assert!((found.typical / 0.3 - 0.613).abs() < 1e-3 && found.low < found.typical, "{found:?}");
+    }
+
+    #[test]
+    fn leakage_in_milliwatts_is_picojoules_a_cycle_and_only_what_leaks_has_a_power() {
+        let power = |name: &str| format!("  - name: {name}\n    power_mw: 3\n    source: why\n    mark: assumed\n");
+        // 3 mW at 1 GHz.
+        assert_eq!(record(&power("leakage_sram"), "leakage_sram").energy_pj.typical, 3.0);
+        let refused = table(&format!("{TABLE}{}", power("idle_mac"))).unwrap_err().to_string();
+        assert!(refused.contains("only what leaks has a power"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_left_out_says_why_and_has_no_figure() {
+        let left = |name: &str| format!("{TABLE}leaves_out:\n  - {{ name: {name}, reason: not here }}\n");
+        assert_eq!(table(&left("idle_mac")).unwrap().reason_left_out("idle_mac"), Some("not here"));
+        let refused = table(&left("read_sram")).unwrap_err().to_string();
+        assert!(refused.contains("the table has a figure for it"), "{refused}");
+    }
+
+    #[test]
+    fn an_array_gives_energies_by_the_byte_and_leakage_from_the_table_of_runs() {
+        let array =
+            "arrays:\n  - { memory: vmem, cell: itrs-lstp, node_nm: 22, size: 1 MiB, width_bits: 512, banks: 8 }\n";
+        // CACTI 7: 128.01 pJ a read of 64 bytes, and 0.0665 mW for each of the eight banks.
+        assert_eq!(record(array, "read_vmem").energy_pj.typical, 128.01 / 64.0);
+        assert_eq!(record(array, "leakage_vmem").energy_pj.typical, 0.0665 * 8.0);
+        let refused = table(&format!("{TABLE}{}", array.replace("itrs-lstp", "sram"))).unwrap_err().to_string();
+        assert!(refused.contains("allowed: itrs-hp, itrs-lstp"), "{refused}");
+        let refused = table(&format!("{TABLE}{}", array.replace("1 MiB", "1 KiB"))).unwrap_err().to_string();
+        assert!(refused.contains("outside of the CACTI table"), "{refused}");
     }
 }

@@ -13,7 +13,7 @@ use crate::config::checks::{culprit, cycles, plain_name, unique_names};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
-use crate::config::energy::{self, Actor, EnergyFile};
+use crate::config::energy::{self, Actor, EnergyFile, Surroundings};
 use crate::config::field::Field;
 use crate::config::matrix_units::{self, MatrixUnitFile};
 use crate::config::memories::{
@@ -23,8 +23,9 @@ use crate::config::placed::{List, OneOrMany, Placed};
 use crate::config::presets::include_energy_table;
 use crate::config::scalar::Hertz;
 use crate::config::schema::{FileForm, form_of};
-use crate::hardware::actions::Action;
-use crate::hardware::memory::MemoryId;
+use crate::hardware::actions::{Action, Component};
+use crate::hardware::array::{Array, BlockWeights, DotProductArray};
+use crate::hardware::memory::{Memory, MemoryId, MemoryKind};
 use crate::hardware::npu::{HardwareError, MemoryRole, Npu, NpuParts};
 use crate::hardware::vector_unit::{VectorFunction, VectorUnit};
 use crate::units::Rate;
@@ -33,6 +34,7 @@ use crate::units::Rate;
 struct HardwareFile {
     name: Field<String>,
     clock: Field<Hertz>,
+    voltage: Field<f64>,
     matrix_units: List<Placed<MatrixUnitFile>>,
     vector_units: List<Placed<VectorUnitFile>>,
     memories: List<Placed<MemoryFile>>,
@@ -82,8 +84,8 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let name = problems.take(plain_name(&file.name));
     let clock = problems.take(file.clock.required().in_range(Hertz(1_000_000)..=Hertz(100_000_000_000)));
     let memory_names = memory_names(&file.memories);
-    let memories =
-        file.memories.iter().filter_map(|memory| problems.take(memories::resolve(memory, defaults))).collect();
+    let memories = file.memories.iter().filter_map(|memory| problems.take(memories::resolve(memory, defaults)));
+    let memories: Vec<Memory> = memories.collect();
     let matrix_units = problems.take(file.matrix_units.at_least_one()).unwrap_or_default();
     let matrix_units = matrix_units
         .iter()
@@ -93,7 +95,12 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let vector_units =
         vector_units.iter().filter_map(|unit| problems.take(resolve_vector_unit(unit, &memory_names))).collect();
     let engines = problems.take(resolve_engines(&file.dma, &file.memories, &memory_names, defaults));
-    let energy = problems.take(energy::resolve(&file.energy));
+    let around = Surroundings {
+        clock_hz: clock.map_or(1_000_000_000, |clock| clock.0),
+        memories: &memories,
+        voltage: Some(&file.voltage),
+    };
+    let energy = problems.take(energy::resolve_for(&file.energy, &around, defaults));
     problems.finish()?;
     let whole = "no problem was noted";
     let (dma, shared_dma) = engines.expect(whole);
@@ -108,28 +115,49 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
         energy: energy.expect(whole),
     };
     let npu = Npu::try_new(parts).map_err(|error| cite(&file, &error))?;
+    let areas = energy::areas(&file.energy, &npu)?;
+    let npu = npu.with_areas(areas);
     energy::check_coverage(&actors(&file, &npu), npu.energy(), &file.energy)?;
     Ok(npu)
 }
 
 /// What each part of the accelerator does that costs energy. Parts stand in the order of the file.
 fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
-    let mut actors: Vec<Actor<'f>> = vec![Actor { part: &file.matrix_units, actions: vec![Action::IdleMac] }];
+    let of_units = [Action::IdleMac, Action::GatedMac, Action::Accumulate, Action::AccumulatorShift];
+    let of_units = of_units.into_iter().chain([Action::Leakage(Component::MatrixUnits)]).collect();
+    let mut actors: Vec<Actor<'f>> = vec![Actor { part: &file.matrix_units, actions: of_units }];
     for (written, unit) in file.matrix_units.iter().zip(npu.matrix_units()) {
-        actors.extend(written.formats.iter().zip(&unit.formats).map(|(written, pair)| Actor {
-            part: written,
-            actions: vec![Action::Mac { activation: pair.activation, weight: pair.weight }],
+        let in_array = match unit.array {
+            Array::Systolic(array) if array.dataflow == "output_stationary" => vec![Action::RegisterShift],
+            Array::Systolic(_) => vec![Action::RegisterShift, Action::WeightLoad],
+            Array::DotProduct(DotProductArray { weights: BlockWeights::Streamed, .. }) => Vec::new(),
+            Array::DotProduct(_) => vec![Action::WeightLoad],
+        };
+        actors.push(Actor { part: &written.name, actions: in_array });
+        actors.extend(written.formats.iter().zip(&unit.formats).map(|(written, pair)| {
+            let mac = Action::Mac { activation: pair.activation, weight: pair.weight };
+            // With a float accumulator a pair of narrow formats is one of block-scaled elements.
+            let is_scaled = !pair.accumulator.is_integer() && pair.activation.storage_bits() <= 8;
+            let actions = std::iter::once(mac).chain(is_scaled.then_some(Action::BlockScale)).collect();
+            Actor { part: written, actions }
         }));
     }
     let functions = |unit: &VectorUnit| {
-        VectorFunction::ALL.into_iter().filter(|function| unit.supports(*function)).map(Action::Vector).collect()
+        let supported = VectorFunction::ALL.into_iter().filter(|function| unit.supports(*function));
+        let index = unit.supports(VectorFunction::Gather).then_some(Action::IndexFetch);
+        supported.map(Action::Vector).chain(index).chain([Action::Leakage(Component::VectorUnits)]).collect()
     };
     let units = file.vector_units.iter().zip(npu.vector_units());
     actors.extend(units.map(|(written, unit)| Actor { part: written, actions: functions(unit) }));
-    actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| Actor {
-        part: &written.name,
-        actions: vec![Action::Read(memory.name.clone()), Action::Write(memory.name.clone())],
+    actors.extend(file.memories.iter().zip(npu.memories()).map(|(written, memory)| {
+        let name = || memory.name.clone();
+        let by_time = match memory.kind {
+            MemoryKind::Dram(_) => Action::Background(name()),
+            MemoryKind::Sram(_) => Action::Leakage(Component::Memory(name())),
+        };
+        Actor { part: &written.name, actions: vec![Action::Read(name()), Action::Write(name()), by_time] }
     }));
+    actors.push(Actor { part: &file.dma, actions: vec![Action::DmaDescriptor, Action::DmaBurst] });
     actors
 }
 

@@ -42,7 +42,9 @@ impl FileKind {
     /// Its top-level keys.
     pub fn keys(self) -> &'static [&'static str] {
         match self {
-            FileKind::Hardware => &["name", "clock", "matrix_units", "vector_units", "memories", "dma", "energy"],
+            FileKind::Hardware => {
+                &["name", "clock", "voltage", "matrix_units", "vector_units", "memories", "dma", "energy"]
+            }
             FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
             FileKind::Scheme => &[
                 "name",

@@ -111,7 +111,7 @@ pub(crate) fn resolve(memory: &Placed<MemoryFile>, defaults: &mut Defaults) -> R
 
 fn memory_name(field: &Field<String>) -> Result<String, Diagnostic> {
     /// Names that reports give to other things beside the memories.
-    const TAKEN: [&str; 3] = ["matrix_units", "vector_units", "total"];
+    const TAKEN: [&str; 4] = ["matrix_units", "vector_units", "dma", "total"];
     let name = plain_name(field)?;
     if TAKEN.contains(&name.as_str()) {
         return Err(field.problem(format!("a memory cannot be called \"{name}\": reports use that name")));

@@ -65,6 +65,7 @@ pub static ENERGY_TABLES: &[Preset] = &[
     Preset { name: "ethos-u65-22nm", text: include_str!("../../hw-configs/energy/ethos-u65-22nm.yaml") },
     Preset { name: "gemmini-22nm", text: include_str!("../../hw-configs/energy/gemmini-22nm.yaml") },
     Preset { name: "mx-22nm", text: include_str!("../../hw-configs/energy/mx-22nm.yaml") },
+    Preset { name: "nvdla-16nm", text: include_str!("../../hw-configs/energy/nvdla-16nm.yaml") },
     Preset { name: "tpu-v4i-7nm", text: include_str!("../../hw-configs/energy/tpu-v4i-7nm.yaml") },
 ];
 

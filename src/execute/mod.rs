@@ -4,6 +4,7 @@
 //! tile that is not computed. Integer arithmetic is exact; float arithmetic follows the stated order of the accumulation
 //! plan. Kernels vectorise across outputs, so bits do not depend on the machine. It decides nothing and knows no time.
 
+pub mod activity;
 mod batches;
 mod channels;
 mod matrix;
@@ -22,6 +23,7 @@ use crate::schedule::grid::Tile;
 use crate::shape::Span;
 use crate::workload::bindings::Bindings;
 
+use activity::OperandActivity;
 use matrix::MatrixExecutor;
 use values::Values;
 use vector::VectorExecutor;
@@ -34,6 +36,7 @@ pub struct Execution {
     macs: Vec<u64>,
     overflowed_sums: Vec<u64>,
     observed_counts: Vec<Option<u64>>,
+    activity: OperandActivity,
 }
 
 impl Execution {
@@ -55,6 +58,11 @@ impl Execution {
     /// What was found of what [`planned`](crate::program::planned) counts, by operation; `None` where nothing was planned.
     pub fn observed_counts(&self) -> &[Option<u64>] {
         &self.observed_counts
+    }
+
+    /// Products that an operand made zero.
+    pub fn activity(&self) -> &OperandActivity {
+        &self.activity
     }
 
     /// Multiply-accumulates executed, by operation.
@@ -152,8 +160,9 @@ pub fn run(
         }
     }
     let observed_counts = program.ops.iter().map(|op| channels::observed(&values, &op.kind)).collect();
+    let activity = OperandActivity::of(program, &values);
     let (tensors, computed) = values.into_tensors();
-    Ok(Execution { tensors, computed, macs, overflowed_sums, observed_counts })
+    Ok(Execution { tensors, computed, macs, overflowed_sums, observed_counts, activity })
 }
 
 /// The boxes that the tiles of each batch fill without a gap, if they all do: the hulls whose volume is the sum of theirs.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::hardware::area::AreaTable;
 use crate::hardware::energy_table::EnergyTable;
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::memory::{DmaEngine, Dram, Memory, MemoryId, MemoryKind, Sram};
@@ -280,7 +281,14 @@ impl Npu {
         }
     }
 
-    /// Energy of each action.
+    /// The accelerator with the areas of its components.
+    #[must_use]
+    pub fn with_areas(mut self, areas: AreaTable) -> Npu {
+        self.parts.energy = std::mem::take(&mut self.parts.energy).with_areas(areas);
+        self
+    }
+
+    /// Energy of each action, and areas.
     pub fn energy(&self) -> &EnergyTable {
         &self.parts.energy
     }

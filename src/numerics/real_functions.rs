@@ -8,6 +8,11 @@ pub fn exp(x: f64) -> f64 {
     libm::exp(x)
 }
 
+/// `ln x`.
+pub fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
 /// `base^exponent`.
 pub fn pow(base: f64, exponent: f64) -> f64 {
     libm::pow(base, exponent)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::energy::RunEnergy;
+use crate::hardware::band::Band;
 use crate::hardware::energy_table::EnergyBreakdown;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
@@ -14,10 +15,12 @@ use crate::report::data::{
     Configuration, CountReport, LayerNumerics, LayerReport, MemoryReport, PathReport, QueueReport, Report,
     SCHEMA_VERSION, TakenDefault, TilingReport, Totals,
 };
+use crate::report::energy::energy_report;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
 use crate::schedule::nest::DmaQueue;
 use crate::schedule::team::LaneId;
+use crate::timing::attribution::attributed_cycles;
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls, Traffic};
 use crate::units::Cycles;
 use crate::workload::layer::LayerId;
@@ -57,32 +60,20 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let layers = (0..program.layers.len())
         .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
         .collect();
+    let totals = context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles));
+    let energy = energy_report(program, npu, energy, &totals);
     Report {
         schema_version: SCHEMA_VERSION,
         npusim_version: env!("CARGO_PKG_VERSION"),
         configuration,
         defaults,
         tilings_chosen_for: schedule.objective.name(),
-        totals: context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles)),
+        totals,
+        energy,
         bounds,
         queues: statistics.queues.iter().map(|queue| queue_report(npu, statistics, queue)).collect(),
         layers,
     }
-}
-
-/// By how much each operation moved the run's progress on: the part of its time after all earlier operations had ended.
-/// The parts sum to the makespan; an operation that ends behind an earlier one is hidden and gets zero.
-pub fn attributed_cycles(statistics: &RunStatistics) -> Vec<Cycles> {
-    let mut frontier = Cycles::ZERO;
-    statistics
-        .ops
-        .iter()
-        .map(|op| {
-            let part = op.end.saturating_sub(frontier);
-            frontier = frontier.max(op.end);
-            part
-        })
-        .collect()
 }
 
 struct Context<'a> {
@@ -213,6 +204,8 @@ impl Context<'_> {
             utilization: self.mean_share(&ops, (end - start).get()),
             bounds: layer_bounds(self.program, &self.uses, self.npu, &ops),
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
+            energy_low_pj: paths.iter().map(|path| path.energy_low_pj).sum(),
+            energy_high_pj: paths.iter().map(|path| path.energy_high_pj).sum(),
             tilings: self.tilings(id),
             paths,
             numerics,
@@ -241,6 +234,7 @@ impl Context<'_> {
         let dram = self.npu.dram_id().0;
         let traffic =
             ops.iter().filter_map(|index| of(index).traffic.get(dram)).fold(MemoryReport::default(), add_traffic);
+        let energy: Band = ops.iter().map(|index| EnergyBreakdown::total(&self.energy.ops[*index])).sum();
         PathReport {
             path: path.name(),
             busy_cycles: ops.iter().map(|index| of(index).busy.get()).sum(),
@@ -253,7 +247,9 @@ impl Context<'_> {
             dram_write_bytes: traffic.write_bytes,
             spilled_bytes: ops.iter().map(|index| of(index).spilled.get()).sum(),
             filled_bytes: ops.iter().map(|index| of(index).filled.get()).sum(),
-            energy_pj: ops.iter().map(|index| EnergyBreakdown::total_pj(&self.energy.ops[*index])).sum(),
+            energy_pj: energy.typical,
+            energy_low_pj: energy.low,
+            energy_high_pj: energy.high,
             counts: self.counts(ops),
         }
     }

@@ -119,6 +119,10 @@ pub struct Figures {
     pub issued_macs: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
+    /// The same where every figure is at its low end.
+    pub energy_low_pj: f64,
+    /// The same where every figure is at its high end.
+    pub energy_high_pj: f64,
     /// Over the baseline's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_ratio: Option<f64>,
@@ -162,6 +166,8 @@ impl Figures {
         Self {
             cycles: layer.attributed_cycles,
             energy_pj: layer.energy_pj,
+            energy_low_pj: layer.energy_low_pj,
+            energy_high_pj: layer.energy_high_pj,
             lower_bound_cycles: Some(layer.bounds.lower_bound_cycles),
             utilization: layer.utilization,
             macs: layer.macs,
@@ -177,6 +183,8 @@ impl Figures {
         Self {
             cycles: path.attributed_cycles,
             energy_pj: path.energy_pj,
+            energy_low_pj: path.energy_low_pj,
+            energy_high_pj: path.energy_high_pj,
             utilization: path.utilization,
             macs: path.macs,
             issued_macs: path.issued_macs,
@@ -190,6 +198,8 @@ impl Figures {
         Self {
             cycles: report.totals.cycles,
             energy_pj: report.totals.energy_pj.get("total").copied().unwrap_or(0.0),
+            energy_low_pj: report.energy.total_pj.low,
+            energy_high_pj: report.energy.total_pj.high,
             lower_bound_cycles: Some(report.totals.lower_bound_cycles),
             utilization: mean_utilization(report),
             macs: report.totals.macs.values().sum(),
@@ -268,6 +278,8 @@ fn row(scheme: &str, report: &Report, baseline: Option<&SchemeRow>) -> SchemeRow
                 sum.macs += figures.macs;
                 sum.issued_macs += figures.issued_macs;
                 sum.energy_pj += figures.energy_pj;
+                sum.energy_low_pj += figures.energy_low_pj;
+                sum.energy_high_pj += figures.energy_high_pj;
                 sum.dram_bytes += figures.dram_bytes;
             }
         }

@@ -5,7 +5,7 @@ use crate::report::summary::count_facts;
 use crate::schedule::tiling::ChosenBy;
 
 /// Headings of the table of whole runs.
-pub const TOTAL_HEADINGS: [&str; 17] = [
+pub const TOTAL_HEADINGS: [&str; 18] = [
     "scheme",
     "cycles",
     "speedup",
@@ -14,6 +14,7 @@ pub const TOTAL_HEADINGS: [&str; 17] = [
     "utilization",
     "issued / useful MACs",
     "energy [uJ]",
+    "low to high [uJ]",
     "ratio",
     "DRAM [KiB]",
     "ratio",
@@ -36,6 +37,7 @@ pub const PART_HEADINGS: [&str; TOTAL_HEADINGS.len() + 1] = [
     "utilization",
     "issued / useful MACs",
     "energy [uJ]",
+    "low to high [uJ]",
     "ratio",
     "DRAM [KiB]",
     "ratio",
@@ -118,6 +120,7 @@ fn figures_cells(figures: &Figures) -> [String; TOTAL_HEADINGS.len() - 1] {
         if figures.macs > 0 { percent(figures.utilization) } else { String::new() },
         ratio(padding),
         microjoules(figures.energy_pj),
+        band(figures),
         ratio(figures.energy_ratio),
         kibibytes(figures.dram_bytes),
         ratio(figures.dram_bytes_ratio),
@@ -150,6 +153,16 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
         let differing = count_facts(report, |count| count.is_as_planned == Some(false));
         facts.extend(differing.into_iter().map(|fact| format!("{}: {fact}", row.scheme)));
     }
+    for (row, report) in comparison.schemes.iter().filter(|row| row.total.is_some()).zip(&comparison.reports) {
+        let moves =
+            report.energy.sensitivities.iter().map(|it| format!("{} by {}", it.record, microjoules(it.swing_pj)));
+        facts.push(format!(
+            "{}: {:.1} % of the energy rests on recalled, inferred or assumed figures; the total moves most [uJ] with {}",
+            row.scheme,
+            report.energy.weak_share * 100.0,
+            moves.collect::<Vec<_>>().join(", ")
+        ));
+    }
     facts.push(format!(
         "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); bounds are \
          those of a whole run or of a layer by itself; errors of a run are those of its layer with the lowest SQNR; \
@@ -166,7 +179,7 @@ pub fn to_json(comparison: &Comparison) -> String {
     text
 }
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 24] = [
     "scheme",
     "level",
     "layer",
@@ -188,6 +201,8 @@ const COLUMNS: [&str; 22] = [
     "lower_bound_speedup",
     "macs",
     "issued_macs",
+    "energy_low_pj",
+    "energy_high_pj",
     "reason",
 ];
 
@@ -218,11 +233,13 @@ pub fn to_csv(comparison: &Comparison) -> String {
                 cells[18] = text(figures.lower_bound_speedup);
                 cells[19] = figures.macs.to_string();
                 cells[20] = figures.issued_macs.to_string();
+                cells[21] = figures.energy_low_pj.to_string();
+                cells[22] = figures.energy_high_pj.to_string();
             }
             cells
         };
         let mut total = line("run", "", "", row.total.as_ref());
-        total[21] = row.reason.clone().unwrap_or_default();
+        total[23] = row.reason.clone().unwrap_or_default();
         lines.push(total);
         lines.extend(row.paths.iter().map(|part| line("run_path", "", part.path, Some(&part.figures))));
         for layer in &row.layers {
@@ -261,6 +278,11 @@ fn errors(figures: &Figures) -> [String; 3] {
     let Some(error) = figures.numerics else { return [const { String::new() }; 3] };
     let sqnr = if error.sqnr_db == f64::INFINITY { "exact".to_owned() } else { format!("{:.2}", error.sqnr_db) };
     [sqnr, format!("{:.3e}", error.relative_error), format!("{:.6}", error.cosine)]
+}
+
+/// Energy where every figure is at its low or its high end.
+fn band(figures: &Figures) -> String {
+    format!("{} to {}", microjoules(figures.energy_low_pj), microjoules(figures.energy_high_pj))
 }
 
 fn ratio(value: Option<f64>) -> String {

@@ -2,7 +2,7 @@
 
 use crate::report::data::{LayerReport, Report};
 
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 22] = [
     "layer",
     "start_cycle",
     "end_cycle",
@@ -16,6 +16,8 @@ const COLUMNS: [&str; 20] = [
     "dram_write_bytes",
     "constant_bytes",
     "energy_pj",
+    "energy_low_pj",
+    "energy_high_pj",
     "sqnr_db",
     "max_abs_error",
     "relative_error",
@@ -54,6 +56,8 @@ fn record(layer: &LayerReport) -> [String; COLUMNS.len()] {
         layer.dram_write_bytes.to_string(),
         layer.constant_bytes.to_string(),
         layer.energy_pj.to_string(),
+        layer.energy_low_pj.to_string(),
+        layer.energy_high_pj.to_string(),
         figure(error.map(|error| error.sqnr_db)),
         figure(error.map(|error| error.max_abs_error)),
         figure(error.map(|error| error.relative_error)),

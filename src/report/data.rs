@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::hardware::energy_table::Mark;
 use crate::numerics::error_metrics::ErrorMetrics;
+use crate::report::energy::EnergyReport;
 use crate::schedule::tiling::ChosenBy;
 
 /// Version of the report's fields.
@@ -25,6 +27,8 @@ pub struct Report {
     pub tilings_chosen_for: &'static str,
     /// Sums over the run.
     pub totals: Totals,
+    /// Where the energy went, and how sure that is.
+    pub energy: EnergyReport,
     /// Cycles below which no schedule of this program could go.
     pub bounds: Bounds,
     /// Queues of the units, each with how it spent the run.
@@ -53,6 +57,12 @@ pub struct Configuration {
 pub struct EnergyFigure {
     /// pJ of one action: one multiply-accumulate, one element, one byte.
     pub energy_pj: f64,
+    /// The least that is plausible.
+    pub low_pj: f64,
+    /// The most that is plausible.
+    pub high_pj: f64,
+    /// How the figure came to be known.
+    pub mark: Mark,
     /// Where the figure comes from.
     pub source: String,
 }
@@ -184,6 +194,10 @@ pub struct LayerReport {
     pub bounds: LayerBounds,
     /// Energy in pJ.
     pub energy_pj: f64,
+    /// The same where every figure is at its low end.
+    pub energy_low_pj: f64,
+    /// The same where every figure is at its high end.
+    pub energy_high_pj: f64,
     /// Tilings of its matrix products.
     pub tilings: Vec<TilingReport>,
     /// The same by part of the layer's work.
@@ -248,6 +262,10 @@ pub struct PathReport {
     pub filled_bytes: u64,
     /// Energy in pJ.
     pub energy_pj: f64,
+    /// The same where every figure is at its low end.
+    pub energy_low_pj: f64,
+    /// The same where every figure is at its high end.
+    pub energy_high_pj: f64,
     /// Counts that depend on the values of the run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<CountReport>,

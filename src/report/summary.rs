@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::data::{CountReport, LayerReport, Report, TilingReport};
+use crate::report::energy;
 use crate::schedule::tiling::ChosenBy;
 
 const IN_MEMORY: &str = "writing to a string does not fail";
@@ -73,7 +74,7 @@ pub fn headline(report: &Report) -> String {
 /// One line per fact about the whole run.
 pub fn facts(report: &Report) -> Vec<String> {
     let (totals, bounds) = (&report.totals, &report.bounds);
-    let energy: Vec<String> = totals
+    let by_component: Vec<String> = totals
         .energy_pj
         .iter()
         .filter(|(component, _)| *component != "total")
@@ -86,7 +87,7 @@ pub fn facts(report: &Report) -> Vec<String> {
             "bounds [cycles]: compute {}, compulsory bandwidth {}, moved bytes {}",
             bounds.compute_cycles, bounds.compulsory_bandwidth_cycles, bounds.moved_bandwidth_cycles
         ),
-        format!("energy [uJ]: {}; total {}", energy.join(", "), microjoules(totals.energy_pj["total"])),
+        format!("energy [uJ]: {}; total {}", by_component.join(", "), microjoules(totals.energy_pj["total"])),
         format!(
             "bytes: DRAM {} read, {} written; on chip {} read, {} written",
             totals.dram_read_bytes, totals.dram_write_bytes, totals.sram_read_bytes, totals.sram_write_bytes
@@ -94,6 +95,7 @@ pub fn facts(report: &Report) -> Vec<String> {
         format!("utilization: {}", utilization.join(", ")),
     ]
     .into_iter()
+    .chain(energy::facts(&report.energy))
     .chain(report.layers.iter().filter_map(|layer| {
         let sums = layer.numerics?.overflowed_sums;
         (sums > 0).then(|| format!("overflow: {sums} sums of `{}` did not fit the accumulator", layer.name))

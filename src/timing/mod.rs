@@ -6,6 +6,7 @@
 //! nothing; it never sees a value. Whoever wants to know more than the totals watches through an
 //! [`Observer`](observer::Observer): nothing here grows with the length of the run.
 
+pub mod attribution;
 mod bank_contention;
 mod engine;
 mod flows;

@@ -12,6 +12,8 @@
 //! excluded, with the reason.
 
 mod accelerator_run;
+pub mod cacti;
+pub mod chips;
 mod comparison;
 mod folder;
 mod integer_values;
@@ -82,6 +84,8 @@ pub static ALL: &[&dyn ValidationSet] = &[
     &nvdla_pairs::NvdlaPairs,
     &nvdla_traces::NvdlaTraces,
     &tensors::Tensors,
+    &cacti::Cacti,
+    &chips::Chips,
 ];
 
 /// The set of that name.

@@ -1,0 +1,68 @@
+//! Descriptors and bursts of the DMA engines, seen as their transfers end.
+
+use std::collections::BTreeMap;
+
+use crate::hardware::memory::Arbitration;
+use crate::hardware::npu::Npu;
+use crate::memory::Transfer;
+use crate::program::op::OpId;
+use crate::schedule::commands::Work;
+use crate::timing::observer::{CommandRecord, Observer};
+use crate::units::Bytes;
+
+/// Transfers by operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransferCounts {
+    by_op: BTreeMap<OpId, [u64; 2]>,
+}
+
+impl TransferCounts {
+    /// Transfers that were set up for an operation.
+    pub fn descriptors(&self, op: OpId) -> u64 {
+        self.by_op.get(&op).map_or(0, |counts| counts[0])
+    }
+
+    /// Bursts that they were asked for in.
+    pub fn bursts(&self, op: OpId) -> u64 {
+        self.by_op.get(&op).map_or(0, |counts| counts[1])
+    }
+}
+
+/// Counts the transfers of a run while another observer watches it.
+pub struct TransferCounter<'a> {
+    burst: Bytes,
+    counts: TransferCounts,
+    also: &'a mut dyn Observer,
+}
+
+impl<'a> TransferCounter<'a> {
+    /// Counts transfers on `npu`. A burst is that of its off-chip memory, or 64 bytes where that says nothing.
+    pub fn new(npu: &Npu, also: &'a mut dyn Observer) -> TransferCounter<'a> {
+        let burst = match npu.dram().burst {
+            Bytes(0 | 1) => Arbitration::DEFAULT.quantum,
+            burst => burst,
+        };
+        TransferCounter { burst, counts: TransferCounts::default(), also }
+    }
+
+    /// What was counted.
+    pub fn into_counts(self) -> TransferCounts {
+        self.counts
+    }
+
+    fn bursts(&self, transfer: &Transfer) -> u64 {
+        transfer.moved(self.burst).get() / self.burst.get()
+    }
+}
+
+impl Observer for TransferCounter<'_> {
+    fn command(&mut self, record: &CommandRecord<'_>) {
+        if let Work::Transfer(transfer) = &record.command.work {
+            let bursts = self.bursts(transfer);
+            let counts = self.counts.by_op.entry(record.command.op).or_default();
+            counts[0] += 1;
+            counts[1] += bursts;
+        }
+        self.also.command(record);
+    }
+}

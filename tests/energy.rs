@@ -1,0 +1,185 @@
+//! Energy and area: what was counted times what it costs, and nothing else.
+
+use std::collections::BTreeMap;
+
+use npusim::config::defaults::Defaults;
+use npusim::config::document::Document;
+use npusim::config::source::Place;
+use npusim::config::{hardware, presets, scheme, workload};
+use npusim::energy::{self, Observed};
+use npusim::hardware::actions::Component;
+use npusim::hardware::band::Band;
+use npusim::hardware::npu::Npu;
+use npusim::report::data::{Configuration, Report};
+use npusim::shape::GemmShape;
+use npusim::simulation::{Setup, simulate};
+use npusim::timing::observer::Unobserved;
+use npusim::timing::statistics::OpStatistics;
+use npusim::units::Cycles;
+
+use crate::{anchors, fixture};
+
+fn npu(name: &str, overrides: &[(&str, &str)]) -> Npu {
+    let mut document = presets::open_hardware(name).unwrap();
+    for (path, value) in overrides {
+        document.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
+    }
+    hardware::resolve(&document, &mut Defaults::default()).unwrap()
+}
+
+/// A product of 64 x 128 x 64 under W8A8, without values.
+fn report(npu: &Npu) -> Report {
+    let text = "name: product\nactivation_format: fp32\n\
+                tensors: [{ name: x, shape: [64, 128] }, { name: w, shape: [128, 64] }]\n\
+                layers: [{ name: product, gemm: { input: x, weight: w } }]\n";
+    let document = Document::from_bytes("product.yaml", text.as_bytes(), "").unwrap();
+    let (workload, _) = workload::resolve(&document).unwrap();
+    let scheme = scheme::resolve(&presets::open_scheme("w8a8_per_tensor").unwrap()).unwrap();
+    let setup = Setup {
+        npu,
+        workload: &workload,
+        scheme: scheme.as_ref(),
+        calibration: None,
+        bindings: None,
+        configuration: Configuration::default(),
+        defaults: Vec::new(),
+    };
+    simulate(setup, &mut Unobserved).unwrap().report
+}
+
+#[test]
+fn every_sum_is_counts_times_the_table_to_the_last_bit() {
+    let npu = npu("edge-int8", &[]);
+    let report = report(&npu);
+    let mut by_component: BTreeMap<&str, Band> = BTreeMap::new();
+    for action in &report.energy.actions {
+        let (_, record) = npu.energy().records().find(|(key, _)| *key == action.action).unwrap();
+        let Band { low, typical, high } = record.energy_pj;
+        let times = action.times as f64;
+        let cost = Band { low: times * low, typical: times * typical, high: times * high };
+        assert_eq!(action.energy_pj, cost, "{}", action.action);
+        let sum = by_component.entry(&action.component).or_default();
+        *sum = *sum + cost;
+    }
+    let expected: BTreeMap<String, Band> =
+        by_component.into_iter().map(|(component, band)| (component.to_owned(), band)).collect();
+    assert_eq!(report.energy.by_component_pj, expected);
+    for (component, band) in &expected {
+        assert_eq!(report.totals.energy_pj[component], band.typical);
+    }
+    // Operations are costed one by one; their sum is that of the run but for the order of the additions.
+    let paths: f64 = report.energy.by_path.iter().map(|path| path.total_pj.typical).sum();
+    let shares: f64 = report.energy.share_by_mark.values().sum();
+    assert!((paths / report.energy.total_pj.typical - 1.0).abs() < 1e-12 && (shares - 1.0).abs() < 1e-12);
+    let low_and_high = report.energy.total_pj;
+    assert!(low_and_high.low < low_and_high.typical && low_and_high.typical < low_and_high.high);
+}
+
+#[test]
+fn zero_work_leaves_leakage_and_background_alone() {
+    let scheme = scheme::resolve(&presets::open_scheme("w8a8_per_tensor").unwrap()).unwrap();
+    let mut run = anchors::run(fixture::parts(), &[GemmShape::new(16, 16, 16)], scheme.as_ref());
+    // A machine that is on for 1000 cycles, and whose arrays are not even clocked.
+    run.schedule.nests.clear();
+    run.statistics.queues.clear();
+    run.statistics.makespan = Cycles::ZERO;
+    for op in &mut run.statistics.ops {
+        *op = OpStatistics::default();
+    }
+    run.statistics.ops[0].end = Cycles(1000);
+    let observed = Observed::default();
+    let cost = energy::cost(&run.program, &run.schedule, &run.npu, &run.statistics, &observed).unwrap();
+    assert!(cost.counts.iter().all(|(action, _)| action.is_by_time()), "{:?}", cost.counts);
+    let expected: u64 = energy::actions_of_time(&run.npu).iter().map(|(_, parts)| 1000 * parts).sum();
+    assert_eq!(cost.total.total_pj(), expected as f64);
+}
+
+#[test]
+fn twice_the_voltage_is_four_times_the_dynamic_energy_and_twice_the_leakage_on_the_chip() {
+    let [nominal, doubled] = ["0.8", "1.6"].map(|voltage| report(&npu("edge-int8", &[("voltage", voltage)])));
+    assert_eq!(nominal.totals.cycles, doubled.totals.cycles);
+    let plain = report(&npu("edge-int8", &[]));
+    assert_eq!(plain.totals.energy_pj, nominal.totals.energy_pj);
+    for (before, after) in nominal.energy.actions.iter().zip(&doubled.energy.actions) {
+        let factor = match before.action.as_str() {
+            "read_dram" | "write_dram" | "background_dram" => 1.0,
+            leakage if leakage.starts_with("leakage_") => 2.0,
+            _ => 4.0,
+        };
+        assert_eq!(after.energy_pj.typical, factor * before.energy_pj.typical, "{}", before.action);
+    }
+}
+
+#[test]
+fn changing_one_figure_changes_exactly_what_uses_it() {
+    let before = report(&npu("edge-int8", &[]));
+    let after = report(&npu("edge-int8", &[("energy.actions.vector_quantize.energy_pj", "9.2")]));
+    for (before, after) in before.energy.actions.iter().zip(&after.energy.actions) {
+        let is_changed = before.energy_pj != after.energy_pj;
+        assert_eq!(is_changed, before.action == "vector_quantize", "{}", before.action);
+    }
+    for (component, energy) in &before.totals.energy_pj {
+        let is_changed = after.totals.energy_pj[component] != *energy;
+        assert_eq!(is_changed, ["vector_units", "total"].contains(&component.as_str()), "{component}");
+    }
+    assert_eq!(before.totals.cycles, after.totals.cycles);
+    assert_eq!(before.energy.area_mm2, after.energy.area_mm2);
+}
+
+#[test]
+fn every_shipped_figure_has_a_source_that_begins_with_its_mark_and_ends_in_order() {
+    for preset in presets::HARDWARE {
+        let npu = npu(preset.name, &[]);
+        for (key, record) in npu.energy().records() {
+            let (mark, source) = record.source.split_once(": ").unwrap();
+            assert_eq!(mark, record.mark.name(), "{} {key}", preset.name);
+            assert!(source.len() > 10 && record.energy_pj.is_ordered(), "{} {key}: {source}", preset.name);
+        }
+        let areas = npu.energy().areas();
+        assert!(areas.components.values().all(|record| record.area_mm2.is_ordered() && !record.source.is_empty()));
+    }
+}
+
+#[test]
+fn the_cell_decides_the_leakage_and_a_memory_of_the_table_follows_its_capacity() {
+    let leakage = |cell: &str| {
+        let report = report(&npu("edge-int8", &[("energy.arrays.0.cell", cell)]));
+        let of = report.energy.actions.iter().find(|action| action.action == "leakage_sram").unwrap();
+        of.energy_pj.typical / of.times as f64
+    };
+    // Eight banks of 0.0665 mW at 1 GHz (CACTI 7), and of itrs-hp more than a hundred times that at 22 nm.
+    assert!((leakage("itrs-lstp") - 8.0 * 0.0665).abs() < 1e-12);
+    assert!(leakage("itrs-hp") > 100.0 * leakage("itrs-lstp"));
+    let whole = "{ memory: sram, cell: itrs-lstp, node_nm: 22, width_bits: 512 }";
+    let area = |capacity: &str| {
+        let npu = npu("edge-int8", &[("energy.arrays.0", whole), ("memories.sram.sram.capacity", capacity)]);
+        npu.energy().areas().components[&Component::Memory("sram".to_owned())].area_mm2.typical
+    };
+    // One bank of 1 MiB is a run of CACTI 7; 1.5 MiB lies between it and 2 MiB.
+    assert!((area("1 MiB") - 1.114).abs() < 1e-12);
+    assert!((1.114..1.9382).contains(&area("1536 KiB")));
+}
+
+#[test]
+fn products_with_a_zero_operand_are_those_of_the_values() {
+    let scheme = scheme::resolve(&presets::open_scheme("w8a8_per_tensor").unwrap()).unwrap();
+    let run = anchors::run(fixture::parts(), &[GemmShape::new(9, 16, 7)], scheme.as_ref());
+    let granularity = npusim::execute::Granularity::Tiles;
+    let execution = npusim::execute::run(&run.program, &run.schedule, &run.bindings, granularity).unwrap();
+    // Counted product by product.
+    let (op, gemm) = run
+        .program
+        .ops
+        .iter()
+        .enumerate()
+        .find_map(|(index, op)| match &op.kind {
+            npusim::program::op::OpKind::Gemm(gemm) => Some((index, gemm)),
+            _ => None,
+        })
+        .unwrap();
+    let [left, right] = [gemm.left.codes, gemm.right.codes].map(|tensor| execution.tensor(tensor).unwrap());
+    let is_zero = |m, k, n| left.value(m, k) == 0.0 || right.value(k, n) == 0.0;
+    let all = (0..9).flat_map(|m| (0..16).flat_map(move |k| (0..7).map(move |n| (m, k, n))));
+    let expected = all.filter(|(m, k, n)| is_zero(*m, *k, *n)).count() as u64;
+    assert_eq!(execution.activity().zero_macs()[op], expected);
+}
