@@ -17,7 +17,7 @@ use crate::report::numerics::layer_numerics;
 use crate::schedule::{self, Schedule, ScheduleError};
 use crate::scheme::lowering::LoweringError;
 use crate::scheme::{self, Scheme};
-use crate::timing::observer::Observer;
+use crate::timing::observer::{Observer, Setting};
 use crate::timing::rehearsal::TimedAlone;
 use crate::timing::statistics::RunStatistics;
 use crate::timing::{self, TimingError};
@@ -125,6 +125,7 @@ pub fn simulate_sharing(
     verify(&program)?;
     let schedule =
         schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;
+    observer.begin(&Setting { program: &program, schedule: &schedule, npu });
     let mut counter = TransferCounter::new(npu, observer);
     let statistics = timing::run(&program, &schedule, npu, &mut counter)?;
     let transfers = counter.into_counts();

@@ -52,7 +52,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "exmex", modules: &["config::study"] },
     Fence { name: "half", modules: &["numerics"] },
     Fence { name: "indicatif", modules: &["cli"] },
-    Fence { name: "libm", modules: &["numerics"] },
+    Fence { name: "libm", modules: &["numerics", "report::plots"] },
     Fence { name: "multiversion", modules: &["numerics"] },
     Fence { name: "petgraph", modules: &["workload", "program"] },
     Fence { name: "plotters", modules: &["report::plots"] },

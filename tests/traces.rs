@@ -66,7 +66,7 @@ layers:
   - { name: residual2, add: { left: down, right: residual1 } }
 ";
 
-fn decoder() -> (Workload, Bindings) {
+pub(crate) fn decoder() -> (Workload, Bindings) {
     let document = Document::from_bytes("decoder.yaml", DECODER.as_bytes(), ".").unwrap();
     let (workload, places) = workload::resolve(&document).unwrap();
     let bindings = tensors::load(&workload, &places, tensors::Generated::Wanted).unwrap();

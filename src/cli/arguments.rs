@@ -26,6 +26,8 @@ pub(super) enum Command {
     Explore(ExploreArguments),
     /// Put the parts of a study that were simulated with `explore --shard` together.
     Merge(MergeArguments),
+    /// Draw saved results again, as SVG and PNG, without simulating anything.
+    Plot(PlotArguments),
     /// Read files and report what is wrong in them, part by part, without running anything.
     Check(CheckArguments),
     /// Hold the simulator to results of other tools.
@@ -53,9 +55,12 @@ pub(super) struct RunArguments {
     /// that several files could have starts with `hardware.`, `workload.` or `scheme.`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
-    /// Folder for report.json, layers.csv and summary.md. It appears whole or not at all.
+    /// Folder for report.json, layers.csv, summary.md and pictures. It appears whole or not at all.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Write trace.json to the folder too: every command on a timeline, for ui.perfetto.dev or chrome://tracing.
+    #[arg(long, requires = "out")]
+    pub(super) trace: bool,
     /// Do not compute numbers, only cycles, bytes and energy.
     #[arg(long)]
     pub(super) no_numerics: bool,
@@ -83,12 +88,24 @@ pub(super) struct CompareArguments {
     /// Replace a value of the hardware or workload file, or (`scheme.PATH=VALUE`) of every scheme file, as in `run`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) set: Vec<String>,
-    /// Folder for compare.json, compare.csv and summary.md. It appears whole or not at all.
+    /// Folder for compare.json, compare.csv, summary.md and pictures. It appears whole or not at all.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
     /// Do not compute numbers, only cycles, bytes and energy.
     #[arg(long)]
     pub(super) no_numerics: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlotArguments {
+    /// Result folders, or the report.json, compare.json or results.csv in them. Several are runs that differ in values set by `--set`:
+    /// points of a study, which are drawn together.
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub(super) results: Vec<PathBuf>,
+    /// Folder for the pictures; it is made if it is not there, and only pictures of the same names are replaced. Where none is
+    /// named: that of the result, if there is only one.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::CompareArguments;
 use crate::cli::table::{self, Columns};
-use crate::cli::{CliError, print};
+use crate::cli::{CliError, print, results};
 use crate::config::diagnostics::{ConfigError, nearest};
 use crate::config::files::OutputPlace;
 use crate::config::presets;
@@ -15,6 +15,7 @@ use crate::config::result_form::ResultForm;
 use crate::inputs::{Inputs, Names};
 use crate::report::compare::{self, Attempt, Comparison, Tilings};
 use crate::report::compare_text as text;
+use crate::report::plots;
 use crate::schedule::mapping_of;
 use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
 use crate::timing::observer::Unobserved;
@@ -37,8 +38,8 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, CliError> {
             &names,
         ));
     }
-    let form =
-        ResultForm { files: FILES.iter().map(|(name, _)| *name).collect(), schema_version: compare::SCHEMA_VERSION };
+    let files = FILES.iter().map(|(name, _)| *name).chain(plots::file_names()).collect();
+    let form = ResultForm { files, schema_version: compare::SCHEMA_VERSION };
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, form)).transpose()?;
     let attempts = attempt_each(&mut runs, arguments)?;
@@ -149,10 +150,15 @@ fn compared(
 
 fn write(place: OutputPlace, comparison: &Comparison) -> Result<String, ConfigError> {
     let folder = place.begin()?;
+    let mut names: Vec<&str> = Vec::new();
     for (name, writer) in FILES {
         folder.write(name, writer(comparison))?;
+        names.push(name);
     }
-    let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    for picture in results::pictures(&text::to_json(comparison)) {
+        folder.write(picture.name, picture.contents)?;
+        names.push(picture.name);
+    }
     Ok(format!("written: {} ({})", folder.commit()?.display(), names.join(", ")))
 }
 

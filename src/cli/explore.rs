@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::cli::arguments::{ExploreArguments, MergeArguments};
 use crate::cli::progress::Points;
 use crate::cli::table::{self, Columns};
-use crate::cli::{CliError, print};
+use crate::cli::{CliError, plot, print};
 use crate::config::document::Document;
 use crate::config::study;
 use crate::explore::results::{FrontPoint, StudySummary};
@@ -88,7 +88,9 @@ fn show(summary: &StudySummary, folder: &Path) -> Result<(), CliError> {
         print(&table::table(Columns::Figures, &["parameter", "metric", "correlation", "p", "points"], &rows))?;
     }
     let files: Vec<PathBuf> = [TABLE, SUMMARY].map(|name| folder.join(name)).to_vec();
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let pictures = plot::of_study(folder)?;
+    let names = files.iter().map(|file| file.display().to_string());
+    let names: Vec<String> = names.chain(pictures.into_iter().map(str::to_owned)).collect();
     print(&format!("written: {}", names.join(", ")))
 }
 

@@ -12,6 +12,7 @@ mod compare;
 mod explore;
 mod init;
 mod list;
+mod plot;
 mod progress;
 mod results;
 mod run;
@@ -52,6 +53,7 @@ fn run() -> Result<ExitCode, CliError> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
+        Command::Plot(arguments) => plot::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
@@ -89,6 +91,12 @@ enum CliError {
     /// The scheme asks for no calibration, or the workload has no values for one.
     #[error("{0}")]
     NothingToCalibrate(String),
+    /// A trace cannot be written.
+    #[error("trace.json: cannot write: {0}")]
+    Trace(#[source] io::Error),
+    /// What was named cannot be drawn.
+    #[error("{0}")]
+    NothingToDraw(String),
     /// A name on the command line is unknown.
     #[error("there is no {kind} called \"{given}\"{}\n   there are: {}", did_you_mean(.nearest.as_deref()), .known.join(", "))]
     UnknownName {
@@ -117,9 +125,9 @@ impl CliError {
     fn status(&self) -> ExitCode {
         match self {
             CliError::Explore(ExploreError::Journal { .. } | ExploreError::Threads(_)) => ExitCode::FAILURE,
-            CliError::Print(_) | CliError::Config(ConfigError::Write { .. } | ConfigError::Leftover { .. }) => {
-                ExitCode::FAILURE
-            }
+            CliError::Print(_)
+            | CliError::Trace(_)
+            | CliError::Config(ConfigError::Write { .. } | ConfigError::Leftover { .. }) => ExitCode::FAILURE,
             _ => ExitCode::from(2),
         }
     }

@@ -6,11 +6,15 @@ use crate::cli::arguments::RunArguments;
 use crate::cli::progress::Progress;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print, results};
-use crate::config::files::OutputPlace;
+use crate::config::diagnostics::ConfigError;
+use crate::config::files::{OutputDirectory, OutputPlace};
 use crate::inputs::{Inputs, Names};
 use crate::report::data::Report;
 use crate::report::summary;
+use crate::report::timeline::Recorder;
+use crate::report::trace::{self, TraceWriter, Written};
 use crate::simulation::{Setup, simulate};
+use crate::timing::observer::{All, Observer};
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
@@ -28,13 +32,56 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
         configuration: inputs.configuration(),
         defaults: inputs.defaults(),
     };
-    let report = simulate(setup, &mut Progress::default())?.report;
-    let written = out.map(|place| results::write(place, &report)).transpose()?;
-    show(&report)?;
-    if let Some((folder, files)) = written {
-        print(&format!("written: {} ({files})", folder.display()))?;
+    let (mut progress, mut recorder) = (Progress::default(), Recorder::default());
+    let Some(place) = out else {
+        show(&simulate(setup, &mut progress)?.report)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut folder = Folder::Planned(place);
+    let mut trace = None;
+    if arguments.trace {
+        let begun = folder.begun()?;
+        trace = Some(TraceWriter::new(begun.create_file(results::TRACE)?, trace::MOST_EVENTS));
+        folder = Folder::Begun(begun);
     }
+    let mut observers: Vec<&mut dyn Observer> = vec![&mut progress, &mut recorder];
+    if let Some(trace) = &mut trace {
+        observers.push(trace);
+    }
+    let mut report = simulate(setup, &mut All(observers))?.report;
+    drop(progress);
+    report.timeline = Some(recorder.timeline());
+    let traced = trace.map(|trace| trace.finish().map_err(CliError::Trace)).transpose()?;
+    let (folder, files) = results::write(folder.begun()?, &report)?;
+    show(&report)?;
+    print(&format!("written: {} ({files})", folder.display()))?;
+    traced.map_or(Ok(()), |written| print(&told(written)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of a result. Only a trace, which is written while the run goes on, needs it before the run.
+enum Folder {
+    Planned(OutputPlace),
+    Begun(OutputDirectory),
+}
+
+impl Folder {
+    fn begun(self) -> Result<OutputDirectory, ConfigError> {
+        match self {
+            Folder::Planned(place) => place.begin(),
+            Folder::Begun(folder) => Ok(folder),
+        }
+    }
+}
+
+/// What became of the trace.
+fn told(written: Written) -> String {
+    let Written { events, left_out_commands } = written;
+    let opened = format!("trace: {} with {events} events opens in ui.perfetto.dev", results::TRACE);
+    match left_out_commands {
+        0 => opened,
+        left_out => format!("{opened}; it was full then, and {left_out} later commands are left out of it"),
+    }
 }
 
 fn show(report: &Report) -> Result<(), CliError> {

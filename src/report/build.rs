@@ -16,10 +16,8 @@ use crate::report::data::{
     SCHEMA_VERSION, TakenDefault, TilingReport, Totals,
 };
 use crate::report::energy::energy_report;
+use crate::report::queue_names::QueueNames;
 use crate::schedule::Schedule;
-use crate::schedule::commands::{DmaStream, Queue, VectorStream};
-use crate::schedule::nest::DmaQueue;
-use crate::schedule::team::LaneId;
 use crate::timing::attribution::attributed_cycles;
 use crate::timing::statistics::{OpStatistics, QueueStatistics, RunStatistics, StallCause, Stalls, Traffic};
 use crate::units::Cycles;
@@ -62,6 +60,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         .collect();
     let totals = context.totals(bounds.compute_cycles.max(bounds.compulsory_bandwidth_cycles));
     let energy = energy_report(program, npu, energy, &totals);
+    let teams = statistics.teams.iter().map(Vec::as_slice);
+    let names = QueueNames::new(npu, teams, statistics.queues.iter().map(|queue| queue.queue));
     Report {
         schema_version: SCHEMA_VERSION,
         npusim_version: env!("CARGO_PKG_VERSION"),
@@ -71,8 +71,9 @@ pub fn build(inputs: Inputs<'_>) -> Report {
         totals,
         energy,
         bounds,
-        queues: statistics.queues.iter().map(|queue| queue_report(npu, statistics, queue)).collect(),
+        queues: statistics.queues.iter().map(|queue| queue_report(&names, queue)).collect(),
         layers,
+        timeline: None,
     }
 }
 
@@ -314,28 +315,8 @@ fn stall_map<'a>(stalls: impl Iterator<Item = &'a Stalls>) -> BTreeMap<String, u
     map
 }
 
-fn queue_report(npu: &Npu, run: &RunStatistics, statistics: &QueueStatistics) -> QueueReport {
-    let lanes = run.queues.iter().filter_map(|queue| match queue.queue {
-        Queue::Dma(stream) => Some(stream.lane.0 + 1),
-        Queue::Matrix(_) | Queue::Vector(_) => None,
-    });
-    let has_lanes = lanes.max().is_some_and(|lanes| lanes > 1);
-    let in_lane = |name: &str, lane: LaneId| if has_lanes { format!("{name}[{}]", lane.0) } else { name.to_owned() };
-    let (unit, queue) = match statistics.queue {
-        Queue::Dma(DmaStream { queue, lane }) => {
-            let name = match queue {
-                DmaQueue::Activations => "activations",
-                DmaQueue::Weights => "weights",
-                DmaQueue::Stores => "stores",
-            };
-            (npu.dma().name.clone(), in_lane(name, lane))
-        }
-        Queue::Matrix(team) => {
-            let names = run.teams[team.0].iter().map(|unit| npu.matrix_unit(*unit).name.as_str());
-            (names.collect::<Vec<_>>().join("+"), "compute".to_owned())
-        }
-        Queue::Vector(VectorStream { unit, lane }) => (npu.vector_unit(unit).name.clone(), in_lane("compute", lane)),
-    };
+fn queue_report(names: &QueueNames<'_>, statistics: &QueueStatistics) -> QueueReport {
+    let (unit, queue) = names.of(statistics.queue);
     QueueReport {
         unit,
         queue,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::hardware::energy_table::Mark;
 use crate::numerics::error_metrics::ErrorMetrics;
 use crate::report::energy::EnergyReport;
+use crate::report::timeline::Timeline;
 use crate::schedule::tiling::ChosenBy;
 
 /// Version of the report's fields.
@@ -35,6 +36,9 @@ pub struct Report {
     pub queues: Vec<QueueReport>,
     /// Layers in execution order.
     pub layers: Vec<LayerReport>,
+    /// When the units worked, where the run was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }
 
 /// What was simulated.

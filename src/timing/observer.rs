@@ -1,7 +1,21 @@
 //! Who watches a run.
 
+use crate::hardware::npu::Npu;
+use crate::program::Program;
+use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, Queue};
 use crate::units::Cycles;
+
+/// What is about to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The program, which names what commands work for.
+    pub program: &'a Program,
+    /// Its schedule.
+    pub schedule: &'a Schedule,
+    /// The hardware.
+    pub npu: &'a Npu,
+}
 
 /// One command that has ended.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +32,9 @@ pub struct CommandRecord<'a> {
 
 /// Sees every command as it ends: in order within a queue, and across queues in order of the events.
 pub trait Observer {
+    /// A run begins; its commands follow.
+    fn begin(&mut self, _setting: &Setting<'_>) {}
+
     /// A command has ended.
     fn command(&mut self, record: &CommandRecord<'_>);
 }
@@ -29,4 +46,17 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     #[inline]
     fn command(&mut self, _record: &CommandRecord<'_>) {}
+}
+
+/// Several that watch one run, each of which sees everything.
+pub struct All<'o>(pub Vec<&'o mut dyn Observer>);
+
+impl Observer for All<'_> {
+    fn begin(&mut self, setting: &Setting<'_>) {
+        self.0.iter_mut().for_each(|observer| observer.begin(setting));
+    }
+
+    fn command(&mut self, record: &CommandRecord<'_>) {
+        self.0.iter_mut().for_each(|observer| observer.command(record));
+    }
 }

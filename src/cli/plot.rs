@@ -1,0 +1,75 @@
+//! `npusim plot`: pictures of saved results.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::cli::arguments::PlotArguments;
+use crate::cli::{CliError, print};
+use crate::config::diagnostics::ConfigError;
+use crate::config::files::write_whole;
+use crate::explore::run::TABLE;
+use crate::report::plots::saved::Saved;
+use crate::report::plots::{self, PictureFile};
+
+/// The files by which a result is known, most usual one first.
+const RESULTS: [&str; 3] = ["report.json", "compare.json", TABLE];
+
+pub(super) fn run(arguments: &PlotArguments) -> Result<ExitCode, CliError> {
+    let files: Vec<PathBuf> = arguments.results.iter().map(|given| result_file(given)).collect::<Result<_, _>>()?;
+    let texts: Vec<String> = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+    let shown = || files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    let saved = Saved::read(&texts).map_err(|reason| CliError::NothingToDraw(format!("{}: {reason}", shown())))?;
+    let folder = match (&arguments.out, files.as_slice()) {
+        (Some(out), _) => out.clone(),
+        (None, [one]) => one.parent().unwrap_or(Path::new("")).to_path_buf(),
+        (None, _) => {
+            let problem =
+                "several results have no folder in common\n   help: name a folder for the pictures with --out";
+            return Err(CliError::NothingToDraw(problem.to_owned()));
+        }
+    };
+    let pictures = plots::files(&saved);
+    if pictures.is_empty() {
+        let problem = format!("{}: there is nothing in it that a picture shows", shown());
+        return Err(CliError::NothingToDraw(problem));
+    }
+    if !folder.as_os_str().is_empty() {
+        fs::create_dir_all(&folder).map_err(|cause| ConfigError::Write { path: folder.clone(), cause })?;
+    }
+    let names = write(&folder, pictures)?;
+    let place = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+    print(&format!("written: {} ({})", place.display(), names.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the table of the study in `folder`, and returns the names of the pictures, of which there may be none.
+pub(super) fn of_study(folder: &Path) -> Result<Vec<&'static str>, CliError> {
+    let text = read(&folder.join(TABLE))?;
+    let saved = Saved::read(&[text]).map_err(|reason| CliError::NothingToDraw(reason.to_string()))?;
+    Ok(write(folder, plots::files(&saved))?)
+}
+
+fn write(folder: &Path, pictures: Vec<PictureFile>) -> Result<Vec<&'static str>, ConfigError> {
+    let mut names = Vec::new();
+    for picture in pictures {
+        write_whole(folder.join(picture.name), picture.contents)?;
+        names.push(picture.name);
+    }
+    Ok(names)
+}
+
+/// The result file that is meant by a folder or a file.
+fn result_file(given: &Path) -> Result<PathBuf, CliError> {
+    if !given.is_dir() {
+        return Ok(given.to_path_buf());
+    }
+    RESULTS.iter().map(|name| given.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+        let problem = format!("{}: this folder holds no result", given.display());
+        CliError::NothingToDraw(format!("{problem}\n   help: it would hold {}", RESULTS.join(" or ")))
+    })
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_path_buf(), cause })
+}

@@ -1,0 +1,44 @@
+//! PNG from the SVG of a plot: the same pixels on every machine, because the only font is the one of the program.
+
+use std::sync::Arc;
+
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::{Options, Tree, fontdb};
+
+use crate::report::plots::letters;
+
+/// Pixels to the inch.
+const RESOLUTION: f32 = 300.0;
+/// Units of an SVG to the inch (CSS pixels).
+const UNITS_PER_INCH: f32 = 96.0;
+
+/// The picture `svg` at 300 pixels to the inch.
+pub(super) fn of(svg: &str) -> Vec<u8> {
+    const OURS: &str = "the picture is one of ours";
+    let mut fonts = fontdb::Database::new();
+    fonts.load_font_data(letters::FONT.to_vec());
+    let options = Options { fontdb: Arc::new(fonts), font_family: letters::FAMILY.to_owned(), ..Options::default() };
+    let tree = Tree::from_str(svg, &options).expect(OURS);
+    let scale = RESOLUTION / UNITS_PER_INCH;
+    let side = |units: f32| (units * scale).round().max(1.0) as u32;
+    let mut pixels = Pixmap::new(side(tree.size().width()), side(tree.size().height())).expect(OURS);
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+    pixels.encode_png().expect(OURS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::plots::canvas::{Anchor, BLACK, picture};
+
+    #[test]
+    fn a_column_of_three_and_a_half_inches_is_1050_pixels_wide_and_has_text() {
+        let blank = of(&picture(252.0, 144.0, |_| {}));
+        let written =
+            of(&picture(252.0, 144.0, |canvas| canvas.text((126.0, 72.0), "cycles", 8.0, Anchor::Middle, BLACK)));
+        // The header chunk of a PNG holds width and height from byte 16 on (PNG specification, section 11.2.2).
+        let size = |png: &[u8]| [16, 20].map(|at| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()));
+        assert_eq!(size(&blank), [1050, 600]);
+        assert!(written.len() > blank.len() + 200, "{} and {}", written.len(), blank.len());
+    }
+}

@@ -1,0 +1,131 @@
+//! The roofline of a run: multiply-accumulates a cycle of each layer over those for each byte of off-chip memory.
+//!
+//! After Williams, Waterman and Patterson, "Roofline" (Communications of the ACM, 2009). The roofs are those of the report's
+//! bounds: the arrays' full rate, averaged over the formats of the run, and the bytes that the run moves at peak bandwidth.
+
+use serde::Serialize;
+
+use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, left_of, short};
+use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, GREY, look, picture};
+use crate::report::plots::saved::Saved;
+use crate::report::plots::{Figure, Plot};
+
+/// The most points that are named: the whole run, and the layers with the most multiply-accumulates.
+const MOST_NAMED: usize = 10;
+
+/// A scatter below two roofs.
+pub(super) struct Roofline;
+
+#[derive(Debug, Serialize)]
+struct Data {
+    /// Multiply-accumulates a cycle at the full rate.
+    macs_per_cycle: f64,
+    /// Bytes a cycle of off-chip memory.
+    bytes_per_cycle: f64,
+    /// The whole run, which no roof lets pass; then layers with the most work first.
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Serialize)]
+struct Layer {
+    name: String,
+    macs_per_byte: f64,
+    macs_per_cycle: f64,
+}
+
+impl Plot for Roofline {
+    fn name(&self) -> &'static str {
+        "roofline"
+    }
+
+    fn files(&self) -> [&'static str; 2] {
+        ["roofline.svg", "roofline.png"]
+    }
+
+    fn shows(&self) -> &'static str {
+        "layers below the roofs of arithmetic and off-chip bandwidth"
+    }
+
+    fn figure(&self, saved: &Saved) -> Option<Figure> {
+        data(saved).map(|data| Figure::new(&data, draw))
+    }
+}
+
+fn data(saved: &Saved) -> Option<Data> {
+    let Saved::Run(report) = saved else { return None };
+    let (totals, bounds) = (&report.totals, &report.bounds);
+    let macs: u64 = totals.macs.values().sum();
+    let bytes = totals.dram_read_bytes + totals.dram_write_bytes;
+    if macs == 0 || bytes == 0 || bounds.compute_cycles == 0 || bounds.moved_bandwidth_cycles == 0 {
+        return None;
+    }
+    // A layer that moves nothing off the chip, or adds no cycle to the run, has no place under a roofline.
+    let has_place = |layer: &&crate::report::plots::saved::Layer| {
+        layer.macs > 0 && layer.attributed_cycles > 0 && layer.dram_read_bytes + layer.dram_write_bytes > 0
+    };
+    let mut layers: Vec<(u64, Layer)> = (report.layers.iter().filter(has_place))
+        .map(|layer| {
+            let bytes = layer.dram_read_bytes + layer.dram_write_bytes;
+            let placed = Layer {
+                name: layer.name.clone(),
+                macs_per_byte: layer.macs as f64 / bytes as f64,
+                macs_per_cycle: layer.macs as f64 / layer.attributed_cycles as f64,
+            };
+            (layer.macs, placed)
+        })
+        .collect();
+    layers.sort_by(|one, other| other.0.cmp(&one.0));
+    let whole = Layer {
+        name: "whole run".to_owned(),
+        macs_per_byte: macs as f64 / bytes as f64,
+        macs_per_cycle: macs as f64 / totals.cycles as f64,
+    };
+    layers.insert(0, (macs, whole));
+    Some(Data {
+        macs_per_cycle: macs as f64 / bounds.compute_cycles as f64,
+        bytes_per_cycle: bytes as f64 / bounds.moved_bandwidth_cycles as f64,
+        layers: layers.into_iter().map(|(_, layer)| layer).collect(),
+    })
+}
+
+fn draw(data: &Data) -> String {
+    const HEIGHT: f64 = 130.0;
+    let ridge = data.macs_per_cycle / data.bytes_per_cycle;
+    let xs = data.layers.iter().map(|layer| layer.macs_per_byte).chain([ridge / 4.0, ridge * 4.0]);
+    let ys =
+        data.layers.iter().map(|layer| layer.macs_per_cycle).chain([data.macs_per_cycle, data.macs_per_cycle / 8.0]);
+    let (x, y) = (Scale::logarithmic(xs), Scale::logarithmic(ys));
+    let left = left_of(&y, HEIGHT);
+    let named = data.layers.len().min(MOST_NAMED);
+    let entries = data.layers[..named].iter().enumerate().map(|(index, layer)| (layer.name.clone(), look(index)));
+    let mut entries: Vec<_> = entries.collect();
+    if named < data.layers.len() {
+        entries.push((format!("{} more", data.layers.len() - named), look(named)));
+    }
+    let legend = Legend::new(entries, Sample::Point, left, COLUMN - 4.0);
+    let top = 4.0 + legend.height();
+    let height = top + HEIGHT + BELOW + SMALL + 3.0;
+    picture(COLUMN, height, |canvas| {
+        legend.draw(canvas, 4.0);
+        let area = Area { left, top, right: COLUMN - 6.0, bottom: top + HEIGHT };
+        let field = Field { canvas, area, x, y };
+        field.x_axis("multiply-accumulates a byte of DRAM traffic [1/B]");
+        field.y_axis("multiply-accumulates a cycle");
+        let Scale::Logarithmic(least, most) = x else { unreachable!("made so above") };
+        let Scale::Logarithmic(lowest, _) = y else { unreachable!("made so above") };
+        let start = least.max(lowest / data.bytes_per_cycle);
+        let roof = [(start, start * data.bytes_per_cycle), (ridge, data.macs_per_cycle), (most, data.macs_per_cycle)];
+        canvas.line(&roof.map(|(x, y)| field.at(x, y)), BLACK, 1.0);
+        let (peak, slope) = (short(data.macs_per_cycle), short(data.bytes_per_cycle));
+        let above = field.y_at(data.macs_per_cycle) - SMALL / 2.0 - 1.0;
+        canvas.text((area.right - 2.0, above), &format!("{peak} a cycle"), SMALL, Anchor::Right, BLACK);
+        let (x, y) = field.at(start.max(least * 1.05), (start * data.bytes_per_cycle).max(lowest));
+        canvas.text((x + 8.0, y - 3.0), &format!("{slope} B a cycle"), SMALL, Anchor::Left, BLACK);
+        for (index, layer) in data.layers.iter().enumerate().rev() {
+            canvas.marker(field.at(layer.macs_per_byte, layer.macs_per_cycle), look(index.min(named)), 2.8);
+        }
+        field.frame();
+        let note = "layers whose data came during earlier ones may lie above a roof";
+        canvas.text((4.0, height - SMALL / 2.0 - 2.0), note, SMALL - 0.5, Anchor::Left, GREY);
+    })
+}

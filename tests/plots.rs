@@ -1,0 +1,296 @@
+//! Pictures of saved results: their data against the reports they are drawn from, and how they look as files.
+
+use assert_cmd::Command;
+use npusim::hardware::npu::{Npu, NpuParts};
+use npusim::report::compare::{Attempt, Tilings, compare};
+use npusim::report::data::{Configuration, Report, SourceText};
+use npusim::report::plots::saved::Saved;
+use npusim::report::plots::{self, Figure};
+use npusim::report::timeline::Recorder;
+use npusim::report::{compare_text, json};
+use npusim::scheme::{Scheme, cast, w8a8};
+use npusim::simulation::{Setup, simulate};
+use npusim::units::Rate;
+use serde_json::Value;
+
+use crate::fixture;
+use crate::traces::decoder;
+
+/// A decoder layer with values on the small test machine, recorded; `overrides` are said to have been set.
+fn report(parts: NpuParts, scheme: &dyn Scheme, overrides: &[&str]) -> Report {
+    let npu = Npu::try_new(parts).unwrap();
+    let (workload, bindings) = decoder();
+    let named = |name: &str| SourceText { name: name.to_owned(), ..SourceText::default() };
+    let configuration = Configuration {
+        hardware: named("small"),
+        workload: named("decoder"),
+        scheme: named(scheme.name()),
+        overrides: overrides.iter().map(|text| (*text).to_owned()).collect(),
+        ..Configuration::default()
+    };
+    let setup = Setup {
+        npu: &npu,
+        workload: &workload,
+        scheme,
+        calibration: None,
+        bindings: Some(&bindings),
+        configuration,
+        defaults: Vec::new(),
+    };
+    let mut recorder = Recorder::default();
+    let mut report = simulate(setup, &mut recorder).unwrap().report;
+    report.timeline = Some(recorder.timeline());
+    report
+}
+
+/// The data of the plot called `name`, and the report or comparison as JSON.
+fn data(name: &str, saved: &Saved) -> Option<Value> {
+    figure(name, saved).map(|figure| figure.data)
+}
+
+fn figure(name: &str, saved: &Saved) -> Option<Figure> {
+    plots::ALL.iter().find(|plot| plot.name() == name).unwrap().figure(saved)
+}
+
+fn one_run() -> (Value, Saved) {
+    let text = json::to_json(&report(fixture::parts(), &w8a8::PER_TENSOR, &[]));
+    (serde_json::from_str(&text).unwrap(), Saved::read(&[text]).unwrap())
+}
+
+fn three_schemes() -> (Value, Saved) {
+    let schemes: [&dyn Scheme; 3] = [&w8a8::PER_TENSOR, &w8a8::PER_TOKEN_PER_CHANNEL, &cast::BF16];
+    let attempts = schemes.map(|scheme| {
+        let report = Report { timeline: None, ..report(fixture::parts(), scheme, &[]) };
+        (scheme.name().to_owned(), Attempt::Ran(Box::new(report)))
+    });
+    let comparison = compare(attempts.into(), w8a8::PER_TENSOR.name(), Tilings::Searched).unwrap();
+    let text = compare_text::to_json(&comparison);
+    (serde_json::from_str(&text).unwrap(), Saved::read(&[text]).unwrap())
+}
+
+/// Runs with four bandwidths, two sizes of the array's side and so on: eight points.
+fn points() -> (Vec<Value>, Saved) {
+    let mut texts = Vec::new();
+    for bandwidth in [4, 8, 16, 32] {
+        for scheme in [&w8a8::PER_TENSOR as &dyn Scheme, &cast::BF16] {
+            let mut parts = fixture::parts();
+            fixture::dram_of(&mut parts).bytes_per_cycle = Rate::whole(bandwidth).unwrap();
+            let set = format!("memories.dram.dram.bytes_per_cycle={bandwidth}");
+            texts.push(json::to_json(&report(parts, scheme, &[&set])));
+        }
+    }
+    let values = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+    (values, Saved::read(&texts).unwrap())
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+fn assert_near(found: f64, expected: f64, what: &str) {
+    assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-9), "{what}: {found} instead of {expected}");
+}
+
+#[test]
+fn speedups_are_the_cycles_of_the_baseline_over_those_of_each_scheme() {
+    let (comparison, saved) = three_schemes();
+    let data = data("speedup", &saved).unwrap();
+    let row = |name: &Value| list(&comparison["schemes"]).iter().find(|row| row["scheme"] == *name).unwrap();
+    let baseline = row(&comparison["baseline"]);
+    for bars in list(&data["schemes"]) {
+        let scheme = row(&bars["scheme"]);
+        for (group, speedup) in list(&data["groups"]).iter().zip(list(&bars["speedups"])) {
+            let cycles = |row: &Value| match group.as_str().unwrap() {
+                "whole run" => number(&row["total"]["cycles"]),
+                name => {
+                    let layer = list(&row["layers"]).iter().find(|layer| layer["name"] == name).unwrap();
+                    number(&layer["cycles"])
+                }
+            };
+            let (own, of_baseline) = (cycles(scheme), cycles(baseline));
+            if own > 0.0 {
+                assert_near(number(speedup), of_baseline / own, group.as_str().unwrap());
+            }
+        }
+    }
+    assert_eq!(list(&data["schemes"]).len(), 2, "the baseline is the line at 1");
+}
+
+#[test]
+fn parts_of_energy_sum_to_the_energy_of_the_run_by_component_and_by_path() {
+    for (reports, saved) in [(vec![one_run().0], one_run().1), {
+        let (comparison, saved) = three_schemes();
+        (list(&comparison["reports"]).to_vec(), saved)
+    }] {
+        let data = data("energy", &saved).unwrap();
+        for panel in list(&data["panels"]) {
+            for (scheme, report) in reports.iter().enumerate() {
+                let parts = list(&panel["parts"]).iter().map(|part| number(&part["energy_uj"][scheme]));
+                let sum: f64 = parts.sum();
+                assert_near(sum * 1e6, number(&report["totals"]["energy_pj"]["total"]), "sum of parts");
+                let [low, high] = [0, 1].map(|end| number(&data["ends_uj"][scheme][end]) * 1e6);
+                assert_near(low, number(&report["energy"]["total_pj"]["low"]), "low end");
+                assert_near(high, number(&report["energy"]["total_pj"]["high"]), "high end");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_whole_run_lies_below_both_roofs_which_are_those_of_the_report() {
+    let (report, saved) = one_run();
+    let data = data("roofline", &saved).unwrap();
+    let peak = number(&data["macs_per_cycle"]);
+    let macs: f64 = report["totals"]["macs"].as_object().unwrap().values().map(number).sum();
+    let bytes = number(&report["totals"]["dram_read_bytes"]) + number(&report["totals"]["dram_write_bytes"]);
+    assert_near(macs / peak, number(&report["bounds"]["compute_cycles"]), "compute bound");
+    let moved = number(&report["bounds"]["moved_bandwidth_cycles"]);
+    assert_near(bytes / number(&data["bytes_per_cycle"]), moved, "bandwidth bound");
+    let products = list(&report["layers"]).iter().filter(|layer| number(&layer["macs"]) > 0.0).count();
+    let layers = list(&data["layers"]);
+    assert!(layers.len() > 1 && layers.len() <= products + 1);
+    assert_eq!(layers[0]["name"], "whole run");
+    let (found, per_byte) = (number(&layers[0]["macs_per_cycle"]), number(&layers[0]["macs_per_byte"]));
+    assert_near(found, macs / number(&report["totals"]["cycles"]), "whole run");
+    assert!(found <= peak && found <= per_byte * number(&data["bytes_per_cycle"]));
+}
+
+#[test]
+fn spans_of_the_units_lie_within_the_run_and_reach_its_end() {
+    let (report, saved) = one_run();
+    let data = data("units", &saved).unwrap();
+    let cycles = number(&report["totals"]["cycles"]);
+    let spans = || list(&data["queues"]).iter().flat_map(|queue| list(&queue["spans"]));
+    let ends: Vec<f64> = spans().map(|span| number(&span["end_cycle"])).collect();
+    assert_eq!(ends.iter().copied().fold(0.0, f64::max), cycles);
+    for span in spans() {
+        let busy = number(&span["busy"]);
+        assert!(number(&span["start_cycle"]) <= number(&span["end_cycle"]), "{span}");
+        assert!((0.0..=1.0).contains(&busy), "{span}");
+    }
+    // Every queue that issued commands has a row.
+    let working = list(&report["queues"]).iter().filter(|queue| number(&queue["commands"]) > 0.0).count();
+    assert_eq!(list(&data["queues"]).len(), working);
+}
+
+#[test]
+fn bandwidth_over_time_sums_to_the_bytes_of_the_run() {
+    let (report, saved) = one_run();
+    let data = data("bandwidth", &saved).unwrap();
+    let (cycles, step) = (number(&report["totals"]["cycles"]), number(&data["cycles_per_step"]));
+    for memory in list(&data["memories"]) {
+        let counted = &report["totals"]["memories"][memory["name"].as_str().unwrap()];
+        for (side, counter) in [("reads", "read_bytes"), ("writes", "write_bytes")] {
+            let steps = list(&memory[side]).iter().enumerate();
+            let bytes: f64 = steps.map(|(index, rate)| number(rate) * step.min(cycles - index as f64 * step)).sum();
+            assert_near(bytes, number(&counted[counter]), counter);
+        }
+    }
+}
+
+#[test]
+fn error_against_cost_has_the_lowest_ratio_of_each_scheme_and_its_cycles() {
+    let (comparison, saved) = three_schemes();
+    let data = data("error_cost", &saved).unwrap();
+    assert_eq!(list(&data["points"]).len(), 3);
+    for (point, row) in list(&data["points"]).iter().zip(list(&comparison["schemes"])) {
+        assert_eq!((&point["name"], number(&point["x"])), (&row["scheme"], number(&row["total"]["cycles"])));
+        let ratios = list(&row["layers"]).iter().filter_map(|layer| layer["numerics"]["sqnr_db"].as_f64());
+        assert_near(number(&point["y"]), ratios.fold(f64::INFINITY, f64::min), "lowest ratio");
+    }
+}
+
+#[test]
+fn a_study_is_drawn_over_what_differs_between_its_runs() {
+    let (reports, saved) = points();
+    let cycles: Vec<f64> = reports.iter().map(|report| number(&report["totals"]["cycles"])).collect();
+    // More bandwidth never takes longer here, so that ranks of cycles fall as those of bandwidth rise.
+    let sensitivity = data("sensitivity", &saved).unwrap();
+    let paths: Vec<&str> = list(&sensitivity["parameters"]).iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["memories.dram.dram.bytes_per_cycle", "scheme"]);
+    assert!(number(&sensitivity["parameters"][0]["correlations"][0]) < -0.5);
+    let sweep = data("sweep", &saved).unwrap();
+    assert_eq!(sweep["parameter"], "memories.dram.dram.bytes_per_cycle");
+    for line in list(&sweep["lines"]) {
+        let bandwidths: Vec<f64> = list(&line["points"]).iter().map(|point| number(&point[0])).collect();
+        assert_eq!(bandwidths, [4.0, 8.0, 16.0, 32.0]);
+    }
+    let heat = data("heat_map", &saved).unwrap();
+    let mut cells: Vec<f64> = list(&heat["cycles"]).iter().flat_map(list).map(number).collect();
+    let mut all = cycles.clone();
+    cells.sort_by(f64::total_cmp);
+    all.sort_by(f64::total_cmp);
+    assert_eq!(cells, all);
+    let pareto = data("pareto", &saved).unwrap();
+    let drawn: Vec<f64> = list(&pareto["points"]).iter().map(|point| number(&point["x"])).collect();
+    assert_eq!(drawn, cycles);
+}
+
+#[test]
+fn the_data_of_every_picture_is_as_recorded() {
+    let saved = [one_run().1, three_schemes().1, points().1];
+    for plot in plots::ALL {
+        let found: Vec<Value> = saved.iter().filter_map(|saved| data(plot.name(), saved)).collect();
+        assert!(!found.is_empty(), "nothing here has a picture of {}", plot.name());
+        insta::with_settings!({ snapshot_path => "cases/plots", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_json_snapshot!(plot.name(), found);
+        });
+    }
+}
+
+#[test]
+fn pictures_have_names_for_axes_and_no_text_outside_of_their_page() {
+    let saved = [one_run().1, three_schemes().1, points().1];
+    for (plot, saved) in plots::ALL.iter().flat_map(|plot| saved.iter().map(move |saved| (plot, saved))) {
+        let Some(figure) = plot.figure(saved) else { continue };
+        let page = page_of(&figure.svg);
+        for (x, y) in places_of_texts(&figure.svg) {
+            assert!(x >= 0.0 && y >= 0.0 && x <= page.0 && y <= page.1, "{}: {x}, {y} in {page:?}", plot.name());
+        }
+        assert!(figure.svg.contains('[') || figure.svg.contains("over") || figure.svg.contains("rank correlation"));
+        assert_eq!(&figure.png()[1..4], b"PNG");
+        // The same data gives the same bytes.
+        assert_eq!(plot.figure(saved).unwrap().svg, figure.svg);
+    }
+}
+
+/// Width and height of the page in pixels of the drawing.
+fn page_of(svg: &str) -> (f64, f64) {
+    let view = svg.split("viewBox=\"").nth(1).unwrap().split('"').next().unwrap();
+    let sides: Vec<f64> = view.split_whitespace().map(|side| side.parse().unwrap()).collect();
+    (sides[2], sides[3])
+}
+
+/// Where texts are anchored.
+fn places_of_texts(svg: &str) -> Vec<(f64, f64)> {
+    let attribute = |element: &str, name: &str| -> f64 {
+        element.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+    };
+    svg.split("<text").skip(1).map(|element| (attribute(element, "x"), attribute(element, "y"))).collect()
+}
+
+#[test]
+fn the_command_draws_saved_results_again_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, again) = (folder.path().join("out"), folder.path().join("again"));
+    let npusim = || {
+        let mut npusim = Command::new(env!("CARGO_BIN_EXE_npusim"));
+        npusim.current_dir(env!("CARGO_MANIFEST_DIR"));
+        npusim
+    };
+    let run = ["run", "--hw", "edge-int8", "--workload", "small-convnet", "--no-numerics", "--out"];
+    npusim().args(run).arg(&out).assert().success();
+    npusim().arg("plot").arg(&out).arg("--out").arg(&again).assert().success();
+    for name in ["energy.svg", "energy.png", "roofline.svg", "units.png", "bandwidth.svg"] {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), std::fs::read(again.join(name)).unwrap(), "{name}");
+    }
+    let nothing = npusim().arg("plot").arg(folder.path()).assert().code(2);
+    let text = String::from_utf8(nothing.get_output().stderr.clone()).unwrap();
+    assert!(text.contains("this folder holds no result"), "{text}");
+    // A result with its pictures is an earlier result, which the next run replaces.
+    npusim().args(run).arg(&out).assert().success();
+}
