@@ -60,7 +60,6 @@ const FENCES: &[Fence] = &[
     Fence { name: "rand", modules: &["workload", "explore"] },
     Fence { name: "rand_pcg", modules: &["workload", "explore"] },
     Fence { name: "rayon", modules: &["numerics", "explore"] },
-    Fence { name: "resvg", modules: &["report::plots"] },
     Fence { name: "rten_gemm", modules: &["numerics"] },
     Fence { name: "rten_tensor", modules: &["numerics"] },
     Fence { name: "safetensors", modules: FILES },

@@ -476,7 +476,7 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("workload_mapping_twice", 14, 16, "path \"body\" of layer \"fc\" has a tiling already"),
     ("workload_mapping_unknown_layer", 12, 22, "there is no layer called \"fd\""),
     ("workload_mapping_unknown_objective", 12, 14, "\"energie\" is not known here"),
-    ("workload_mapping_unknown_order", 12, 51, "\"mkn\" is not known here"),
+    ("workload_mapping_unknown_order", 12, 51, "\"mkk\" is not known here"),
     ("workload_missing_entry", 5, 75, "tests/cases/errors/data/small.safetensors has no entry \"ww\""),
     ("workload_missing_file", 5, 44, "the file tests/cases/errors/data/none.safetensors cannot be read"),
     ("workload_no_layers", 7, 9, "the list is empty; at least one item is expected"),
@@ -558,7 +558,7 @@ const SEVERAL: &[(&str, &[(usize, usize)])] = &[
             (40, 73),
         ],
     ),
-    ("hardware_three_mistakes", &[(2, 8), (10, 20), (27, 29)]),
+    ("hardware_three_mistakes", &[(2, 8), (10, 20), (27, 35)]),
     (
         "scheme_several_mistakes",
         &[

@@ -184,7 +184,7 @@ pub enum Values {
     /// These, one of which each point picks.
     List(Vec<Level>),
     /// What other parameters make of it.
-    Expression(Expression),
+    Expression(Box<Expression>),
 }
 
 /// One value of a parameter.
@@ -458,7 +458,7 @@ fn parameter(written: &Placed<ParameterFile>, before: &[Parameter]) -> Result<Pa
         (Some(list), ..) => Values::List(levels_of_list(list)?),
         (_, Some(range), _) => Values::List(levels_of_range(range)?),
         (_, _, Some(range)) => Values::List(levels_of_log_range(range)?),
-        (None, None, None) => Values::Expression(expression(&written.expression, before)?),
+        (None, None, None) => Values::Expression(Box::new(expression(&written.expression, before)?)),
     };
     let target = |field: &Field<String>| -> Result<Target, Diagnostic> {
         Ok(Target { path: field.required().text()?, place: field.place().clone() })

@@ -1,7 +1,7 @@
 //! Energy: what was done, times what it costs. Nothing is estimated here that was not counted.
 //!
 //! Most counts are those of the timed run. Three kinds are derived from it: what the array does inside a tile is a closed
-//! form of the schedule's tiles ([`array`]); processing elements without a tile, and what leaks for as long as the run
+//! form of the schedule's tiles ([`mod@array`]); processing elements without a tile, and what leaks for as long as the run
 //! lasts, belong to an operation in proportion to the cycles by which it moved the run on; descriptors and bursts are seen
 //! by an observer of the run ([`transfers`]). Products with a zero operand are known only where numbers were computed;
 //! elsewhere every product counts as a full one, which is the most that it can cost.

@@ -92,9 +92,9 @@ pub fn crowding(points: &[Vec<f64>], ranks: &[usize]) -> Vec<f64> {
     let objectives = points.first().map_or(0, Vec::len);
     for rank in 0..=ranks.iter().copied().max().unwrap_or(0) {
         let mut members: Vec<usize> = (0..points.len()).filter(|index| ranks[*index] == rank).collect();
-        for objective in 0..objectives {
+        (0..objectives).for_each(|objective| {
             members.sort_by(|a, b| points[*a][objective].total_cmp(&points[*b][objective]).then(a.cmp(b)));
-            let (Some(first), Some(last)) = (members.first(), members.last()) else { continue };
+            let (Some(first), Some(last)) = (members.first(), members.last()) else { return };
             let spread = points[*last][objective] - points[*first][objective];
             distances[*first] = f64::INFINITY;
             distances[*last] = f64::INFINITY;
@@ -103,7 +103,7 @@ pub fn crowding(points: &[Vec<f64>], ranks: &[usize]) -> Vec<f64> {
                     distances[three[1]] += (points[three[2]][objective] - points[three[0]][objective]) / spread;
                 }
             }
-        }
+        });
     }
     distances
 }

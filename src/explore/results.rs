@@ -99,10 +99,16 @@ pub fn fitness(study: &Study, outcome: &RecordedOutcome) -> Fitness {
     if broken_by > 0.0 { Fitness::Breaking(broken_by) } else { Fitness::Feasible(objectives) }
 }
 
+/// A record by its position, with its objectives, all minimised.
+type Scored = (usize, Vec<f64>);
+
+/// The parameters of a point as far as they are numbers, and what was measured there.
+type MeasuredPoint<'r> = (Vec<Option<f64>>, &'r BTreeMap<String, f64>);
+
 impl Findings<'_> {
     /// Positions among the records of the points on the front, ascending, with their objectives.
-    fn front(&self) -> (Vec<(usize, Vec<f64>)>, Vec<Vec<f64>>) {
-        let feasible: Vec<(usize, Vec<f64>)> = self
+    fn front(&self) -> (Vec<Scored>, Vec<Vec<f64>>) {
+        let feasible: Vec<Scored> = self
             .records
             .iter()
             .enumerate()
@@ -179,7 +185,7 @@ impl Findings<'_> {
     }
 
     fn sensitivities(&self) -> Vec<Sensitivity> {
-        let measured: Vec<(Vec<Option<f64>>, &BTreeMap<String, f64>)> = self
+        let measured: Vec<MeasuredPoint<'_>> = self
             .records
             .iter()
             .filter_map(|record| match &record.outcome {

@@ -117,6 +117,7 @@ struct NestRef<'a> {
     spills: bool,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each queue, and each command is asked of it")]
 #[derive(Debug)]
 enum Walks<'a> {
     Loads { loads: Vec<LoadWalk<'a>>, fills: Option<FillWalk> },

@@ -1,0 +1,127 @@
+//! Schemes over a whole model, and execution against its arithmetic.
+//!
+//! `cargo bench --bench schemes`
+//!
+//! First every built-in scheme that `mx-npu` can run, with the memory model `bandwidth_limited`, over the products of a 36-layer
+//! model of the size of Qwen3-8B at 128 tokens: from lowering to the report, on one core; what a scheme has to know of the
+//! activations is assumed to be no channels. The limit for all of them together is the project's own, 1 s. Then what
+//! executing the lowered program of `minilm-layer` under INT8 adds to its timing, errors included.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::time::Instant;
+
+use npusim::config::presets;
+use npusim::inputs::{Inputs, Names};
+use npusim::simulation::{RealValues, Setup, SimulationError, simulate, simulate_sharing};
+use npusim::timing::observer::Unobserved;
+
+const LIMIT_S: f64 = 1.0;
+
+const MODEL: &str = "\
+name: qwen3-8b-36
+activation_format: bf16
+tensors:
+  - { name: x, shape: [128, 4096] }
+layers:
+  - name: block
+    repeat:
+      count: 36
+      input: x
+      tensors:
+        - { name: q.w, shape: [4096, 4096] }
+        - { name: k.w, shape: [4096, 1024] }
+        - { name: v.w, shape: [4096, 1024] }
+        - { name: o.w, shape: [4096, 4096] }
+        - { name: gate.w, shape: [4096, 12288] }
+        - { name: up.w, shape: [4096, 12288] }
+        - { name: down.w, shape: [12288, 4096] }
+      layers:
+        - { name: q, gemm: { input: previous, weight: q.w, role: qkv } }
+        - { name: k, gemm: { input: previous, weight: k.w, role: qkv } }
+        - { name: v, gemm: { input: previous, weight: v.w, role: qkv } }
+        - { name: o, gemm: { input: q, weight: o.w, role: attention_output } }
+        - { name: gate, gemm: { input: o, weight: gate.w, role: gate_up } }
+        - { name: up, gemm: { input: o, weight: up.w, role: gate_up } }
+        - { name: gated, multiply: { inputs: [gate, up] } }
+        - { name: down, gemm: { input: gated, weight: down.w, role: down } }
+";
+
+fn main() {
+    all_schemes();
+    execution();
+}
+
+fn all_schemes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("model.yaml");
+    std::fs::write(&model, MODEL).expect("it can be written");
+    let workload = model.to_str().expect("a temporary path is text");
+    let set = ["memories.dram.dram.model=bandwidth_limited".to_owned(), "scheme.assumed_channels=0".to_owned()];
+    let (mut total, mut ran, mut slowest) = (0.0, 0, (0.0, ""));
+    for preset in presets::SCHEMES {
+        let mut inputs = Inputs::open(Names { hardware: "mx-npu", workload, scheme: preset.name }, &set)
+            .expect("the files are sound");
+        let calibration = inputs.calibration(None).expect("channels are assumed");
+        let setup = Setup {
+            npu: &inputs.npu,
+            workload: &inputs.workload,
+            scheme: inputs.scheme.as_ref(),
+            calibration: calibration.as_ref(),
+            bindings: None,
+            configuration: inputs.configuration(),
+            defaults: inputs.defaults(),
+        };
+        let start = Instant::now();
+        let outcome = simulate(setup, &mut Unobserved);
+        let seconds = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(_) => ran += 1,
+            Err(SimulationError::Schedule(_) | SimulationError::Lowering(_)) => continue,
+            Err(other) => panic!("{}: {other}", preset.name),
+        }
+        total += seconds;
+        if seconds > slowest.0 {
+            slowest = (seconds, preset.name);
+        }
+    }
+    println!(
+        "36 layers, {ran} of {} schemes in {total:.3} s (the slowest, {}, in {:.3} s): {:.2}x the limit of {LIMIT_S} s",
+        presets::SCHEMES.len(),
+        slowest.1,
+        slowest.0,
+        total / LIMIT_S
+    );
+}
+
+fn execution() {
+    let workload = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/minilm-layer.yaml");
+    let names = Names { hardware: "edge-int8", workload, scheme: "w8a8_per_token_per_channel" };
+    let mut inputs = Inputs::open(names, &[]).expect("the files are sound");
+    let bindings = inputs.bindings().expect("the values ship with the sources").expect("it has values");
+    let calibration = inputs.calibration(Some(&bindings)).expect("the scheme needs none");
+    let mut real = RealValues::of(&inputs.workload, &bindings).expect("it has values");
+    let mut timed = |bindings| {
+        (0..5).fold(f64::INFINITY, |best: f64, _| {
+            let setup = Setup {
+                npu: &inputs.npu,
+                workload: &inputs.workload,
+                scheme: inputs.scheme.as_ref(),
+                calibration: calibration.as_ref(),
+                bindings,
+                configuration: inputs.configuration(),
+                defaults: inputs.defaults(),
+            };
+            let start = Instant::now();
+            simulate_sharing(setup, &mut real, &mut Unobserved).expect("it runs");
+            best.min(start.elapsed().as_secs_f64())
+        })
+    };
+    let (with, without) = (timed(Some(&bindings)), timed(None));
+    println!(
+        "minilm-layer: {:.1} ms with values, {:.1} ms without: execution and errors take {:.1} ms",
+        with * 1e3,
+        without * 1e3,
+        (with - without) * 1e3
+    );
+}
