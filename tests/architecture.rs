@@ -60,6 +60,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "rand", modules: &["workload", "explore"] },
     Fence { name: "rand_pcg", modules: &["workload", "explore"] },
     Fence { name: "rayon", modules: &["numerics", "explore"] },
+    Fence { name: "resvg", modules: &["report::plots"] },
     Fence { name: "rten_gemm", modules: &["numerics"] },
     Fence { name: "rten_tensor", modules: &["numerics"] },
     Fence { name: "safetensors", modules: FILES },
@@ -137,6 +138,9 @@ const VALIDATE_SUPPORT: &[&str] = &[
     "whole_product",
 ];
 
+/// What plots are drawn with.
+const PLOT_SUPPORT: &[&str] = &["axes", "canvas", "letters", "png", "saved", "scatter"];
+
 /// The open sets. A folder that does not exist is not checked.
 const REGISTRIES: &[Registry] = &[
     Registry { folder: "numerics/formats", file: "numerics/formats/mod.rs", list: "ALL", support: &["codec"] },
@@ -151,7 +155,7 @@ const REGISTRIES: &[Registry] = &[
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },
     Registry { folder: "validate", file: "validate/mod.rs", list: "ALL", support: VALIDATE_SUPPORT },
-    Registry { folder: "report/plots", file: "report/plots/mod.rs", list: "ALL", support: &[] },
+    Registry { folder: "report/plots", file: "report/plots/mod.rs", list: "ALL", support: PLOT_SUPPORT },
 ];
 
 /// Lines after which a file is split.

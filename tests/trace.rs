@@ -192,5 +192,5 @@ fn a_full_trace_says_so_and_how_much_it_lacks() {
     assert_eq!(notices.len(), 1);
     assert!(notices[0]["name"].as_str().unwrap().contains("left out"));
     // Counters are there over the whole run.
-    assert!(events(&trace, "C").into_iter().any(|event| cycle(event, "ts") == report.totals.cycles));
+    assert!(events(&trace, "C").into_iter().any(|event| cycle(event, "ts") == report.totals.cycles), "up to its end");
 }

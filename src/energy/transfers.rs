@@ -7,8 +7,9 @@ use crate::hardware::npu::Npu;
 use crate::memory::Transfer;
 use crate::program::op::OpId;
 use crate::schedule::commands::Work;
+use crate::schedule::counter::Signal;
 use crate::timing::observer::{CommandRecord, Observer};
-use crate::units::Bytes;
+use crate::units::{Bytes, Cycles};
 
 /// Transfers by operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,10 @@ impl<'a> TransferCounter<'a> {
 }
 
 impl Observer for TransferCounter<'_> {
+    fn signalled(&mut self, signal: &Signal, at: Cycles) {
+        self.also.signalled(signal, at);
+    }
+
     fn command(&mut self, record: &CommandRecord<'_>) {
         if let Work::Transfer(transfer) = &record.command.work {
             let bursts = self.bursts(transfer);

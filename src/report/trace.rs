@@ -18,10 +18,10 @@ use crate::report::queue_names::QueueNames;
 use crate::report::service::Service;
 use crate::report::steps::Steps;
 use crate::schedule::commands::{Queue, Work};
-use crate::schedule::counter::{Counter, CounterId, PartitionRole};
+use crate::schedule::counter::{Counter, CounterId, PartitionRole, Signal};
 use crate::schedule::nest::DmaQueue;
 use crate::timing::observer::{CommandRecord, Observer, Setting};
-use crate::units::Bytes;
+use crate::units::{Bytes, Cycles};
 use crate::workload::layer::LayerId;
 
 /// The most events of commands and flows that a trace holds by default: about 150 MB.
@@ -60,13 +60,13 @@ struct QueueTracks {
     ends: Vec<u64>,
 }
 
-/// Who raised a counter to a value.
+/// A counter has come to a value.
 #[derive(Clone, Copy, Debug)]
 struct Raise {
     value: u64,
-    track: Track,
-    issued: u64,
-    completed: u64,
+    at: u64,
+    /// The track of the command that did it by its end. What a command tells before its end has no place to leave from.
+    by: Option<Track>,
 }
 
 /// A series of numbers over time.
@@ -222,10 +222,9 @@ impl<W: Write> TraceWriter<W> {
             record.command.waits.iter().filter_map(|wait| {
                 Some((reached(wait.counter, wait.at_least)?, self.counters[wait.counter.0 as usize]))
             });
-        let Some((raise, counter)) = waited.max_by_key(|(raise, _)| raise.completed) else { return };
-        let is_own = (raise.track.process, raise.track.thread) == (track.process, track.thread);
-        // What was told before its end has no moment in a slice of its own.
-        if is_own || raise.completed > record.issued.get() || raise.completed == raise.issued {
+        let Some((raise, counter)) = waited.max_by_key(|(raise, _)| raise.at) else { return };
+        let Some(by) = raise.by.filter(|by| (by.process, by.thread) != (track.process, track.thread)) else { return };
+        if raise.at > record.issued.get() {
             return;
         }
         let kind = if matches!(counter, Counter::Credit(_)) { "room" } else { "data" };
@@ -233,8 +232,8 @@ impl<W: Write> TraceWriter<W> {
         self.flows += 1;
         self.written.events += 2;
         // Within the slice that it leaves, so that the viewer binds it to that.
-        let from = time(raise.completed - 1);
-        let Track { process, thread } = raise.track;
+        let from = time(raise.at - 1);
+        let Track { process, thread } = by;
         self.event(&format!(
             "{{\"ph\":\"s\",\"pid\":{process},\"tid\":{thread},\"ts\":{from},\"id\":{id},\"name\":\"{kind}\",\"cat\":\"dependency\"}}"
         ));
@@ -273,25 +272,19 @@ impl<W: Write> TraceWriter<W> {
                 }
             }
         }
-        for signal in &record.command.signals {
-            if let Counter::Credit(partition) = self.counters[signal.counter.0 as usize] {
-                let returned = Series::Returned(partition.memory, partition.role);
-                self.steps.spread(returned, signal.amount, completed, completed);
-            }
-        }
     }
 
-    fn raise(&mut self, record: &CommandRecord<'_>, track: Track) {
-        for signal in &record.command.signals {
-            let counter = signal.counter.0 as usize;
-            self.values[counter] += signal.amount;
-            let raises = &mut self.raises[counter];
-            if raises.len() == RAISES {
-                raises.pop_front();
-            }
-            let (issued, completed) = (record.issued.get(), record.completed.get());
-            raises.push_back(Raise { value: self.values[counter], track, issued, completed });
+    fn raise(&mut self, signal: &Signal, at: u64, by: Option<Track>) {
+        let counter = signal.counter.0 as usize;
+        if let Counter::Credit(partition) = self.counters[counter] {
+            self.steps.spread(Series::Returned(partition.memory, partition.role), signal.amount, at, at);
         }
+        self.values[counter] += signal.amount;
+        let raises = &mut self.raises[counter];
+        if raises.len() == RAISES {
+            raises.pop_front();
+        }
+        raises.push_back(Raise { value: self.values[counter], at, by });
     }
 
     fn write_counters(&mut self) {
@@ -338,14 +331,14 @@ impl<W: Write> TraceWriter<W> {
         self.write_counter(&name, "B", &values);
     }
 
-    /// A counter at the start of each step, where it changes, and zero at the end of the run.
+    /// A counter at the start of each step, where it changes, and zero after the last one.
     fn write_counter(&mut self, name: &str, unit: &str, values: &[String]) {
         let name = quoted(&format!("{name} [{unit}]"));
         let step = self.steps.cycles_per_step();
         let mut before: Option<&str> = None;
         let points = values.iter().enumerate().map(|(index, value)| (index as u64 * step, value.as_str()));
-        let end = (self.end.max((values.len() as u64).saturating_sub(1) * step), "0");
-        for (cycle, value) in points.chain([end]) {
+        let after = (self.end.min(values.len() as u64 * step), "0");
+        for (cycle, value) in points.chain([after]) {
             if before == Some(value) {
                 continue;
             }
@@ -396,12 +389,19 @@ impl<W: Write> Observer for TraceWriter<W> {
                 ));
             }
             self.written.left_out_commands += 1;
+            record.command.signals.iter().for_each(|signal| self.raise(signal, record.completed.get(), None));
             return;
         }
-        let track = self.track(record.queue, record.issued.get(), record.completed.get());
+        let (issued, completed) = (record.issued.get(), record.completed.get());
+        let track = self.track(record.queue, issued, completed);
         self.slice(record, track);
         self.flow(record, track);
-        self.raise(record, track);
+        let by = Some(track).filter(|_| completed > issued);
+        record.command.signals.iter().for_each(|signal| self.raise(signal, completed, by));
+    }
+
+    fn signalled(&mut self, signal: &Signal, at: Cycles) {
+        self.raise(signal, at.get(), None);
     }
 }
 

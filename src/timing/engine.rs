@@ -608,8 +608,8 @@ impl<'a> Engine<'a> {
         match kind {
             EventKind::Free => {}
             EventKind::SetUp => self.submit(index),
-            EventKind::Released => self.signal_early(index, Moment::Released),
-            EventKind::Begun => self.signal_early(index, Moment::Begun),
+            EventKind::Released => self.signal_early(index, Moment::Released, observer),
+            EventKind::Begun => self.signal_early(index, Moment::Begun, observer),
             EventKind::Arrived => self.retire_arrived(index, observer),
             EventKind::Completed => self.retire(index, observer),
         }
@@ -617,7 +617,7 @@ impl<'a> Engine<'a> {
 
     /// Applies what a command signals before its end. These moments happen in order of issue, one for each command that
     /// has any.
-    fn signal_early(&mut self, index: usize, moment: Moment) {
+    fn signal_early(&mut self, index: usize, moment: Moment, observer: &mut dyn Observer) {
         let commands = &mut self.arena.commands;
         let has =
             |slot: Slot, commands: &[Command]| commands[slot].signals.iter().any(|signal| signal.moment == moment);
@@ -628,6 +628,7 @@ impl<'a> Engine<'a> {
             if is_now {
                 self.counters[signal.counter.0 as usize] += signal.amount;
                 self.wakes.raised(signal.counter);
+                observer.signalled(signal, self.now);
             }
             !is_now
         });

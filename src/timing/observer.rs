@@ -4,6 +4,7 @@ use crate::hardware::npu::Npu;
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, Queue};
+use crate::schedule::counter::Signal;
 use crate::units::Cycles;
 
 /// What is about to run.
@@ -35,6 +36,9 @@ pub trait Observer {
     /// A run begins; its commands follow.
     fn begin(&mut self, _setting: &Setting<'_>) {}
 
+    /// A command under way has raised a counter before its end, at the cycle `at`. When it ends, this signal is no longer with it.
+    fn signalled(&mut self, _signal: &Signal, _at: Cycles) {}
+
     /// A command has ended.
     fn command(&mut self, record: &CommandRecord<'_>);
 }
@@ -54,6 +58,10 @@ pub struct All<'o>(pub Vec<&'o mut dyn Observer>);
 impl Observer for All<'_> {
     fn begin(&mut self, setting: &Setting<'_>) {
         self.0.iter_mut().for_each(|observer| observer.begin(setting));
+    }
+
+    fn signalled(&mut self, signal: &Signal, at: Cycles) {
+        self.0.iter_mut().for_each(|observer| observer.signalled(signal, at));
     }
 
     fn command(&mut self, record: &CommandRecord<'_>) {

@@ -74,7 +74,7 @@ fn data(saved: &Saved) -> Option<Data> {
             (layer.macs, placed)
         })
         .collect();
-    layers.sort_by(|one, other| other.0.cmp(&one.0));
+    layers.sort_by_key(|(macs, _)| std::cmp::Reverse(*macs));
     let whole = Layer {
         name: "whole run".to_owned(),
         macs_per_byte: macs as f64 / bytes as f64,

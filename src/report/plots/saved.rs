@@ -154,8 +154,8 @@ pub enum UnreadableResult {
 
 /// Either of the two files; a comparison is known by its list of schemes.
 enum File {
-    Report(SavedReport),
-    Comparison(SavedComparison),
+    Report(Box<SavedReport>),
+    Comparison(Box<SavedComparison>),
 }
 
 /// The points of a study's table that were simulated. What is neither a metric nor a mark of the table is a parameter.
@@ -186,8 +186,8 @@ fn table(text: &str) -> Result<Vec<Point>, UnreadableResult> {
 fn read(text: &str) -> Result<File, UnreadableResult> {
     let value: serde_json::Value = serde_json::from_str(text)?;
     Ok(match value.get("schemes") {
-        Some(_) => File::Comparison(serde_json::from_value(value)?),
-        None => File::Report(serde_json::from_value(value)?),
+        Some(_) => File::Comparison(Box::new(serde_json::from_value(value)?)),
+        None => File::Report(Box::new(serde_json::from_value(value)?)),
     })
 }
 
@@ -201,8 +201,8 @@ impl Saved {
             [] => Err(UnreadableResult::Nothing),
             [one] if one.starts_with("index,") => Ok(Saved::Points(table(one)?)),
             [one] => Ok(match read(one)? {
-                File::Report(report) => Saved::Run(Box::new(report)),
-                File::Comparison(comparison) => Saved::Comparison(Box::new(comparison)),
+                File::Report(report) => Saved::Run(report),
+                File::Comparison(comparison) => Saved::Comparison(comparison),
             }),
             several => {
                 let mut points = Vec::new();
