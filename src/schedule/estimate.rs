@@ -22,6 +22,8 @@ use crate::units::{Bytes, Cycles};
 pub struct Estimate {
     /// Cycles from the first load to the last store, alone on the machine.
     pub cycles: Cycles,
+    /// Cycles that no order of service can undercut: each unit's own work and what must come before and after it.
+    pub at_least: Cycles,
     /// Bytes from and to off-chip memory.
     pub dram_bytes: Bytes,
 }
@@ -29,8 +31,9 @@ pub struct Estimate {
 /// Estimates `nest` on `grid`.
 pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
     let parts = Parts::of(npu, nest, grid);
-    let cycles = parts.chains(npu, nest, grid).into_iter().max().unwrap_or(0);
-    Estimate { cycles: Cycles(cycles), dram_bytes: Bytes(parts.loaded + parts.stored) }
+    let at_least = parts.necessary_chains(npu, grid.output_tiles()).into_iter().max().unwrap_or(0);
+    let cycles = parts.buffer_chains(npu, nest, grid).into_iter().fold(at_least, u64::max);
+    Estimate { cycles: Cycles(cycles), at_least: Cycles(at_least), dram_bytes: Bytes(parts.loaded + parts.stored) }
 }
 
 /// What the chains are made of, in cycles and bytes.
@@ -87,21 +90,35 @@ impl Parts {
         }
     }
 
-    fn chains(&self, npu: &Npu, nest: &Nest, grid: &Grid) -> Vec<u64> {
+    /// What follows the last step of the product: its drain, the vector chain on it, and the way out.
+    fn behind_matrix(&self) -> u64 {
+        self.matrix.drain + self.vector.last + self.vector.drain + self.last_out
+    }
+
+    /// The matrix unit, the vector unit, all loads, and the off-chip memory, each with what cannot overlap with it.
+    fn necessary_chains(&self, npu: &Npu, output_tiles: u64) -> [u64; 4] {
+        let Parts { first_in, matrix, vector, last_out, .. } = *self;
+        let dram = npu.dram();
+        let round_trip = (npu.dma().setup + dram.latency).get();
+        let loading = dram.bytes_per_cycle.cycles_for(self.loaded).get();
+        [
+            first_in + matrix.total + self.behind_matrix(),
+            first_in + matrix.total / output_tiles + matrix.drain + vector.total + vector.drain + last_out,
+            round_trip + loading + matrix.last + self.behind_matrix(),
+            round_trip + dram.busy_cycles(Bytes(self.loaded), Bytes(self.stored)).get(),
+        ]
+    }
+
+    /// Memories and buffers on the chip, by what passes them and how long it keeps its place.
+    fn buffer_chains(&self, npu: &Npu, nest: &Nest, grid: &Grid) -> Vec<u64> {
         let Parts { first_in, matrix, vector, last_out, .. } = *self;
         let (dram, dma) = (npu.dram(), npu.dma());
         let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
         let round_trip = dma.setup.get() + dram.latency.get();
         let output_tiles = grid.output_tiles();
-        // What follows the last operand: the last step, its drain, the vector chain on it, and the way out.
-        let behind_matrix = matrix.drain + vector.last + vector.drain + last_out;
+        let behind_matrix = self.behind_matrix();
         let behind_loads = matrix.last + behind_matrix;
-        let mut chains = vec![
-            first_in + matrix.total + behind_matrix,
-            first_in + matrix.total / output_tiles + matrix.drain + vector.total + vector.drain + last_out,
-            round_trip + transfer(self.loaded) + behind_loads,
-            round_trip + dram.busy_cycles(Bytes(self.loaded), Bytes(self.stored)).get(),
-        ];
+        let mut chains = Vec::new();
         chains.extend(npu.shared().map(|(memory, _)| {
             let (loaded, stored) = (loaded_from(memory, nest, grid), stored_to(memory, nest, grid));
             Dram::of_shared(npu.sram(memory)).busy_cycles(Bytes(loaded), Bytes(stored)).get()

@@ -2,8 +2,8 @@
 //!
 //! The search is bounded by the number of its candidates ([`MOST_CANDIDATES`](crate::schedule::lattice::MOST_CANDIDATES)),
 //! never by time. For cycles, among candidates within one part in `SLACK` of the fewest the one with the fewest off-chip
-//! bytes wins: the estimate is no finer than that, and bytes cost energy. Ties are broken by fewer cycles, fewer steps,
-//! then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
+//! bytes wins, and of several the one with the fewest steps: the estimate is no finer than that, bytes cost energy, and
+//! each step costs descriptors and commands. Ties are broken by fewer cycles, then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
 
 use std::cmp::Ordering;
 
@@ -201,7 +201,11 @@ fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsa
         Objective::Cycles => {
             let all: Vec<(Estimate, Grid)> = estimated.collect();
             let rehearsed = rehearsed(nest, &all, rehearsal);
-            if rehearsed.is_empty() { fewest_cycles(all, ESTIMATE_SLACK) } else { fewest_cycles(rehearsed, SLACK) }
+            let best = match rehearsed.is_empty() {
+                true => fewest_cycles(&all, ESTIMATE_SLACK),
+                false => fewest_cycles(&rehearsed, SLACK),
+            };
+            best.map(|(_, grid)| grid)
         }
         Objective::DramBytes => {
             let best = estimated.min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid)));
@@ -222,11 +226,21 @@ fn ties(grid: &Grid) -> (u64, LoopOrder, u64, u64, u64) {
     (grid.steps(), grid.order, grid.m.block(), grid.k.block(), grid.n.block())
 }
 
-/// Of those within one part in `slack` of the fewest cycles, the one with the fewest off-chip bytes.
-fn fewest_cycles(costs: Vec<(Estimate, Grid)>, slack: u64) -> Option<Grid> {
+/// Of those within one part in `slack` of the fewest cycles, the one with the fewest off-chip bytes, in the fewest steps.
+fn fewest_cycles(costs: &[(Estimate, Grid)], slack: u64) -> Option<(Estimate, Grid)> {
     let fewest = costs.iter().map(|(cost, _)| cost.cycles.get()).min()?;
-    let close = costs.into_iter().filter(|(cost, _)| cost.cycles.get() <= fewest + fewest / slack);
-    close.min_by_key(|(cost, grid)| (cost.dram_bytes, cost.cycles, ties(grid))).map(|(_, grid)| grid)
+    let close = costs.iter().filter(|(cost, _)| cost.cycles.get() <= fewest + fewest / slack);
+    close.min_by_key(|(cost, grid)| (cost.dram_bytes, grid.steps(), cost.cycles, ties(grid))).copied()
+}
+
+/// Whether a candidate cannot win against those that were rehearsed, however well it does: even at its lower bound it is not
+/// so fast that the best of them were too slow beside it, and the best has fewer bytes, or as many in fewer steps.
+fn is_hopeless(costs: &[(Estimate, Grid)], (estimate, grid): &(Estimate, Grid)) -> bool {
+    let Some((best, best_grid)) = fewest_cycles(costs, SLACK) else { return false };
+    let at_least = estimate.at_least;
+    let ranks = |bytes: Bytes, cycles: Cycles, grid: &Grid| (bytes, grid.steps(), cycles, ties(grid));
+    best.cycles <= at_least + Cycles(at_least.get() / SLACK)
+        && ranks(best.dram_bytes, best.cycles, &best_grid) < ranks(estimate.dram_bytes, at_least, grid)
 }
 
 /// The best by estimate, of which few are alike, with rehearsed cycles; none where rehearsals cannot tell or would take
@@ -235,18 +249,23 @@ fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>) -
     let mut ranked: Vec<&(Estimate, Grid)> = all.iter().collect();
     ranked.sort_unstable_by_key(|(estimate, grid)| (estimate.cycles, estimate.dram_bytes, ties(grid)));
     let mut costs: Vec<(Estimate, Grid)> = Vec::new();
+    let mut considered: Vec<&Grid> = Vec::new();
     let mut steps = 0;
     let mut nest = nest.clone();
-    for (estimate, grid) in ranked {
+    for candidate @ (estimate, grid) in ranked {
         let alike = |of: fn(&Grid) -> u64| {
-            costs.iter().filter(|(_, other)| (other.order, of(other)) == (grid.order, of(grid))).count()
+            considered.iter().filter(|other| (other.order, of(other)) == (grid.order, of(grid))).count()
         };
         if alike(|grid| grid.n.block()) >= ALIKE || alike(|grid| grid.m.block()) >= ALIKE {
             continue;
         }
         steps += grid.steps();
-        if costs.len() == REHEARSED || steps > REHEARSED_STEPS {
+        if considered.len() == REHEARSED || steps > REHEARSED_STEPS {
             break;
+        }
+        considered.push(grid);
+        if is_hopeless(&costs, candidate) {
+            continue;
         }
         nest.grid = *grid;
         let Some(cycles) = rehearsal.cycles(&nest) else { break };
@@ -266,8 +285,8 @@ fn climb(nest: &mut Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>, c
             return;
         }
         let known = costs.len();
-        for (estimate, grid) in neighbours(all, &fastest) {
-            if costs.iter().any(|(_, other)| other == grid) {
+        for candidate @ (estimate, grid) in neighbours(all, &fastest) {
+            if costs.iter().any(|(_, other)| other == grid) || is_hopeless(costs, candidate) {
                 continue;
             }
             nest.grid = *grid;
