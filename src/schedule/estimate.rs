@@ -15,6 +15,7 @@ use crate::schedule::room::{Buffer, leaving, needed};
 use crate::schedule::spill::{home, spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
 use crate::schedule::tile_work::tile_work;
+use crate::shape::Blocking;
 use crate::units::{Bytes, Cycles};
 
 /// Estimated cost of a nest.
@@ -30,7 +31,49 @@ pub struct Estimate {
 
 /// Estimates `nest` on `grid`.
 pub fn estimate(npu: &Npu, nest: &Nest, grid: &Grid) -> Estimate {
-    let parts = Parts::of(npu, nest, grid);
+    Estimator::new(npu, nest).estimate(grid)
+}
+
+/// Estimates one nest on one grid after the other. Grids that follow each other share most of their work where the blocks of
+/// m and n are the same.
+pub struct Estimator<'a> {
+    npu: &'a Npu,
+    nest: &'a Nest,
+    /// The last work of the matrix unit, and the blocks that it was for: the order of loops is of no consequence to it.
+    matrix: Option<([Blocking; 3], Work)>,
+    /// The last work of the vector unit, and the blocks that it was for.
+    vector: Option<([Blocking; 3], Work)>,
+}
+
+impl<'a> Estimator<'a> {
+    /// Of `nest` on `npu`.
+    pub fn new(npu: &'a Npu, nest: &'a Nest) -> Estimator<'a> {
+        Estimator { npu, nest, matrix: None, vector: None }
+    }
+
+    /// On `grid`.
+    pub fn estimate(&mut self, grid: &Grid) -> Estimate {
+        let (npu, nest) = (self.npu, self.nest);
+        let blocks = [grid.m, grid.k, grid.n];
+        let matrix = match self.matrix {
+            Some((known, work)) if known == blocks => work,
+            Some(_) | None => matrix_work(npu, nest, grid),
+        };
+        self.matrix = Some((blocks, matrix));
+        // Blocks of k matter to the vector unit only where it joins what members summed.
+        let depth = if nest.matrix.is_some_and(|matrix| matrix.split.is_along_k()) { grid.k } else { nest.grid.k };
+        let blocks = [grid.m, depth, grid.n];
+        let vector = match self.vector {
+            Some((known, work)) if known == blocks => work,
+            Some(_) | None => vector_work(npu, nest, grid),
+        };
+        self.vector = Some((blocks, vector));
+        estimate_of(npu, nest, grid, matrix, vector)
+    }
+}
+
+fn estimate_of(npu: &Npu, nest: &Nest, grid: &Grid, matrix: Work, vector: Work) -> Estimate {
+    let parts = Parts::of(npu, nest, grid, matrix, vector);
     let at_least = parts.necessary_chains(npu, grid.output_tiles()).into_iter().max().unwrap_or(0);
     let cycles = parts.buffer_chains(npu, nest, grid).into_iter().fold(at_least, u64::max);
     Estimate { cycles: Cycles(cycles), at_least: Cycles(at_least), dram_bytes: Bytes(parts.loaded + parts.stored) }
@@ -42,6 +85,8 @@ struct Parts {
     loaded: u64,
     /// Bytes of all stores to it.
     stored: u64,
+    /// The loads, in the order of the nest's.
+    loads: Vec<Loading>,
     /// Until the operands of the first step have arrived.
     first_in: u64,
     /// All tiles of the product, from operands to accumulators.
@@ -50,6 +95,14 @@ struct Parts {
     vector: Work,
     /// From the last result in the output partition to its arrival off the chip.
     last_out: u64,
+}
+
+/// A load over the whole nest.
+struct Loading {
+    /// How often a tile of it is fetched.
+    fetches: u64,
+    /// Bytes of all fetches.
+    bytes: u64,
 }
 
 /// The work of a compute unit.
@@ -64,7 +117,7 @@ struct Work {
 }
 
 impl Parts {
-    fn of(npu: &Npu, nest: &Nest, grid: &Grid) -> Parts {
+    fn of(npu: &Npu, nest: &Nest, grid: &Grid, matrix: Work, vector: Work) -> Parts {
         let (dram, dma) = (npu.dram(), npu.dma());
         let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
         let first = grid.first_tile();
@@ -80,12 +133,23 @@ impl Parts {
         let last = last_tile(grid);
         let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(&output.map, &last).get()).sum();
         let last_out = if out == 0 { 0 } else { dma.setup.get() + transfer(out) + dram.latency.get() };
+        let loads: Vec<Loading> = nest
+            .loads
+            .iter()
+            .map(|load| {
+                let fetches = load.fetches(grid);
+                Loading { fetches, bytes: bytes_of_fetches(load, grid, fetches) }
+            })
+            .collect();
+        let far = npu.dram_id();
+        let from_far = nest.loads.iter().zip(&loads).filter(|(load, _)| load.storage.home == far);
         Parts {
-            loaded: loaded_from(npu.dram_id(), nest, grid),
-            stored: stored_to(npu.dram_id(), nest, grid),
+            loaded: from_far.map(|(_, loading)| loading.bytes).sum::<u64>() + spilled_to(far, nest, grid),
+            stored: stored_to(far, nest, grid),
+            loads,
             first_in,
-            matrix: matrix_work(npu, nest, grid),
-            vector: vector_work(npu, nest, grid),
+            matrix,
+            vector,
             last_out,
         }
     }
@@ -134,21 +198,21 @@ impl Parts {
         });
         chains.push(way_of_sums);
         for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
-            let loads = || nest.loads.iter().filter(move |load| load.queue == queue);
-            let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), load| {
-                (transfers + load.fetches(grid), bytes + load_bytes(load, grid))
+            let loads = || nest.loads.iter().zip(&self.loads).filter(move |(load, _)| load.queue == queue);
+            let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), (_, loading)| {
+                (transfers + loading.fetches, bytes + loading.bytes)
             });
             if transfers == 0 {
                 continue;
             }
             let outstanding = u64::from(dma.outstanding);
             let under_way = (round_trip * transfers + transfer(bytes)) / outstanding;
-            let runs: u64 = loads().map(|load| load.fetches(grid) * runs_of_a_tile(load, grid)).sum();
+            let runs: u64 = loads().map(|(load, loading)| loading.fetches * runs_of_a_tile(load, grid)).sum();
             let set_up = dma.setup * transfers + dma.cycles_per_run * (runs - transfers);
             chains.push(under_way.max(set_up.get()) + behind_loads);
             let Some((tile_bytes, capacity)) = needed(nest, grid, buffer) else { continue };
-            let partial = loads().filter(|load| load.destination != Destination::Resident);
-            let fetches = partial.map(|load| load.fetches(grid)).max().unwrap_or(1);
+            let partial = loads().filter(|(load, _)| load.destination != Destination::Resident);
+            let fetches = partial.map(|(_, loading)| loading.fetches).max().unwrap_or(1);
             let places = capacity.get() / tile_bytes.max(1);
             if places < fetches {
                 let compute = if nest.matrix.is_some() { matrix.total } else { vector.total };
@@ -219,8 +283,11 @@ fn runs_of_a_tile(load: &Load, grid: &Grid) -> u64 {
 
 /// Bytes that a load brings over the whole nest, refetches included.
 pub fn load_bytes(load: &Load, grid: &Grid) -> u64 {
-    let axes = load.map.axes();
-    total_tile_bytes(&load.storage, &load.map, grid) * (load.fetches(grid) / grid.distinct(axes))
+    bytes_of_fetches(load, grid, load.fetches(grid))
+}
+
+fn bytes_of_fetches(load: &Load, grid: &Grid, fetches: u64) -> u64 {
+    total_tile_bytes(&load.storage, &load.map, grid) * (fetches / grid.distinct(load.map.axes()))
 }
 
 /// Bytes of all distinct tiles of a tensor, each row of each tile rounded up to whole bytes. Tiles under a window overlap;

@@ -65,11 +65,14 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     outputs.sort_unstable_by_key(|(m, n)| (m.block(), n.block()));
     outputs.dedup();
     let mut grids = Vec::with_capacity(2 * depths.len() * outputs.len());
-    for order in LoopOrder::WITH_K_INNERMOST.into_iter().filter(|order| spill::allows(nest, *order)) {
+    // Loop orders of the same blocks follow each other, and depths of the same blocks of m and n: estimates share their work.
+    for (m, n) in outputs {
         // One output tile, or one row or column of them, is walked alike in both orders.
-        let differ = |(m, n): &&(Blocking, Blocking)| order == LoopOrder::MNK || (m.count() > 1 && n.count() > 1);
-        for (m, n) in outputs.iter().filter(differ).copied() {
-            grids.extend(depths.iter().map(|k| Grid { batches, m, k: *k, n, order }));
+        let differ = m.count() > 1 && n.count() > 1;
+        for k in depths.iter().copied() {
+            let orders = LoopOrder::WITH_K_INNERMOST.into_iter().filter(|order| spill::allows(nest, *order));
+            let orders = orders.filter(|order| differ || *order == LoopOrder::MNK);
+            grids.extend(orders.map(|order| Grid { batches, m, k, n, order }));
         }
     }
     grids

@@ -5,13 +5,14 @@
 //! bytes wins, and of several the one with the fewest steps: the estimate is no finer than that, bytes cost energy, and
 //! each step costs descriptors and commands. Ties are broken by fewer cycles, then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 
 use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::npu::Npu;
 use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::schedule::energy_estimate::energy_pj;
-use crate::schedule::estimate::{Estimate, estimate};
+use crate::schedule::estimate::{Estimate, Estimator, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::k_outside;
@@ -196,7 +197,8 @@ fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsa
     if let [only] = grids.as_slice() {
         return Some(*only);
     }
-    let estimated = grids.into_iter().map(|grid| (estimate(npu, nest, &grid), grid));
+    let mut estimator = Estimator::new(npu, nest);
+    let estimated = grids.into_iter().map(|grid| (estimator.estimate(&grid), grid));
     match objective {
         Objective::Cycles => {
             let all: Vec<(Estimate, Grid)> = estimated.collect();
@@ -246,13 +248,17 @@ fn is_hopeless(costs: &[(Estimate, Grid)], (estimate, grid): &(Estimate, Grid)) 
 /// The best by estimate, of which few are alike, with rehearsed cycles; none where rehearsals cannot tell or would take
 /// too many steps.
 fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>) -> Vec<(Estimate, Grid)> {
-    let mut ranked: Vec<&(Estimate, Grid)> = all.iter().collect();
-    ranked.sort_unstable_by_key(|(estimate, grid)| (estimate.cycles, estimate.dram_bytes, ties(grid)));
+    // Few of many are looked at: a heap gives them in order without sorting the rest.
+    let rank = |(index, (estimate, grid)): (usize, &(Estimate, Grid))| {
+        Reverse((estimate.cycles, estimate.dram_bytes, ties(grid), index))
+    };
+    let mut ranked: BinaryHeap<_> = all.iter().enumerate().map(rank).collect();
     let mut costs: Vec<(Estimate, Grid)> = Vec::new();
     let mut considered: Vec<&Grid> = Vec::new();
     let mut steps = 0;
     let mut nest = nest.clone();
-    for candidate @ (estimate, grid) in ranked {
+    while let Some(Reverse((.., index))) = ranked.pop() {
+        let candidate @ (estimate, grid) = &all[index];
         let alike = |of: fn(&Grid) -> u64| {
             considered.iter().filter(|other| (other.order, of(other)) == (grid.order, of(grid))).count()
         };
