@@ -37,14 +37,14 @@ pub fn unique_names<'f>(names: impl IntoIterator<Item = &'f Field<String>>) -> R
 pub fn exactly_one(parent: &impl Cited, siblings: &[(&str, Option<&Place>)]) -> Result<usize, Diagnostic> {
     let given: Vec<(usize, &Place)> =
         siblings.iter().enumerate().filter_map(|(index, (_, place))| place.map(|place| (index, place))).collect();
-    let all = listed(siblings.iter().map(|(key, _)| *key));
+    let all = || listed(siblings.iter().map(|(key, _)| *key));
     match given.as_slice() {
         [(one, _)] => Ok(*one),
-        [] => Err(parent.problem(format!("one of these keys is missing: {all}")).note("give exactly one")),
+        [] => Err(parent.problem(format!("one of these keys is missing: {}", all())).note("give exactly one")),
         several => {
             let keys = listed(several.iter().map(|(index, _)| siblings[*index].0));
             let message = format!("these keys exclude one another: {keys}");
-            Err(Diagnostic::new(several[1].1, parent.path(), message).note(format!("give exactly one of: {all}")))
+            Err(Diagnostic::new(several[1].1, parent.path(), message).note(format!("give exactly one of: {}", all())))
         }
     }
 }

@@ -113,12 +113,12 @@ impl<T> Reading<'_, T> {
     where
         T: PartialOrd + fmt::Display,
     {
-        let allowed = format!("allowed: {} to {}", range.start(), range.end());
-        let value = self.outcome.map_err(|problem| problem.note(allowed.clone()))?;
+        let allowed = || format!("allowed: {} to {}", range.start(), range.end());
+        let value = self.outcome.map_err(|problem| problem.note(allowed()))?;
         if range.contains(&value) {
             return Ok(value);
         }
-        Err(self.field.problem(format!("{} is out of range", self.field.given(&value))).note(allowed))
+        Err(self.field.problem(format!("{} is out of range", self.field.given(&value))).note(allowed()))
     }
 
     /// The value if it is `acceptable`, which is said in words by `allowed`, such as "a power of two".
@@ -129,12 +129,12 @@ impl<T> Reading<'_, T> {
     where
         T: fmt::Display,
     {
-        let note = format!("must be {allowed}");
-        let value = self.outcome.map_err(|problem| problem.note(note.clone()))?;
+        let note = || format!("must be {allowed}");
+        let value = self.outcome.map_err(|problem| problem.note(note()))?;
         if acceptable(&value) {
             return Ok(value);
         }
-        Err(self.field.problem(format!("{} is not {allowed}", self.field.given(&value))).note(note))
+        Err(self.field.problem(format!("{} is not {allowed}", self.field.given(&value))).note(note()))
     }
 }
 

@@ -1,7 +1,5 @@
 //! Descriptors and bursts of the DMA engines, seen as their transfers end.
 
-use std::collections::BTreeMap;
-
 use crate::hardware::memory::Arbitration;
 use crate::hardware::npu::Npu;
 use crate::memory::Transfer;
@@ -14,18 +12,19 @@ use crate::units::{Bytes, Cycles};
 /// Transfers by operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransferCounts {
-    by_op: BTreeMap<OpId, [u64; 2]>,
+    /// Descriptors and bursts, by operation up to the last one that had any.
+    by_op: Vec<[u64; 2]>,
 }
 
 impl TransferCounts {
     /// Transfers that were set up for an operation.
     pub fn descriptors(&self, op: OpId) -> u64 {
-        self.by_op.get(&op).map_or(0, |counts| counts[0])
+        self.by_op.get(op.0).map_or(0, |counts| counts[0])
     }
 
     /// Bursts that they were asked for in.
     pub fn bursts(&self, op: OpId) -> u64 {
-        self.by_op.get(&op).map_or(0, |counts| counts[1])
+        self.by_op.get(op.0).map_or(0, |counts| counts[1])
     }
 }
 
@@ -64,9 +63,12 @@ impl Observer for TransferCounter<'_> {
     fn command(&mut self, record: &CommandRecord<'_>) {
         if let Work::Transfer(transfer) = &record.command.work {
             let bursts = self.bursts(transfer);
-            let counts = self.counts.by_op.entry(record.command.op).or_default();
-            counts[0] += 1;
-            counts[1] += bursts;
+            let (by_op, op) = (&mut self.counts.by_op, record.command.op.0);
+            if by_op.len() <= op {
+                by_op.resize(op + 1, [0; 2]);
+            }
+            by_op[op][0] += 1;
+            by_op[op][1] += bursts;
         }
         self.also.command(record);
     }

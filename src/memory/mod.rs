@@ -77,7 +77,11 @@ impl Transfer {
             return self.bytes();
         }
         let run_bytes = self.bytes().get() / runs;
-        // A run from byte s on touches the bursts floor(s / burst) to floor((s + run_bytes - 1) / burst).
+        // A run from byte s on touches the bursts floor(s / burst) to floor((s + run_bytes - 1) / burst); where each starts as
+        // far into a burst as the one before, all touch as many.
+        if runs == 1 || self.pitch.is_multiple_of(burst) {
+            return Bytes(runs * ((self.base % burst + run_bytes - 1) / burst + 1) * burst);
+        }
         let bursts = |first_byte: u64| floor_sum(runs, burst, self.pitch, first_byte);
         Bytes((runs + bursts(self.base + run_bytes - 1) - bursts(self.base)) * burst)
     }

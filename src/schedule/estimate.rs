@@ -70,6 +70,11 @@ impl<'a> Estimator<'a> {
         self.vector = Some((blocks, vector));
         estimate_of(npu, nest, grid, matrix, vector)
     }
+
+    /// On each of `grids`, with it.
+    pub fn each(&mut self, grids: impl IntoIterator<Item = Grid>) -> Vec<(Estimate, Grid)> {
+        grids.into_iter().map(|grid| (self.estimate(&grid), grid)).collect()
+    }
 }
 
 fn estimate_of(npu: &Npu, nest: &Nest, grid: &Grid, matrix: Work, vector: Work) -> Estimate {

@@ -6,20 +6,21 @@
 //! `kmn` fetch what these two do, with more sums open at once, and are left out.
 
 use crate::hardware::npu::Npu;
-use crate::schedule::estimate::{loaded_from, stored_to};
+use crate::schedule::estimate::{Estimate, loaded_from, stored_to};
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::nest::{Nest, Reader};
 use crate::schedule::room::exceeded;
 use crate::schedule::spill::allows;
 use crate::shape::Blocking;
+use crate::units::Bytes;
 use crate::workload::mapping::LoopOrder;
 
 /// A tile of sums takes at most one of so many parts of the accumulators: alone, beside another, beside three.
 const SHARES: [u64; 3] = [1, 2, 4];
 
-/// Grids of `nest` with k outside that move fewer bytes off the chip than every one of `innermost`, whose blocks they are
-/// made of.
-pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[Grid]) -> Vec<Grid> {
+/// Grids of `nest` with k outside that move fewer bytes off the chip than every one of `innermost`, which move `least` or
+/// more, and whose blocks they are made of.
+pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[(Estimate, Grid)], least: Bytes) -> Vec<Grid> {
     let fetches_once = |grid: &Grid| {
         let loads = nest.loads.iter().filter(|load| load.reader == Reader::Matrix);
         loads.map(|load| load.map.axes()).all(|axes| grid.fetches(axes) == grid.distinct(axes))
@@ -28,14 +29,13 @@ pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[Grid]) -> Vec<Grid> {
     if innermost.is_empty() || !orders.iter().all(|(order, ..)| allows(nest, *order)) {
         return Vec::new();
     }
-    if innermost.iter().any(fetches_once) {
+    if innermost.iter().any(|(_, grid)| fetches_once(grid)) {
         return Vec::new();
     }
     let dram = npu.dram_id();
     let moved = |grid: &Grid| loaded_from(dram, nest, grid) + stored_to(dram, nest, grid);
-    let Some(least) = innermost.iter().map(moved).min() else { return Vec::new() };
     let blocks = |axis: Axis| -> Vec<Blocking> {
-        let mut blocks: Vec<u64> = innermost.iter().map(|grid| grid.blocking(axis).block()).collect();
+        let mut blocks: Vec<u64> = innermost.iter().map(|(_, grid)| grid.blocking(axis).block()).collect();
         blocks.sort_unstable();
         blocks.dedup();
         let extent = nest.grid.blocking(axis).extent();
@@ -58,7 +58,7 @@ pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[Grid]) -> Vec<Grid> {
                         longest[position] = None;
                     }
                 }
-                grids.extend(longest.into_iter().flatten().filter(|grid| moved(grid) < least));
+                grids.extend(longest.into_iter().flatten().filter(|grid| Bytes(moved(grid)) < least));
             }
         }
     }

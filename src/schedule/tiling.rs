@@ -132,7 +132,8 @@ impl<'a> Tiler<'a> {
         let Some(tiling) = given else { return self.search(nest).map(|grid| (grid, ChosenBy::Search)) };
         match fixed_tiling::grids(nest, tiling) {
             Ok(grids) => {
-                let best = best(self.npu, nest, grids, self.mapping.objective, self.rehearsing());
+                let estimated = Estimator::new(self.npu, nest).each(grids);
+                let best = best(self.npu, nest, &estimated, self.mapping.objective, self.rehearsing());
                 Ok((best.expect("a given tiling allows a loop order"), ChosenBy::Given))
             }
             Err(unusable) => match self.mapping.unusable {
@@ -184,43 +185,51 @@ pub fn search(
 ) -> Result<Grid, TooSmall> {
     let rehearsal = Rehearsing { rehearsal, teams };
     let candidates = candidates(npu, nest);
-    let mut fitting: Vec<Grid> = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none()).collect();
-    fitting.extend(k_outside::candidates(npu, nest, &fitting));
-    best(npu, nest, fitting, objective, rehearsal).ok_or_else(|| {
+    let mut estimator = Estimator::new(npu, nest);
+    let fitting = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none());
+    let mut estimated = estimator.each(fitting);
+    if let Some(least) = estimated.iter().map(|(estimate, _)| estimate.dram_bytes).min() {
+        let outside = k_outside::candidates(npu, nest, &estimated, least);
+        estimated.extend(estimator.each(outside));
+    }
+    best(npu, nest, &estimated, objective, rehearsal).ok_or_else(|| {
         let exceeding = candidates.iter().filter_map(|grid| exceeded(nest, grid));
         exceeding.min_by_key(|too_small| too_small.needed - too_small.available).expect("the lattice has a candidate")
     })
 }
 
 /// The best of `grids`.
-fn best(npu: &Npu, nest: &Nest, grids: Vec<Grid>, objective: Objective, rehearsal: Rehearsing<'_>) -> Option<Grid> {
-    if let [only] = grids.as_slice() {
+fn best(
+    npu: &Npu,
+    nest: &Nest,
+    estimated: &[(Estimate, Grid)],
+    objective: Objective,
+    rehearsal: Rehearsing<'_>,
+) -> Option<Grid> {
+    if let [(_, only)] = estimated {
         return Some(*only);
     }
-    let mut estimator = Estimator::new(npu, nest);
-    let estimated = grids.into_iter().map(|grid| (estimator.estimate(&grid), grid));
-    match objective {
+    let best = match objective {
         Objective::Cycles => {
-            let all: Vec<(Estimate, Grid)> = estimated.collect();
-            let rehearsed = rehearsed(nest, &all, rehearsal);
-            let best = match rehearsed.is_empty() {
-                true => fewest_cycles(&all, ESTIMATE_SLACK),
+            let rehearsed = rehearsed(nest, estimated, rehearsal);
+            match rehearsed.is_empty() {
+                true => fewest_cycles(estimated, ESTIMATE_SLACK),
                 false => fewest_cycles(&rehearsed, SLACK),
-            };
-            best.map(|(_, grid)| grid)
+            }
         }
-        Objective::DramBytes => {
-            let best = estimated.min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid)));
-            best.map(|(_, grid)| grid)
-        }
+        Objective::DramBytes => estimated
+            .iter()
+            .min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid)))
+            .copied(),
         Objective::Energy => {
-            let energies = estimated.map(|(estimate, grid)| (energy_pj(npu, nest, &grid), estimate, grid));
+            let energies = estimated.iter().map(|(estimate, grid)| (energy_pj(npu, nest, grid), *estimate, *grid));
             let least = energies.min_by(|(a, fast, first), (b, slow, second)| {
                 a.total_cmp(b).then_with(|| (fast.cycles, ties(first)).cmp(&(slow.cycles, ties(second))))
             });
-            least.map(|(_, _, grid)| grid)
+            least.map(|(_, estimate, grid)| (estimate, grid))
         }
-    }
+    };
+    best.map(|(_, grid)| grid)
 }
 
 /// Order of grids that cost the same: fewer steps, then loop order, then smaller blocks.
