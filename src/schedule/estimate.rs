@@ -204,9 +204,8 @@ impl Parts {
         chains.push(way_of_sums);
         for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
             let loads = || nest.loads.iter().zip(&self.loads).filter(move |(load, _)| load.queue == queue);
-            let (transfers, bytes) = loads().fold((0, 0), |(transfers, bytes), (_, loading)| {
-                (transfers + loading.fetches, bytes + loading.bytes)
-            });
+            let (transfers, bytes) = loads()
+                .fold((0, 0), |(transfers, bytes), (_, loading)| (transfers + loading.fetches, bytes + loading.bytes));
             if transfers == 0 {
                 continue;
             }

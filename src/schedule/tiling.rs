@@ -217,10 +217,9 @@ fn best(
                 false => fewest_cycles(&rehearsed, SLACK),
             }
         }
-        Objective::DramBytes => estimated
-            .iter()
-            .min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid)))
-            .copied(),
+        Objective::DramBytes => {
+            estimated.iter().min_by_key(|(estimate, grid)| (estimate.dram_bytes, estimate.cycles, ties(grid))).copied()
+        }
         Objective::Energy => {
             let energies = estimated.iter().map(|(estimate, grid)| (energy_pj(npu, nest, grid), *estimate, *grid));
             let least = energies.min_by(|(a, fast, first), (b, slow, second)| {
