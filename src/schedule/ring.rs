@@ -7,7 +7,7 @@
 //! row blocks, to which the argument about deadlock applies as to any nest, if the operands of one step of both fit together.
 //!
 //! A ring forms where all of this holds; otherwise the intermediate goes whole through memory:
-//! - the tensor is written by the vector chain of one nest and read by the next one alone, a vector chain of the same lane;
+//! - the tensor is written by the vector chain of one nest and else read by the next one alone, a vector chain of the same lane;
 //! - the reader walks its rows once, and of all else that the producer writes it needs no more than the same rows;
 //! - the producer walks rows outermost, over one batch, and its results do not stream;
 //! - what stays on the chip during either nest leaves room for at least one row block, and nothing that the reader fills waits
@@ -102,7 +102,8 @@ fn candidate(of: &Surroundings<'_>, mapping: &Mapping, producer: usize) -> Optio
     let by_chain = |tensor: TensorId| from.chain.iter().any(|op| program.op(*op).kind.writes().contains(&tensor));
     let passes = |tensor: TensorId| {
         read.iter().filter(|(other, _)| *other == tensor).all(|(_, map)| map.columns == Some(Axis::N))
-            && uses.readers(tensor) == [producer + 1]
+            // What the producer itself reads of it, it reads from its own lanes.
+            && uses.readers(tensor).iter().all(|reader| [producer, producer + 1].contains(reader))
             && by_chain(tensor)
             && !residents.contains(tensor)
             && program.tensor(tensor).shape == shape
