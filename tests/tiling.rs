@@ -208,12 +208,8 @@ fn shown(grid: &Grid) -> String {
     format!("{}x{}x{} {}", grid.m.block(), grid.k.block(), grid.n.block(), grid.order.name())
 }
 
-/// The one product of the cases for which an order with k outside is faster by more than two percent (9.1 %) and is not
-/// tried, because it moves no fewer bytes than those with k innermost.
-const BEYOND_TWO_PERCENT: (&str, &str) = ("weights stay, little room", "32x64x48");
-
 #[test]
-fn the_search_loses_no_two_percent_to_every_grid_that_there_is_but_for_one_product() {
+fn the_search_loses_no_two_percent_to_every_grid_that_there_is() {
     let mut table = HEADINGS.to_owned();
     let (mut worst_estimate, mut worst_timing) = (1.0f64, 1.0f64);
     for case in &cases() {
@@ -238,12 +234,8 @@ fn the_search_loses_no_two_percent_to_every_grid_that_there_is_but_for_one_produ
         let timed = case.timed(&program, &mut schedule, chosen);
         let by_estimate = ratio(estimated(&unrehearsed), least_estimate);
         let by_timing = ratio(timed, fastest.0);
-        if (case.machine, case.shape.to_string().as_str()) == BEYOND_TWO_PERCENT {
-            assert!(by_timing > 1.02, "the search has learnt to find it: take it off the list");
-        } else {
-            worst_estimate = worst_estimate.max(by_estimate);
-            worst_timing = worst_timing.max(by_timing);
-        }
+        worst_estimate = worst_estimate.max(by_estimate);
+        worst_timing = worst_timing.max(by_timing);
         let alone = ratio(case.timed(&program, &mut schedule, unrehearsed), fastest.0);
         let (machine, shape, grid, count) = (case.machine, case.shape, shown(&chosen), every.len());
         let (low, high) = (low * 100.0, high * 100.0);

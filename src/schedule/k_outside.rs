@@ -2,8 +2,9 @@
 //!
 //! What such a grid can save are fetches: with `nkm` the weights, with `mkn` the activations are read once although k is
 //! cut. It pays with sums that leave and come back. So nothing is gained where a grid with k innermost fetches each operand
-//! once, and a candidate is worth its estimate only if it moves fewer bytes off the chip than all of those do. `knm` and
-//! `kmn` fetch what these two do, with more sums open at once, and are left out.
+//! once, and a candidate is worth its estimate only if it moves hardly more bytes off the chip than the best of those do:
+//! where tiles are small it can be faster by longer runs of the array even so. `knm` and `kmn` fetch what these two do, with
+//! more sums open at once, and are left out.
 
 use crate::hardware::npu::Npu;
 use crate::schedule::estimate::{Estimate, loaded_from, stored_to};
@@ -18,7 +19,10 @@ use crate::workload::mapping::LoopOrder;
 /// A tile of sums takes at most one of so many parts of the accumulators: alone, beside another, beside three.
 const SHARES: [u64; 3] = [1, 2, 4];
 
-/// Grids of `nest` with k outside that move fewer bytes off the chip than every one of `innermost`, which move `least` or
+/// A candidate moves at most this percentage of the fewest bytes that a grid with k innermost moves.
+const MOST_BYTES_PERCENT: u64 = 150;
+
+/// Grids of `nest` with k outside that move hardly more bytes off the chip than those of `innermost`, which move `least` or
 /// more, and whose blocks they are made of.
 pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[(Estimate, Grid)], least: Bytes) -> Vec<Grid> {
     let fetches_once = |grid: &Grid| {
@@ -41,6 +45,7 @@ pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[(Estimate, Grid)], least:
         let extent = nest.grid.blocking(axis).extent();
         blocks.into_iter().map(|block| Blocking::new(extent, block)).collect()
     };
+    let most = least.get().saturating_mul(MOST_BYTES_PERCENT) / 100;
     let depths = blocks(Axis::K);
     let mut grids = Vec::new();
     for (order, outer, inner) in orders {
@@ -58,7 +63,7 @@ pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[(Estimate, Grid)], least:
                         longest[position] = None;
                     }
                 }
-                grids.extend(longest.into_iter().flatten().filter(|grid| Bytes(moved(grid)) < least));
+                grids.extend(longest.into_iter().flatten().filter(|grid| moved(grid) <= most));
             }
         }
     }
