@@ -142,7 +142,8 @@ impl Context<'_> {
             let support = unit.support(self.program.product_formats(gemm))?;
             Some(*macs as f64 / (unit.array.processing_elements() * support.macs_per_element_per_cycle) as f64)
         });
-        cycles.sum()
+        // The sum of nothing is a positive zero here.
+        cycles.fold(0.0, |sum, cycles| sum + cycles)
     }
 
     /// The mean share of the matrix units that some operations of a layer have in its cycles.
