@@ -7,7 +7,7 @@ use crate::dataflow;
 use crate::hardware::npu::Npu;
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::nest::{Nest, TileMap};
-use crate::schedule::room::exceeded;
+use crate::schedule::room::{Buffer, exceeded, needed};
 use crate::schedule::spill;
 use crate::shape::{Blocking, least_common_multiple};
 use crate::workload::mapping::LoopOrder;
@@ -69,13 +69,40 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     for (m, n) in outputs {
         // One output tile, or one row or column of them, is walked alike in both orders.
         let differ = m.count() > 1 && n.count() > 1;
-        for k in depths.iter().copied() {
+        for k in worthwhile(nest, &depths, |k| Grid { batches, m, k, n, order }) {
             let orders = LoopOrder::WITH_K_INNERMOST.into_iter().filter(|order| spill::allows(nest, *order));
             let orders = orders.filter(|order| differ || *order == LoopOrder::MNK);
             grids.extend(orders.map(|order| Grid { batches, m, k, n, order }));
         }
     }
     grids
+}
+
+/// More tiles of an operand than this at once in its buffer hide nothing more.
+const MOST_PLACES: u64 = 8;
+
+/// Of ascending `depths`, those at which the operand buffers hold more tiles at once than at the next longer one, up to
+/// [`MOST_PLACES`], and the shortest, which arrives first: a cut of k costs steps and is good for nothing else.
+fn worthwhile(nest: &Nest, depths: &[Blocking], grid: impl Fn(Blocking) -> Grid) -> Vec<Blocking> {
+    let places = |k: Blocking| {
+        let grid = grid(k);
+        let buffers = [Buffer::Activations, Buffer::Weights].map(|buffer| needed(nest, &grid, buffer));
+        let held = buffers.into_iter().flatten().map(|(bytes, capacity)| capacity.get() / bytes.max(1));
+        held.min().unwrap_or(MOST_PLACES).min(MOST_PLACES)
+    };
+    let mut kept: Vec<Blocking> = Vec::new();
+    let mut most = 0;
+    for (index, k) in depths.iter().copied().enumerate().rev() {
+        if most == MOST_PLACES && index > 0 {
+            continue;
+        }
+        let places = places(k);
+        if places > most || index == 0 {
+            kept.push(k);
+            most = most.max(places);
+        }
+    }
+    kept
 }
 
 /// Partial sums of different outputs that the accumulators hold.
