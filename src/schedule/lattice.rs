@@ -13,7 +13,7 @@ use crate::shape::{Blocking, least_common_multiple};
 use crate::workload::mapping::LoopOrder;
 
 /// Up to so many parts, each even cut of m and n is a candidate.
-const EVEN_PARTS: u64 = 16;
+const EVEN_PARTS: u64 = 10;
 /// The same along k, where fewer matter: a cut of k costs no off-chip byte, it only makes operand tiles smaller.
 const EVEN_DEPTHS: u64 = 10;
 
