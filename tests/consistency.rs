@@ -161,6 +161,9 @@ fn what_the_shared_memory_holds_crosses_no_pin() {
     let shapes = [GemmShape::new(72, 96, 160), GemmShape::new(72, 160, 96)];
     let mut parts = fixture::parts();
     partitions_of(&mut parts).resident = Bytes(0);
+    // Room for all sums of a product, so that none of them waits in the shared memory.
+    let MemoryKind::Sram(sums) = &mut parts.memories[fixture::ACCUMULATORS.0].kind else { panic!("it is on the chip") };
+    sums.capacity = Bytes(72 * 160 * 4);
     let without = run(parts.clone(), &shapes, &PER_TOKEN_PER_CHANNEL);
     let with = run(fixture::with_shared_memory(parts, Bytes(1 << 20)), &shapes, &PER_TOKEN_PER_CHANNEL);
     let traffic = |run: &Run, memory: usize| {
