@@ -53,35 +53,54 @@ impl<'a> Estimator<'a> {
 
     /// On `grid`.
     pub fn estimate(&mut self, grid: &Grid) -> Estimate {
-        let (npu, nest) = (self.npu, self.nest);
-        let blocks = [grid.m, grid.k, grid.n];
-        let matrix = match self.matrix {
-            Some((known, work)) if known == blocks => work,
-            Some(_) | None => matrix_work(npu, nest, grid),
-        };
-        self.matrix = Some((blocks, matrix));
-        // Blocks of k matter to the vector unit only where it joins what members summed.
-        let depth = if nest.matrix.is_some_and(|matrix| matrix.split.is_along_k()) { grid.k } else { nest.grid.k };
-        let blocks = [grid.m, depth, grid.n];
-        let vector = match self.vector {
-            Some((known, work)) if known == blocks => work,
-            Some(_) | None => vector_work(npu, nest, grid),
-        };
-        self.vector = Some((blocks, vector));
-        estimate_of(npu, nest, grid, matrix, vector)
+        self.estimate_below(grid, u64::MAX)
     }
 
-    /// On each of `grids`, with it.
+    /// On each of `grids`, with it. One that cannot come near the best of those before it is given its lower bound: nobody
+    /// will ask for more.
     pub fn each(&mut self, grids: impl IntoIterator<Item = Grid>) -> Vec<(Estimate, Grid)> {
-        grids.into_iter().map(|grid| (self.estimate(&grid), grid)).collect()
+        let mut least = u64::MAX;
+        let estimate = |grid: Grid| {
+            let estimate = self.estimate_below(&grid, least.saturating_add(least / 2));
+            least = least.min(estimate.cycles.get());
+            (estimate, grid)
+        };
+        grids.into_iter().map(estimate).collect()
     }
-}
 
-fn estimate_of(npu: &Npu, nest: &Nest, grid: &Grid, matrix: Work, vector: Work) -> Estimate {
-    let parts = Parts::of(npu, nest, grid, matrix, vector);
-    let at_least = parts.necessary_chains(npu, grid.output_tiles()).into_iter().max().unwrap_or(0);
-    let cycles = parts.buffer_chains(npu, nest, grid).into_iter().fold(at_least, u64::max);
-    Estimate { cycles: Cycles(cycles), at_least: Cycles(at_least), dram_bytes: Bytes(parts.loaded + parts.stored) }
+    /// On `grid`, without the buffers where already the lower bound exceeds `limit`.
+    fn estimate_below(&mut self, grid: &Grid, limit: u64) -> Estimate {
+        let (npu, nest) = (self.npu, self.nest);
+        let parts = Parts::of(npu, nest, grid, self.matrix_work(grid), self.vector_work(grid));
+        let at_least = parts.necessary_chains(npu, grid.output_tiles()).into_iter().fold(0, u64::max);
+        let cycles = match at_least > limit {
+            true => at_least,
+            false => parts.buffer_chains(npu, nest, grid).into_iter().fold(at_least, u64::max),
+        };
+        Estimate { cycles: Cycles(cycles), at_least: Cycles(at_least), dram_bytes: Bytes(parts.loaded + parts.stored) }
+    }
+
+    fn matrix_work(&mut self, grid: &Grid) -> Work {
+        let blocks = [grid.m, grid.k, grid.n];
+        let work = match self.matrix {
+            Some((known, work)) if known == blocks => work,
+            Some(_) | None => matrix_work(self.npu, self.nest, grid),
+        };
+        self.matrix = Some((blocks, work));
+        work
+    }
+
+    fn vector_work(&mut self, grid: &Grid) -> Work {
+        // Blocks of k matter to the vector unit only where it joins what members summed.
+        let joins = self.nest.matrix.is_some_and(|matrix| matrix.split.is_along_k());
+        let blocks = [grid.m, if joins { grid.k } else { self.nest.grid.k }, grid.n];
+        let work = match self.vector {
+            Some((known, work)) if known == blocks => work,
+            Some(_) | None => vector_work(self.npu, self.nest, grid),
+        };
+        self.vector = Some((blocks, work));
+        work
+    }
 }
 
 /// What the chains are made of, in cycles and bytes.

@@ -65,8 +65,9 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     outputs.sort_unstable_by_key(|(m, n)| (m.block(), n.block()));
     outputs.dedup();
     let mut grids = Vec::with_capacity(2 * depths.len() * outputs.len());
-    // Loop orders of the same blocks follow each other, and depths of the same blocks of m and n: estimates share their work.
-    for (m, n) in outputs {
+    // Large blocks first, which are mostly better. Loop orders of the same blocks follow each other, and depths of the same
+    // blocks of m and n: estimates share their work.
+    for (m, n) in outputs.into_iter().rev() {
         // One output tile, or one row or column of them, is walked alike in both orders.
         let differ = m.count() > 1 && n.count() > 1;
         for k in worthwhile(nest, &depths, |k| Grid { batches, m, k, n, order }) {

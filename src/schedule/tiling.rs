@@ -256,9 +256,12 @@ fn is_hopeless(costs: &[(Estimate, Grid)], (estimate, grid): &(Estimate, Grid)) 
 /// The best by estimate, of which few are alike, with rehearsed cycles; none where rehearsals cannot tell or would take
 /// too many steps.
 fn rehearsed(nest: &Nest, all: &[(Estimate, Grid)], rehearsal: Rehearsing<'_>) -> Vec<(Estimate, Grid)> {
+    // Those that differ by less than the slack are ranked as the choice will be, so that the first leaves the next ones out.
+    let least = all.iter().map(|(estimate, _)| estimate.cycles.get()).min().unwrap_or(0);
+    let step = (least / SLACK).max(1);
     // Few of many are looked at: a heap gives them in order without sorting the rest.
     let rank = |(index, (estimate, grid)): (usize, &(Estimate, Grid))| {
-        Reverse((estimate.cycles, estimate.dram_bytes, ties(grid), index))
+        Reverse(((estimate.cycles.get() - least) / step, estimate.dram_bytes, ties(grid), index))
     };
     let mut ranked: BinaryHeap<_> = all.iter().enumerate().map(rank).collect();
     let mut costs: Vec<(Estimate, Grid)> = Vec::new();
