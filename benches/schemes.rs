@@ -43,7 +43,7 @@ layers:
         - { name: o, gemm: { input: q, weight: o.w, role: attention_output } }
         - { name: gate, gemm: { input: o, weight: gate.w, role: gate_up } }
         - { name: up, gemm: { input: o, weight: up.w, role: gate_up } }
-        - { name: gated, multiply: { inputs: [gate, up] } }
+        - { name: gated, multiply: { left: gate, right: up } }
         - { name: down, gemm: { input: gated, weight: down.w, role: down } }
 ";
 
