@@ -62,6 +62,8 @@ pub static HARDWARE: &[Preset] = &[
 /// Embedded energy tables.
 pub static ENERGY_TABLES: &[Preset] = &[
     Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") },
+    Preset { name: "edge-45nm", text: include_str!("../../hw-configs/energy/edge-45nm.yaml") },
+    Preset { name: "edge-5nm", text: include_str!("../../hw-configs/energy/edge-5nm.yaml") },
     Preset { name: "ethos-u65-22nm", text: include_str!("../../hw-configs/energy/ethos-u65-22nm.yaml") },
     Preset { name: "gemmini-22nm", text: include_str!("../../hw-configs/energy/gemmini-22nm.yaml") },
     Preset { name: "mx-22nm", text: include_str!("../../hw-configs/energy/mx-22nm.yaml") },
