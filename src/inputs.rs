@@ -17,6 +17,8 @@ use crate::hardware::energy_table::EnergyRecord;
 use crate::hardware::npu::Npu;
 use crate::report::data::{Configuration, EnergyFigure, SourceText, TakenDefault};
 use crate::scheme::Scheme;
+use crate::scheme::lowering::LoweringError;
+use crate::simulation::SimulationError;
 use crate::workload::bindings::Bindings;
 use crate::workload::calibration::Calibration;
 use crate::workload::graph::Workload;
@@ -33,6 +35,8 @@ pub struct Inputs {
     places: TensorPlaces,
     defaults: Defaults,
     configuration: Configuration,
+    scheme_document: Document,
+    notes: Vec<Diagnostic>,
 }
 
 /// The files of a run as documents, with the values that replace theirs.
@@ -94,6 +98,7 @@ impl Documents {
         let (workload, places) = workload::resolve(&workload_document)?;
         let scheme = scheme::resolve(&scheme_document)?;
         let calibration_source = scheme::calibration_source(&scheme_document)?;
+        let notes = scheme::roles_without_layers(&scheme_document, &workload)?;
         let source_text = |name: &str, document: &Document| SourceText {
             name: name.to_owned(),
             file: document.source().name().to_owned(),
@@ -105,8 +110,19 @@ impl Documents {
             scheme: source_text(scheme.name(), &scheme_document),
             energy: energy_figures(&npu),
             overrides: self.overrides,
+            notes: notes.iter().map(ToString::to_string).collect(),
         };
-        Ok(Inputs { npu, workload, scheme, calibration_source, places, defaults, configuration })
+        Ok(Inputs {
+            npu,
+            workload,
+            scheme,
+            calibration_source,
+            places,
+            defaults,
+            configuration,
+            scheme_document,
+            notes,
+        })
     }
 }
 
@@ -166,6 +182,20 @@ impl Inputs {
             return Ok(Some(calibrate::assumed(&self.workload, request, assumed)));
         }
         Ok(None)
+    }
+
+    /// What is odd in the files and yet no mistake, each cited where it stands.
+    pub fn notes(&self) -> &[Diagnostic] {
+        &self.notes
+    }
+
+    /// The same error, cited at the scheme's key where a calibration is missing that the key asks for.
+    pub fn cited(&self, error: SimulationError) -> SimulationError {
+        let SimulationError::Lowering(LoweringError::NoCalibration { layer, .. }) = &error else { return error };
+        match scheme::missing_calibration(&self.scheme_document, layer) {
+            Ok(Some(problem)) => ConfigError::from(problem).into(),
+            Ok(None) | Err(_) => error,
+        }
     }
 
     /// What the report says was simulated.

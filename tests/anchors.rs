@@ -243,6 +243,7 @@ fn rounding_reach(scheme: &str) -> f64 {
         // Protected channels move less.
         "mxint4"
         | "mxfp4"
+        | "w4a8_mx"
         | "osc_mxfp4"
         | "osc_mxfp4_compact"
         | "osc_mxfp4_fp8_fallback"

@@ -263,6 +263,48 @@ fn check_finds_shipped_files_sound_and_tells_the_kinds_apart() {
     assert!(message.contains("neither a hardware nor a workload nor a scheme file, nor an energy table"), "{message}");
 }
 
+/// The real layer has products without roles; OSC's fallback is for the role `down`.
+#[test]
+fn a_fallback_for_a_role_that_no_layer_has_is_noted_by_check_run_and_report_and_changes_no_status() {
+    let scheme = "workloads/schemes/osc_mxfp4_fp8_fallback.yaml";
+    let note = format!(
+        "note: {scheme}:20:13: fallback[0].role: no layer of the workload `minilm-layer` has the role \"down\""
+    );
+    let checked = npusim().args(["check", "workloads/minilm-layer.yaml", scheme]).assert().success();
+    let told = stderr_of(checked);
+    assert!(told.starts_with(&note) && told.contains("roles of its layers: none"), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let run = ["run", "--hw", "mx-npu", "--workload", "minilm-layer", "--no-numerics", "--scheme"];
+    let assert = npusim().args(run).args([scheme, "--out"]).arg(&out).assert().success();
+    assert!(stderr_of(assert).contains(&note));
+    let text = std::fs::read_to_string(out.join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(report["configuration"]["notes"][0].as_str().unwrap().starts_with(&note["note: ".len()..]));
+    // A workload that has the role is nothing to speak of.
+    let checked = npusim().args(["check", "qwen3-8b-layer", scheme]).assert().success();
+    assert_eq!(stderr_of(checked), "");
+}
+
+#[test]
+fn a_missing_calibration_is_cited_at_the_key_that_asks_for_it() {
+    let run = ["run", "--hw", "mx-npu", "--workload", "minilm-layer", "--no-numerics", "--scheme"];
+    for (scheme, place) in [
+        ("workloads/schemes/muxq_per_tensor.yaml", ":16:14: muxq.detection: "),
+        ("workloads/schemes/llm_int8.yaml", ": llm_int8.detection: "),
+    ] {
+        let message = stderr_of(npusim().args(run).arg(scheme).assert().code(2));
+        assert!(message.starts_with(&format!("error: {scheme}:")), "{message}");
+        assert!(message.contains(place) && message.contains("assumed_channels: N"), "{message}");
+    }
+    let flag = npusim().args(run).args(["muxq_per_tensor", "--set", "muxq.detection=online"]).assert().code(2);
+    let message = stderr_of(flag);
+    assert!(
+        message.starts_with("error: --set muxq.detection=online: muxq.detection: the outlier channels"),
+        "{message}"
+    );
+}
+
 #[test]
 fn list_names_every_registered_thing() {
     let assert = npusim().arg("list").assert().success();

@@ -82,7 +82,7 @@ fn a_scheme_that_the_hardware_cannot_run_is_a_row_with_its_reason_and_the_first_
     let out = folder.path().join("out");
     let assert = compare(&["--schemes", "all", "--no-numerics", "--out", out.to_str().unwrap()]).success();
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
-    assert!(text.contains("6 of 37 schemes, against w8a8_per_tensor;"), "{text}");
+    assert!(text.contains("6 of 39 schemes, against w8a8_per_tensor;"), "{text}");
     assert!(text.contains("fp16 cannot run: layer `qkv` multiplies fp16 by fp16"), "{text}");
     let found = json(&out.join("compare.json"));
     let fp16 = &found["schemes"][0];

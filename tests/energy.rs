@@ -140,6 +140,30 @@ fn every_shipped_figure_has_a_source_that_begins_with_its_mark_and_ends_in_order
     }
 }
 
+/// Horowitz (ISSCC 2014): INT8 multiply 0.2 pJ and INT32 add 0.1 pJ, FP32 add 0.9 pJ; CACTI 7: 1 MiB of 45 nm lstp cells, 512
+/// bits, eight banks; AccelForge: 0.084 pJ at 7 nm, (5/7)^0.684 = 0.794 of it at 5; Keller et al.: 38.7 TOPS/W at 0.67 V.
+#[test]
+fn the_anchors_of_45_and_5_nm_are_what_their_sources_say_and_the_machine_of_22_nm_runs_on_each() {
+    let typical = |table: &str, action: &str| {
+        let npu = npu("edge-int8", &[("energy", table)]);
+        let (_, record) = npu.energy().records().find(|(key, _)| *key == action).unwrap();
+        record.energy_pj.typical
+    };
+    let is_near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-3;
+    assert_eq!([typical("edge-45nm", "mac_int8_int8"), typical("edge-45nm", "vector_add")], [0.3, 0.9]);
+    let cacti = include_str!("../hw-configs/energy/cacti7_sram.csv");
+    let row = cacti.lines().find(|row| row.starts_with("1048576,512,45,itrs-lstp,8,350,1,0,0,")).unwrap();
+    let read_pj: f64 = row.split(',').nth(11).unwrap().parse().unwrap();
+    assert_eq!(typical("edge-45nm", "read_sram"), read_pj / 64.0);
+    assert!(is_near(typical("edge-5nm", "mac_int8_int8"), 0.084 * 0.7944));
+    let table = Document::open("hw-configs/energy/edge-5nm.yaml").unwrap();
+    assert!(table.source().text().contains("38.7 TOPS/W"));
+    assert!(is_near(typical("edge-5nm", "mac_int4_int4"), 2.0 / 38.7 * (0.75f64 / 0.67).powi(2)));
+    let totals = ["edge-45nm", "edge-22nm", "edge-5nm"]
+        .map(|table| report(&npu("edge-int8", &[("energy", table)])).energy.by_component_pj["matrix_units"].typical);
+    assert!(totals.is_sorted_by(|larger, smaller| larger > smaller), "{totals:?}");
+}
+
 #[test]
 fn the_cell_decides_the_leakage_and_a_memory_of_the_table_follows_its_capacity() {
     let leakage = |cell: &str| {

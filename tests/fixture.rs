@@ -103,7 +103,8 @@ fn every_pair() -> Vec<FormatSupport> {
     let integers = operands.clone().filter(|format| format.is_integer()).map(|format| support(format, &INT32));
     let narrow_weights = [(&formats::INT8, &INT32), (&formats::FP16, &FP32)]
         .map(|(activation, accumulator)| FormatSupport { weight: &formats::INT4, ..support(activation, accumulator) });
-    integers.chain(operands.map(|format| support(format, &FP32))).chain(narrow_weights).collect()
+    let mixed = FormatSupport { weight: &formats::FP4_E2M1, ..support(&formats::FP8_E4M3, &FP32) };
+    integers.chain(operands.map(|format| support(format, &FP32))).chain(narrow_weights).chain([mixed]).collect()
 }
 
 /// An 8x8 array.
@@ -117,6 +118,7 @@ pub(crate) fn energy_table(energy_pj: f64) -> EnergyTable {
     let others = [
         "mac_int8_int4",
         "mac_fp16_int4",
+        "mac_fp8_e4m3_fp4_e2m1",
         "idle_mac",
         "gated_mac",
         "weight_load",

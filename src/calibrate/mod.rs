@@ -189,8 +189,16 @@ pub fn layer_calibration(
             Some(best_of_groups(&scores, group, top))
         }
     };
-    let range = request.range.then(|| maxima.iter().copied().fold(0.0, f32::max));
-    Ok(LayerCalibration { channels, smoothing, outliers, protected, range, observed: None })
+    let largest = |maxima: &[f32]| maxima.iter().copied().fold(0.0, f32::max);
+    let outlier_range = request.range_with_outliers_shifted_by.filter(|_| request.range).map(|exponent| {
+        // A power of two from its bits: exponents of MUXQ are 1 to 15.
+        let shift = f32::from_bits((127 - exponent.min(126)) << 23);
+        let channels = outliers.iter().flatten().map(|channel| *channel as usize);
+        channels.for_each(|channel| maxima[channel] *= shift);
+        largest(&outliers.iter().flatten().map(|channel| maxima[*channel as usize]).collect::<Vec<_>>())
+    });
+    let range = request.range.then(|| largest(&maxima));
+    Ok(LayerCalibration { channels, smoothing, outliers, protected, range, outlier_range, observed: None })
 }
 
 /// The threshold of OSC where a scheme has none of its own, times the mean magnitude of the layer (arXiv 2604.12782,
@@ -247,6 +255,7 @@ pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) 
                 groups.flat_map(of_group).map(|channel| Some(narrow(channel))).collect()
             }),
             range: request.range.then_some(1.0),
+            outlier_range: request.range_with_outliers_shifted_by.filter(|_| request.range).map(|_| 1.0),
             observed: None,
         };
         calibration.layers.insert(layer.name.clone(), known);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::CheckArguments;
-use crate::cli::{CliError, print, print_error};
+use crate::cli::{CliError, print, print_error, print_notes};
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed};
 use crate::config::document::Document;
@@ -15,32 +15,46 @@ use crate::config::{energy, hardware, presets, scheme, study, tensors, workload}
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
     let mut status = ExitCode::SUCCESS;
+    let (mut workloads, mut schemes) = (Vec::new(), Vec::new());
     for file in &arguments.files {
-        match presets::open_any(file).and_then(check) {
-            Ok(verdict) => print(&format!("{}: {verdict}", file.display()))?,
+        match presets::open_any(file).and_then(|document| Ok((check(&document)?, document))) {
+            Ok((verdict, document)) => {
+                print(&format!("{}: {verdict}", file.display()))?;
+                match FileKind::of(&document) {
+                    Some(FileKind::Workload) => workloads.push(document),
+                    Some(FileKind::Scheme) => schemes.push(document),
+                    _ => {}
+                }
+            }
             Err(error) => {
                 print_error(&error.to_string());
                 status = ExitCode::from(2);
             }
         }
     }
+    for document in &workloads {
+        let (workload, _) = workload::resolve(document)?;
+        for scheme in &schemes {
+            print_notes(&scheme::roles_without_layers(scheme, &workload)?);
+        }
+    }
     Ok(status)
 }
 
 /// The verdict on a sound file.
-fn check(document: Document) -> Result<String, ConfigError> {
-    let Some(kind) = FileKind::of(&document) else {
+fn check(document: &Document) -> Result<String, ConfigError> {
+    let Some(kind) = FileKind::of(document) else {
         let message = "this is neither a hardware nor a workload nor a scheme file, nor an energy table, nor a study";
         let problem = Diagnostic::new(&document.root().place, &DottedPath::default(), message);
         let keys = FileKind::ALL.map(|kind| format!("{}: {}", kind.noun(), kind.keys().join(", ")));
         return Err(problem.help(format!("their keys are: {}", keys.join("; "))).into());
     };
     match kind {
-        FileKind::Hardware => hardware::resolve(&document, &mut Defaults::default()).map(drop)?,
-        FileKind::Workload => return check_workload(&document),
-        FileKind::Scheme => scheme::resolve(&document).map(drop)?,
+        FileKind::Hardware => hardware::resolve(document, &mut Defaults::default()).map(drop)?,
+        FileKind::Workload => return check_workload(document),
+        FileKind::Scheme => scheme::resolve(document).map(drop)?,
         FileKind::EnergyTable => energy::resolve(&document.read()?).map(drop)?,
-        FileKind::Study => study::resolve(&document).map(drop)?,
+        FileKind::Study => study::resolve(document).map(drop)?,
     }
     Ok(format!("a sound {}", kind.noun()))
 }

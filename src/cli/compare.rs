@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::CompareArguments;
 use crate::cli::table::{self, Columns};
-use crate::cli::{CliError, print, results};
-use crate::config::diagnostics::{ConfigError, nearest};
+use crate::cli::{CliError, print, print_notes, results};
+use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::files::OutputPlace;
 use crate::config::presets;
 use crate::config::result_form::ResultForm;
@@ -106,7 +106,9 @@ fn attempt_each(runs: &mut [Inputs], arguments: &CompareArguments) -> Result<Vec
             configuration: inputs.configuration(),
             defaults: inputs.defaults(),
         };
-        let attempt = match simulate_sharing(setup, &mut real_values, &mut Unobserved) {
+        print_notes(inputs.notes());
+        let outcome = simulate_sharing(setup, &mut real_values, &mut Unobserved);
+        let attempt = match outcome.map_err(|error| inputs.cited(error)) {
             Ok(outcome) => {
                 if !is_taken_over {
                     workload = workload.with_mapping(mapping_of(&outcome.schedule, &outcome.program));
@@ -116,12 +118,19 @@ fn attempt_each(runs: &mut [Inputs], arguments: &CompareArguments) -> Result<Vec
             }
             Err(SimulationError::Schedule(reason)) => Attempt::CannotRun(reason.to_string()),
             Err(SimulationError::Lowering(reason)) => Attempt::CannotRun(reason.to_string()),
+            Err(SimulationError::Config(reason)) => Attempt::CannotRun(in_a_line(&reason)),
             Err(other) => return Err(other.into()),
         };
         attempts.push((index, (name, attempt)));
     }
     attempts.sort_by_key(|(index, _)| *index);
     Ok(attempts.into_iter().map(|(_, attempt)| attempt).collect())
+}
+
+/// An error of a file in one line of a table: where, and what is wrong.
+fn in_a_line(error: &ConfigError) -> String {
+    let told = |problem: &Diagnostic| format!("{}: {}: {}", problem.place(), problem.path(), problem.message());
+    error.diagnostics().first().map_or_else(|| error.to_string(), told)
 }
 
 fn compared(

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::calibrate::CalibrationError;
-use crate::config::diagnostics::ConfigError;
+use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::explore::run::ExploreError;
 use crate::inputs::InputError;
 use crate::simulation::SimulationError;
@@ -173,4 +173,12 @@ fn forgive_closed_pipe(cause: io::Error) -> Result<(), CliError> {
 fn print_error(text: &str) {
     // There is nowhere left to tell that this fails.
     let _ = writeln!(io::stderr(), "error: {text}");
+}
+
+/// What is odd in files and yet no mistake: the command goes on, and its status does not change.
+#[allow(clippy::print_stderr, reason = "the command line is where messages are printed")]
+fn print_notes(notes: &[Diagnostic]) {
+    for note in notes {
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
 }

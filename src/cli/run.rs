@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::arguments::RunArguments;
 use crate::cli::progress::Progress;
 use crate::cli::table::{self, Columns};
-use crate::cli::{CliError, print, results};
+use crate::cli::{CliError, print, print_notes, results};
 use crate::config::diagnostics::ConfigError;
 use crate::config::files::{OutputDirectory, OutputPlace};
 use crate::inputs::{Inputs, Names};
@@ -19,6 +19,7 @@ use crate::timing::observer::{All, Observer};
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
     let mut inputs = Inputs::open(names, &arguments.set)?;
+    print_notes(inputs.notes());
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, results::form())).transpose()?;
     let bindings = if arguments.no_numerics { None } else { inputs.bindings()? };
@@ -34,7 +35,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     };
     let (mut progress, mut recorder) = (Progress::default(), Recorder::default());
     let Some(place) = out else {
-        show(&simulate(setup, &mut progress)?.report)?;
+        show(&simulate(setup, &mut progress).map_err(|error| inputs.cited(error))?.report)?;
         return Ok(ExitCode::SUCCESS);
     };
     let mut folder = Folder::Planned(place);
@@ -48,7 +49,8 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     if let Some(trace) = &mut trace {
         observers.push(trace);
     }
-    let mut report = simulate(setup, &mut All(observers))?.report;
+    let outcome = simulate(setup, &mut All(observers)).map_err(|error| inputs.cited(error))?;
+    let mut report = outcome.report;
     drop(progress);
     report.timeline = Some(recorder.timeline());
     let traced = trace.map(|trace| trace.finish().map_err(CliError::Trace)).transpose()?;

@@ -10,7 +10,7 @@ use crate::config::placed::Placed;
 use crate::numerics::block;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::Mover;
-use crate::program::op::Scope;
+use crate::program::op::{ScaleSource, Scope};
 use crate::scheme::llm_int8::LlmInt8;
 use crate::scheme::lowering::Arriving;
 use crate::scheme::muxq::{AuxScale, Auxiliary, Muxq};
@@ -44,10 +44,11 @@ pub(crate) struct MuxqFile {
     comparison: Field<String>,
     exponent: Field<u32>,
     aux_scale: Field<String>,
+    activation_scale: Field<String>,
     activation_scale_per: Field<String>,
     weight_scale_per: Field<String>,
     auxiliary: Field<String>,
-    detection: Field<String>,
+    pub(crate) detection: Field<String>,
     body: Field<String>,
     mover: Field<String>,
     smoothing_alpha: Field<f64>,
@@ -61,7 +62,7 @@ pub(crate) struct LlmInt8File {
     activation_scale_per: Field<String>,
     weight_scale_per: Field<String>,
     branch_format: Field<String>,
-    detection: Field<String>,
+    pub(crate) detection: Field<String>,
     body: Field<String>,
     mover: Field<String>,
     unit: Field<String>,
@@ -82,6 +83,7 @@ pub(crate) fn resolve_muxq(name: String, file: &Placed<MuxqFile>) -> Result<Muxq
     let exponent = problems.take(file.exponent.required().in_range(1..=15));
     let aux_scale = problems.take(file.aux_scale.required().one_of(&scales));
     let activation_scope = problems.take(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES));
+    let activation_scale = problems.take(scale_source(&file.activation_scale, activation_scope));
     let weight_scope = problems.take(file.weight_scale_per.required().one_of(&WEIGHT_SCOPES));
     let auxiliary = problems.take(file.auxiliary.required().one_of(&auxiliaries));
     let detection = problems.take(file.detection.required().one_of(&DETECTIONS));
@@ -112,6 +114,7 @@ pub(crate) fn resolve_muxq(name: String, file: &Placed<MuxqFile>) -> Result<Muxq
             exponent: exponent?,
             aux_scale: aux_scale?,
             activation_scope: activation_scope?,
+            activation_scale: activation_scale?,
             weight_scope: weight_scope?,
             auxiliary: auxiliary?,
             detection: detection?,
@@ -160,6 +163,18 @@ fn rule(threshold: &Field<f64>, comparison: &Field<String>) -> Result<OutlierRul
 /// The matrix unit that a second product asks for, where one is named.
 fn unit(unit: &Field<String>) -> Result<Option<Cow<'static, str>>, Diagnostic> {
     unit.optional().map(|unit| unit.text().map(Cow::Owned)).transpose()
+}
+
+/// When scales of activations are known; dynamic if nothing is said. A static one is per tensor.
+pub(crate) fn scale_source(source: &Field<String>, scope: Option<Scope>) -> Result<ScaleSource, Diagnostic> {
+    let sources = [("dynamic", ScaleSource::Dynamic), ("static", ScaleSource::Static)];
+    let Some(given) = source.optional() else { return Ok(ScaleSource::Dynamic) };
+    let given = given.one_of(&sources)?;
+    if given == ScaleSource::Static && scope.is_some_and(|scope| scope != Scope::Tensor) {
+        let message = "a static scale is one for all activations: tokens are not known before the run";
+        return Err(source.problem(message).help("write activation_scale_per: tensor"));
+    }
+    Ok(given)
 }
 
 /// How activations come to a product; as real values if nothing is said.

@@ -62,6 +62,8 @@ pub static HARDWARE: &[Preset] = &[
 /// Embedded energy tables.
 pub static ENERGY_TABLES: &[Preset] = &[
     Preset { name: "edge-22nm", text: include_str!("../../hw-configs/energy/edge-22nm.yaml") },
+    Preset { name: "edge-45nm", text: include_str!("../../hw-configs/energy/edge-45nm.yaml") },
+    Preset { name: "edge-5nm", text: include_str!("../../hw-configs/energy/edge-5nm.yaml") },
     Preset { name: "ethos-u65-22nm", text: include_str!("../../hw-configs/energy/ethos-u65-22nm.yaml") },
     Preset { name: "gemmini-22nm", text: include_str!("../../hw-configs/energy/gemmini-22nm.yaml") },
     Preset { name: "mx-22nm", text: include_str!("../../hw-configs/energy/mx-22nm.yaml") },
@@ -102,6 +104,7 @@ pub static SCHEMES: &[Preset] = &[
     },
     Preset { name: "muxq_separate_gemm", text: include_str!("../../workloads/schemes/muxq_separate_gemm.yaml") },
     Preset { name: "muxq_tender_shift", text: include_str!("../../workloads/schemes/muxq_tender_shift.yaml") },
+    Preset { name: "muxq_static", text: include_str!("../../workloads/schemes/muxq_static.yaml") },
     Preset { name: "llm_int8", text: include_str!("../../workloads/schemes/llm_int8.yaml") },
     Preset { name: "llm_int8_online", text: include_str!("../../workloads/schemes/llm_int8_online.yaml") },
     Preset { name: "osc_mxfp4", text: include_str!("../../workloads/schemes/osc_mxfp4.yaml") },
@@ -137,6 +140,7 @@ pub static SCHEMES: &[Preset] = &[
     Preset { name: "mxint4", text: include_str!("../../workloads/schemes/mxint4.yaml") },
     Preset { name: "nvfp4", text: include_str!("../../workloads/schemes/nvfp4.yaml") },
     Preset { name: "nvfp4_one_level", text: include_str!("../../workloads/schemes/nvfp4_one_level.yaml") },
+    Preset { name: "w4a8_mx", text: include_str!("../../workloads/schemes/w4a8_mx.yaml") },
 ];
 
 /// The scheme document of that preset name or path.

@@ -9,18 +9,18 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::config::checks::{exactly_one, place_of, plain_name};
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
 use crate::config::field::Field;
 use crate::config::outlier_schemes::{
     ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
-    resolve_osc, smoothing,
+    resolve_osc, scale_source, smoothing,
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
 use crate::numerics::block::{self, BlockFormat};
 use crate::numerics::formats::{self, ElementFormat};
-use crate::program::op::{ScaleSource, Scope};
+use crate::program::op::Scope;
 use crate::scheme::Scheme;
 use crate::scheme::blocks::Blocks;
 use crate::scheme::cast::Cast;
@@ -29,7 +29,8 @@ use crate::scheme::integer::Integer;
 use crate::scheme::lowering::Arriving;
 use crate::scheme::w8a8::W8A8;
 use crate::scheme::zeroquant::ZeroQuant;
-use crate::workload::layer::LayerRole;
+use crate::workload::graph::Workload;
+use crate::workload::layer::{LayerOperation, LayerRole};
 
 /// A scheme as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +90,7 @@ struct GroupsFile {
 #[derive(Clone, Debug, Deserialize)]
 struct BlocksFile {
     format: Field<String>,
+    weight_format: Field<String>,
     count_scale_bytes: Field<bool>,
     activations: Field<String>,
 }
@@ -155,10 +157,23 @@ fn resolve_family(file: &Placed<SchemeFile>, name: String) -> Result<Box<dyn Sch
         let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
         let mut problems = Problems::default();
         let format = problems.take(blocks.format.required().one_of(&formats));
+        let weight_format = match blocks.weight_format.optional() {
+            Some(weights) => problems.take(weights.one_of(&formats)),
+            None => format,
+        };
+        if let Some((format, weights)) = format.zip(weight_format).filter(|(a, b)| a.block() != b.block()) {
+            let message = format!(
+                "blocks of {weights} span {} values, those of {format} {}: they meet along K",
+                weights.block(),
+                format.block()
+            );
+            problems.push(blocks.weight_format.problem(message).help("choose formats with blocks of one length"));
+        }
         let counts_scale_bytes = problems.take(blocks.count_scale_bytes.required().boolean());
         let arriving = problems.take(arriving(&blocks.activations));
         return problems.built(|| -> Option<Box<dyn Scheme>> {
-            Some(Box::new(Blocks::new(name, format?, counts_scale_bytes?, arriving?)))
+            let blocks = Blocks::new(name, format?, counts_scale_bytes?, arriving?);
+            Some(Box::new(blocks.with_weights(weight_format?)))
         });
     }
     if let Some(groups) = &file.groups {
@@ -224,6 +239,58 @@ fn grouped(
     })
 }
 
+/// For each role that `document` gives a scheme of its own and that no layer of `workload` has, what is said about it. That is
+/// no mistake: a scheme file serves many workloads.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn roles_without_layers(document: &Document, workload: &Workload) -> Result<Vec<Diagnostic>, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let present: Vec<LayerRole> = workload
+        .layers()
+        .iter()
+        .filter_map(|layer| match &layer.operation {
+            LayerOperation::Gemm(gemm) => gemm.role,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => None,
+        })
+        .collect();
+    let absent = |written: &Placed<FallbackFile>| {
+        let (name, role) = (written.role.required().text().ok()?, written.role.required().one_of(&LayerRole::NAMES));
+        let has_layers = role.is_err() || role.is_ok_and(|role| present.contains(&role));
+        (!has_layers).then(|| {
+            let message = format!(
+                "no layer of the workload `{}` has the role \"{name}\": this fallback does nothing",
+                workload.name()
+            );
+            let names = LayerRole::NAMES.iter().filter(|(_, role)| present.contains(role)).map(|(name, _)| *name);
+            let known = if present.is_empty() { "none".to_owned() } else { listed(names) };
+            let note = format!("roles of its layers: {known}");
+            written.role.problem(message).note(note).help("give layers a `role:` in the workload file, or name a layer")
+        })
+    };
+    Ok(file.fallback.iter().flat_map(|written| written.iter()).filter_map(absent).collect())
+}
+
+/// The mistake of a scheme that has to know the outlier channels of `layer` where there is no calibration, cited at the key
+/// that asks for them; none where no key does.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn missing_calibration(document: &Document, layer: &str) -> Result<Option<Diagnostic>, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let muxq = file.muxq.as_ref().map(|muxq| &muxq.detection);
+    let Some(detection) = muxq.or(file.llm_int8.as_ref().map(|llm_int8| &llm_int8.detection)) else { return Ok(None) };
+    let message =
+        format!("the outlier channels of layer `{layer}` have to be known before the run, but there is no calibration");
+    let problem = detection
+        .problem(message)
+        .note("frozen: which channels; online: for how many room is planned")
+        .help("give the workload's tensors values, or run without --no-numerics")
+        .help("or name a calibration file here: calibration: PATH (npusim calibrate writes one)")
+        .help("or say how many channels to plan with: assumed_channels: N");
+    Ok(Some(problem))
+}
+
 /// What a scheme file says about the activations that its scheme has to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CalibrationSource {
@@ -263,11 +330,6 @@ fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, ConfigError> {
         None if is_wide == Some(true) => problems.take(file.weight_format.required().one_of(&narrow)),
         None => activation_format,
     };
-    let sources = [("dynamic", ScaleSource::Dynamic), ("static", ScaleSource::Static)];
-    let activation_scale = match file.activation_scale.optional() {
-        Some(source) => problems.take(source.one_of(&sources)),
-        None => Some(ScaleSource::Dynamic),
-    };
     let mut activation_scope = None;
     match activation_format.filter(|format| format.storage_bits() == 16) {
         None => activation_scope = problems.take(file.activation_scale_per.required().one_of(&ACTIVATION_SCOPES)),
@@ -277,11 +339,9 @@ fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, ConfigError> {
         }
         Some(_) => {}
     }
-    let is_without_one_scale = activation_scope.map_or(is_wide == Some(true), |scope| scope != Scope::Tensor);
-    if activation_scale == Some(ScaleSource::Static) && is_without_one_scale {
-        let message = "a static scale is one for all activations: tokens are not known before the run";
-        problems.push(file.activation_scale.problem(message).help("write activation_scale_per: tensor"));
-    }
+    // A 16-bit float has no scale at all, and so none for all activations.
+    let scope = if is_wide == Some(true) { Some(Scope::Row) } else { activation_scope };
+    let activation_scale = problems.take(scale_source(&file.activation_scale, scope));
     let weight_scope = problems.take(file.weight_scale_per.required().one_of(&WEIGHT_SCOPES));
     let smoothing = problems.take(smoothing(&file.smoothing_alpha));
     problems.built(|| {

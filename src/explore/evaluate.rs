@@ -11,7 +11,7 @@ use crate::explore::journal;
 use crate::explore::space::{Choice, PointValue, Space};
 use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
 use crate::report::data::Report;
-use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
+use crate::simulation::{RealValues, Setup, simulate_sharing};
 use crate::timing::observer::Unobserved;
 use crate::workload::bindings::Bindings;
 
@@ -131,8 +131,8 @@ impl<'s> Evaluator<'s> {
             configuration: inputs.configuration(),
             defaults: inputs.defaults(),
         };
-        let report = |error: SimulationError| error.to_string();
-        let outcome = simulate_sharing(setup, &mut real, &mut Unobserved).map_err(report)?;
+        let outcome = simulate_sharing(setup, &mut real, &mut Unobserved);
+        let outcome = outcome.map_err(|error| inputs.cited(error).to_string())?;
         Ok(measure(&outcome.report))
     }
 

@@ -54,6 +54,9 @@ pub struct Configuration {
     pub energy: BTreeMap<String, EnergyFigure>,
     /// Values that replaced those of the files, as `PATH=VALUE`.
     pub overrides: Vec<String>,
+    /// What is odd in the files and yet no mistake, each with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Energy of one action.

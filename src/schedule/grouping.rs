@@ -2,7 +2,9 @@
 //!
 //! A matrix product takes along the vector operations that follow each of its output tiles; neighbouring vector
 //! operations over the same rows form one chain. What ends a group is a barrier: a scale over the whole tensor is known
-//! only after the last tile, so its consumer starts another walk over the data.
+//! only after the last tile, so its consumer starts another walk over the data. What a scheme does to an activation in each
+//! pass (take channels out, smooth) is done in the walk that it belongs to, from the same matrix: whatever the scheme, that
+//! matrix is what waits between two walks, unless the scheme stores what it made of it.
 
 use std::collections::BTreeSet;
 
@@ -107,7 +109,22 @@ fn joins(program: &Program, group: &Group, id: OpId) -> bool {
     // Dense columns beside the walked matrix are a matrix of their own.
     let is_of_the_grid = |tensor: TensorId| program.tensor(tensor).shape == grid_shape(program, group);
     let walked = kind.walked_inputs().into_iter().find(|tensor| touched(*tensor));
-    walked.is_some_and(is_of_the_grid) && !needs_whole_rows && !waits_for_the_walk && has_room
+    let begins_a_pass = group.chain.iter().any(|earlier| repeats(&program.op(*earlier).kind, kind));
+    walked.is_some_and(is_of_the_grid) && !needs_whole_rows && !waits_for_the_walk && !begins_a_pass && has_room
+}
+
+/// Whether `later` makes of a matrix what `earlier` made of it: it does so for another pass over the data.
+fn repeats(earlier: &OpKind, later: &OpKind) -> bool {
+    match (earlier, later) {
+        (OpKind::ExtractChannels(earlier), OpKind::ExtractChannels(later)) => {
+            let has_bodies = earlier.body.is_some() && later.body.is_some();
+            has_bodies && earlier.input == later.input && earlier.selection == later.selection
+        }
+        (OpKind::DivideChannels(earlier), OpKind::DivideChannels(later)) => {
+            earlier.input == later.input && earlier.factors == later.factors
+        }
+        _ => false,
+    }
 }
 
 /// Rows and columns of the matrix over whose tiles a group walks.

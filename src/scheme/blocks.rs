@@ -1,4 +1,5 @@
-//! Block formats on both sides: OCP MX, NVFP4, and integers in groups under a float scale.
+//! Block formats on both sides: OCP MX, NVFP4, and integers in groups under a float scale. Weights may be narrower than
+//! activations, in blocks of the same length.
 //!
 //! Activations are quantized during the run, weights before it, both in blocks along k; the matrix unit applies the block
 //! scales and sums in FP32 (OCP Microscaling Formats 1.0, section 6). A block's scale needs only the block, so there is no
@@ -14,12 +15,13 @@ use crate::scheme::cast;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
 use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
-/// Both operands in one block format.
+/// Both operands in a block format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocks {
     name: Cow<'static, str>,
     description: &'static str,
     format: &'static BlockFormat,
+    weight_format: &'static BlockFormat,
     counts_scale_bytes: bool,
     arriving: Arriving,
 }
@@ -29,7 +31,12 @@ impl Blocks {
     /// models that leave them out.
     pub fn new(name: String, format: &'static BlockFormat, counts_scale_bytes: bool, arriving: Arriving) -> Blocks {
         let description = "both operands in one block format";
-        Blocks { name: Cow::Owned(name), description, format, counts_scale_bytes, arriving }
+        Blocks { name: Cow::Owned(name), description, format, weight_format: format, counts_scale_bytes, arriving }
+    }
+
+    /// The same with constant weights in `weight_format`, whose blocks are as long as those of the activations.
+    pub fn with_weights(self, weight_format: &'static BlockFormat) -> Blocks {
+        Blocks { weight_format, ..self }
     }
 }
 
@@ -41,6 +48,7 @@ macro_rules! both_operands {
                 name: Cow::Borrowed($name),
                 description: $description,
                 format: &block::$scheme,
+                weight_format: &block::$scheme,
                 counts_scale_bytes: true,
                 arriving: Arriving::Real,
             };
@@ -63,6 +71,14 @@ both_operands! {
     INT8_G128 "int8_g128": "groups of 128 INT8 with an FP16 scale",
 }
 
+/// MXFP4 weights, MXFP8 activations.
+pub static W4A8_MX: Blocks = Blocks {
+    name: Cow::Borrowed("w4a8_mx"),
+    description: "weights in blocks of 32 FP4 E2M1, activations in blocks of 32 FP8 E4M3, each with a power-of-two scale",
+    weight_format: &block::MXFP4,
+    ..MXFP8_E4M3
+};
+
 impl Scheme for Blocks {
     fn name(&self) -> &str {
         &self.name
@@ -75,7 +91,12 @@ impl Scheme for Blocks {
     fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
         // What another layer writes k by n has no blocks along k: those products of attention stay in 16 bits.
         let is_across = matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN;
-        is_across.then_some(&cast::FP16)
+        if is_across {
+            return Some(&cast::FP16);
+        }
+        // The format of weights is for constants: between what the run computes, both are activations.
+        let is_computed = gemm.constant_weight().is_none() && self.format != self.weight_format;
+        is_computed.then(|| of_activations(self.format)).flatten()
     }
 
     fn lower_gemm(
@@ -98,7 +119,7 @@ impl Scheme for Blocks {
             return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
         }
         lowering.check_arriving(layer, gemm, self.arriving)?;
-        let right = lowering.prepared_block_weight(layer, gemm.weight, self.format, self.counts_scale_bytes);
+        let right = lowering.prepared_block_weight(layer, gemm.weight, self.weight_format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
         let (left, tensor_scale) = lowering.on_activations(self.arriving, |lowering| {
             let has_scale = self.format.has_tensor_scale();
@@ -108,4 +129,9 @@ impl Scheme for Blocks {
         });
         Ok(lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right))
     }
+}
+
+/// The registered scheme that has both operands in `format`.
+fn of_activations(format: &'static BlockFormat) -> Option<&'static dyn Scheme> {
+    crate::scheme::by_name(format.name())
 }

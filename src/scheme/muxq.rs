@@ -18,13 +18,13 @@ use std::borrow::Cow;
 
 use crate::numerics::formats::{self, ElementFormat, FP32, INT32};
 use crate::program::channels::{InitialSums, Merge, Mover, Selection, SumFactor, Treatment};
-use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
+use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleSource, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of};
+use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of, static_scale};
 use crate::scheme::{Scheme, w8a8};
 use crate::shape::MatrixShape;
-use crate::workload::calibration::{CalibrationRequest, Comparison, OutlierRule, Smoothing};
+use crate::workload::calibration::{CalibrationRequest, Comparison, LayerCalibration, OutlierRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// MUXQ with its parameters.
@@ -44,6 +44,8 @@ pub struct Muxq {
     pub aux_scale: AuxScale,
     /// Tensor or row.
     pub activation_scope: Scope,
+    /// When the scales of Body and Aux are known. Static ones are per tensor, from a calibration with the outliers shifted.
+    pub activation_scale: ScaleSource,
     /// Tensor or column.
     pub weight_scope: Scope,
     /// How the auxiliary product is added.
@@ -88,6 +90,7 @@ const PAPER: Muxq = Muxq {
     exponent: 2,
     aux_scale: AuxScale::Shared,
     activation_scope: Scope::Tensor,
+    activation_scale: ScaleSource::Dynamic,
     weight_scope: Scope::Tensor,
     auxiliary: Auxiliary::FusedAccumulate,
     detection: Detection::Frozen,
@@ -126,6 +129,15 @@ pub static TENDER: Muxq = Muxq {
     ..PAPER
 };
 
+/// With an activation scale that a calibration gave: no pass over the data finds it.
+pub static STATIC: Muxq = Muxq {
+    name: Cow::Borrowed("muxq_static"),
+    description: "MUXQ in INT8 with one calibrated scale for all activations, one per output channel of the weights, and an auxiliary product in the same accumulators",
+    activation_scale: ScaleSource::Static,
+    weight_scope: Scope::Column,
+    ..PAPER
+};
+
 impl Scheme for Muxq {
     fn name(&self) -> &str {
         &self.name
@@ -136,7 +148,14 @@ impl Scheme for Muxq {
     }
 
     fn calibration(&self) -> CalibrationRequest {
-        CalibrationRequest { smoothing: self.smoothing, outliers: Some(self.rule), ..CalibrationRequest::default() }
+        let range = self.activation_scale == ScaleSource::Static;
+        CalibrationRequest {
+            smoothing: self.smoothing,
+            outliers: Some(self.rule),
+            range,
+            range_with_outliers_shifted_by: range.then_some(self.exponent),
+            ..CalibrationRequest::default()
+        }
     }
 
     fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
@@ -159,15 +178,16 @@ impl Scheme for Muxq {
         let how = (self.rule, self.detection, self.mover);
         let channels = Channels::outliers(lowering, layer, &input, calibration, how);
         let Some(channels) = channels else {
-            let x = input.quantize(lowering, layer, self.activation_scope, self.format, None);
+            let x = self.quantized(lowering, layer, &mut input, calibration);
             let left = (GemmOperand::plain(x.codes), Some(x.scale));
             let right = (GemmOperand::plain(weight), weight_scale);
             return Ok(lowering.gemm_and_dequantize(layer, gemm, left, right));
         };
         let shift = Treatment::ShiftDown(self.exponent);
         let mut input = input.with(channels.clone(), shift, self.passes);
-        let x = input.quantize(lowering, layer, self.activation_scope, self.format, None);
-        let parts = Parts { gemm, layer, channels, x, weight, weight_scale };
+        let x = self.quantized(lowering, layer, &mut input, calibration);
+        let aux_range = calibration.outlier_range;
+        let parts = Parts { gemm, layer, channels, x, weight, weight_scale, aux_range };
         Ok(match self.aux_scale {
             AuxScale::Shared => self.lower_shared(lowering, &parts),
             AuxScale::Independent => self.lower_independent(lowering, &parts),
@@ -183,11 +203,28 @@ struct Parts<'a> {
     x: Quantized,
     weight: TensorId,
     weight_scale: Option<Scale>,
+    /// The largest magnitude of Aux, where it is calibrated.
+    aux_range: Option<f32>,
 }
 
 impl Muxq {
+    fn quantized(
+        &self,
+        lowering: &mut Lowering<'_>,
+        layer: LayerId,
+        input: &mut TreatedInput,
+        calibration: &LayerCalibration,
+    ) -> Quantized {
+        match self.activation_scale {
+            ScaleSource::Static => {
+                input.quantize_static(lowering, layer, self.format, calibration.range.unwrap_or_default())
+            }
+            ScaleSource::Dynamic => input.quantize(lowering, layer, self.activation_scope, self.format, None),
+        }
+    }
+
     fn lower_shared(&self, lowering: &mut Lowering<'_>, parts: &Parts<'_>) -> TensorId {
-        let Parts { gemm, layer, channels, x, weight, weight_scale } = parts;
+        let Parts { gemm, layer, channels, x, weight, weight_scale, .. } = parts;
         let layer = *layer;
         let aux = channels.dense(lowering, layer, "x_auxiliary", x.codes, self.format);
         // In another order the same channels are read: only the outliers are moved, an index buffer names the rest.
@@ -231,12 +268,19 @@ impl Muxq {
     }
 
     fn lower_independent(&self, lowering: &mut Lowering<'_>, parts: &Parts<'_>) -> TensorId {
-        let Parts { gemm, layer, channels, x, weight, weight_scale } = parts;
+        let Parts { gemm, layer, channels, x, weight, weight_scale, aux_range } = parts;
         let layer = *layer;
         let shape = gemm.shape.output();
         let aux = channels.dense(lowering, layer, "x_auxiliary", x.input, &FP32);
-        let target = ScaleTarget::Element(self.format);
-        let aux_scale = lowering.dynamic_scale(layer, aux, self.activation_scope, target);
+        let aux_scale = match (self.activation_scale, aux_range) {
+            (ScaleSource::Static, range) => {
+                static_scale(lowering, layer, "auxiliary_scale", self.format, range.unwrap_or_default())
+            }
+            (ScaleSource::Dynamic, _) => {
+                let target = ScaleTarget::Element(self.format);
+                lowering.dynamic_scale(layer, aux, self.activation_scope, target)
+            }
+        };
         let aux = lowering.quantize(layer, aux, Some(aux_scale), self.format);
         let rows = channels.weight_rows(lowering, layer, "w_auxiliary", *weight, self.format);
         let [aux, rows, left, right] = [aux, rows, x.codes, *weight].map(GemmOperand::plain);

@@ -259,13 +259,24 @@ impl TreatedInput {
         format: &'static ElementFormat,
         range: f32,
     ) -> Quantized {
-        let scale = crate::numerics::quantize::ScaledQuantizer::new(format).scale(range);
-        let tensor = lowering.constant(layer, "x_scale", &crate::numerics::formats::FP32, vec![scale], true);
-        let scale = Scale { tensor, scope: Scope::Tensor, source: ScaleSource::Static };
+        let scale = static_scale(lowering, layer, "x_scale", format, range);
         let (input, dense) = self.pass(lowering, layer, None);
         let codes = lowering.quantize(layer, input, Some(scale), format);
         Quantized { codes, scale, input, dense }
     }
+}
+
+/// A scale over a whole tensor whose largest magnitude a calibration gave.
+pub(crate) fn static_scale(
+    lowering: &mut Lowering<'_>,
+    layer: LayerId,
+    role: &str,
+    format: &'static ElementFormat,
+    range: f32,
+) -> Scale {
+    let scale = crate::numerics::quantize::ScaledQuantizer::new(format).scale(range);
+    let tensor = lowering.constant(layer, role, &crate::numerics::formats::FP32, vec![scale], true);
+    Scale { tensor, scope: Scope::Tensor, source: ScaleSource::Static }
 }
 
 /// A quantized activation.

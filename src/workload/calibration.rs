@@ -98,6 +98,9 @@ pub struct CalibrationRequest {
     /// The largest magnitude of the layer's activations, for static scales.
     #[serde(default)]
     pub range: bool,
+    /// Outlier channels are divided by two to this power before their largest magnitude is taken (MUXQ's body).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_with_outliers_shifted_by: Option<u32>,
 }
 
 /// `factor_j = max|X_j|^alpha / max|W_j|^(1 - alpha)` (Xiao et al., ICML 2023, equation 4), both maxima at least 1e-5.
@@ -135,6 +138,9 @@ pub struct LayerCalibration {
     /// The largest magnitude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<f32>,
+    /// The largest magnitude of the outlier channels alone, shifted; zero where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_range: Option<f32>,
     /// What was seen of the activations, for people: no scheme asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,

@@ -22,16 +22,21 @@ pub(super) fn scheme() -> Vec<Note> {
         note("w8a8", "Operands of few bits with a scale each."),
         note("w8a8.format", "Format of activations: int8, an 8-bit float, or a 16-bit float without a scale."),
         note("w8a8.weight_format", "Format of weights: int4, int8 or an 8-bit float; that of activations if left out."),
-        names(
-            "w8a8.activation_scale",
-            ["dynamic", "static"],
-            "When scales of activations are computed; dynamic if left out.",
-        ),
+        activation_scale("w8a8."),
         names("w8a8.activation_scale_per", ACTIVATIONS, "What shares a scale of activations."),
         names("w8a8.weight_scale_per", WEIGHTS, "What shares a scale of weights."),
         smoothing("w8a8."),
         note("blocks", "Block-scaled formats: a scale for each few values along K."),
-        names("blocks.format", block_formats(), "The block format."),
+        names(
+            "blocks.format",
+            block_formats(),
+            "The block format of activations, and of weights without a format of their own.",
+        ),
+        names(
+            "blocks.weight_format",
+            block_formats(),
+            "Block format of the weights, with blocks as long; that of activations if left out.",
+        ),
         note("blocks.count_scale_bytes", "Whether the scales are counted among the bytes that move."),
         activations("blocks."),
         note("groups", "Integers in groups along K under a float scale, on both sides or for the weights alone."),
@@ -91,6 +96,14 @@ fn smoothing(prefix: &str) -> Note {
     )
 }
 
+fn activation_scale(prefix: &str) -> Note {
+    names(
+        &format!("{prefix}activation_scale"),
+        ["dynamic", "static"],
+        "When scales of activations are computed: in the run, or by a calibration; dynamic if left out.",
+    )
+}
+
 fn threshold(prefix: &str) -> [Note; 2] {
     [
         note(&format!("{prefix}threshold"), "Magnitude from which a value makes its channel an outlier channel."),
@@ -147,6 +160,7 @@ fn muxq() -> Vec<Note> {
             ["separate_gemm", "fused_accumulate", "tender_shift"],
             "How the auxiliary product is computed and added.",
         ),
+        activation_scale("muxq."),
         detection("muxq."),
         unit("muxq."),
         smoothing("muxq."),

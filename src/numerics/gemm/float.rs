@@ -185,7 +185,7 @@ mod tests {
     use super::{FloatTile, multiply_accumulate, reference};
     use crate::numerics::accumulate::{AccumulationOrder, Destination, Truncation};
     use crate::numerics::formats::{
-        BF16, E8M0, ElementFormat, FP4_E2M1, FP6_E2M3, FP6_E3M2, FP8_E4M3, FP8_E5M2, FP16, INT4, INT8,
+        BF16, E8M0, ElementFormat, FP4_E2M1, FP6_E2M3, FP6_E3M2, FP8_E4M3, FP8_E5M2, FP16, FP32, INT4, INT8,
     };
     use crate::numerics::gemm::{BlockScales, GemmError, Operand};
     use crate::numerics::tensor::{Elements, ElementsView, Tensor};
@@ -334,6 +334,28 @@ mod tests {
             let mut tile = FloatTile::try_new(1, 1, 16, order, Destination::Fp32).unwrap();
             multiply_accumulate(&left.whole(), &right.whole(), &mut tile).unwrap();
             assert_eq!(tile.values(), [241_920.0], "{order}");
+        }
+    }
+
+    /// A block of 32 products of 7 x 7 is 1568; times (1 + 2^-23)^2, which takes 47 bits, and rounded once.
+    #[test]
+    fn scales_of_fp32_multiply_each_group_of_integers_exactly() {
+        let scale = 1.0f32.next_up();
+        let scales = [scale];
+        let scales = || Some(BlockScales { format: &FP32, codes: ElementsView::F32(&scales), block: 32 });
+        let codes = [7u16; 32];
+        let (left, right) = (operand(&INT4, 1, 32, &codes, scales()), operand(&INT4, 1, 32, &codes, scales()));
+        let expected = (1568.0 * f64::from(scale) * f64::from(scale)) as f32;
+        for order in [AccumulationOrder::Block, AccumulationOrder::Exact] {
+            let mut tile = FloatTile::try_new(1, 1, 32, order, Destination::Fp32).unwrap();
+            multiply_accumulate(&left.whole(), &right.whole(), &mut tile).unwrap();
+            assert_eq!(tile.values(), [expected], "{order}");
+        }
+        for order in orders() {
+            let mut tiles = [(); 2].map(|()| FloatTile::try_new(1, 1, 32, order, Destination::Fp32).unwrap());
+            multiply_accumulate(&left.whole(), &right.whole(), &mut tiles[0]).unwrap();
+            reference(&left.whole(), &right.whole(), &mut tiles[1]).unwrap();
+            assert_eq!(bits(&tiles[0]), bits(&tiles[1]), "{order}");
         }
     }
 

@@ -228,7 +228,8 @@ fn add_scaled<S: BlockSum>(
     if normal {
         let mut rounded = [0f32; LANES];
         for lane in 0..LANES {
-            let sum = sums[lane].times(significands[lane].wrapping_mul(common_significand));
+            // One after the other: the product of two scales of FP32 alone does not fit 32 bits.
+            let sum = sums[lane].times(significands[lane]).times(common_significand);
             let power = f32::from_bits(((exponents[lane].wrapping_add(127)) as u32) << 23);
             rounded[lane] = sum.nearest_f32() * power;
         }
@@ -237,7 +238,7 @@ fn add_scaled<S: BlockSum>(
         }
     } else {
         for lane in 0..lanes {
-            let sum: i64 = sums[lane].times(significands[lane].wrapping_mul(common_significand)).into();
+            let sum: i64 = sums[lane].times(significands[lane]).times(common_significand).into();
             let magnitude = u128::from(sum.unsigned_abs());
             accumulators[lane] += round(sum < 0, magnitude, exponents[lane], 24, Rounding::NearestEven);
         }
