@@ -2,18 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 
+use crate::config::defaults::Defaults;
 use crate::config::diagnostics::ConfigError;
 use crate::config::document::Document;
+use crate::config::hardware;
 use crate::config::node::{Node, Value};
-use crate::config::study::{Metric, Study, resolve_file};
+use crate::config::source::Place;
+use crate::config::study::{Metric, Parameter, Study, Target, resolve_file};
+use crate::config::study_mode::Mode;
+use crate::explore::estimate::estimated;
 use crate::explore::journal;
 use crate::explore::space::{Choice, PointValue, Space};
+use crate::hardware::npu::Npu;
 use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
+use crate::program::Program;
 use crate::report::data::Report;
+use crate::scheme;
 use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
 use crate::timing::observer::Unobserved;
 use crate::workload::bindings::Bindings;
+use crate::workload::mapping::Mapping;
 
 /// What was measured of a point. Metrics that it does not have, such as errors without values, are left out.
 pub type Measured = BTreeMap<Metric, f64>;
@@ -28,7 +38,22 @@ pub struct Evaluator<'s> {
     named: BTreeMap<(usize, String), Document>,
     /// Values, where all points have the same.
     shared: Option<(Bindings, RealValues)>,
+    /// Whether each parameter changes the workload or the scheme.
+    changes_program: Vec<bool>,
+    /// Programs of estimated points, by the values that change them.
+    programs: Mutex<BTreeMap<Vec<String>, Arc<Lowered>>>,
 }
+
+/// What an estimate needs of the workload and the scheme.
+struct Lowered {
+    program: Program,
+    mapping: Mapping,
+}
+
+/// The most programs that are kept.
+const MOST_PROGRAMS: usize = 32;
+/// Positions among the files of a run.
+const HARDWARE: usize = 0;
 
 /// Why a point has no measures.
 #[derive(Debug)]
@@ -47,7 +72,18 @@ impl<'s> Evaluator<'s> {
     /// A file is wrong, or a path leads nowhere.
     pub fn new(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, InputError> {
         let files = [open_file(0, &study.hardware)?, open_file(1, &study.workload)?, open_file(2, &study.scheme)?];
-        let mut evaluator = Evaluator { study, space, files, named: BTreeMap::new(), shared: None };
+        let file = |target: &Target| whole_file(&target.path).or_else(|| file_of(&target.path, &target.place).ok());
+        let changes_program =
+            |parameter: &Parameter| parameter.paths.iter().any(|target| file(target) != Some(HARDWARE));
+        let mut evaluator = Evaluator {
+            study,
+            space,
+            files,
+            named: BTreeMap::new(),
+            shared: None,
+            changes_program: study.parameters.iter().map(changes_program).collect(),
+            programs: Mutex::default(),
+        };
         for parameter in &study.parameters {
             let wholes = parameter.paths.iter().filter_map(|target| whole_file(&target.path));
             for position in wholes {
@@ -89,24 +125,82 @@ impl<'s> Evaluator<'s> {
         })
     }
 
-    /// Measures a point.
+    /// Measures a point, or estimates it where the study says so.
     ///
     /// # Errors
     /// Why it cannot be simulated, and whether that is a mistake of the program.
     pub fn evaluate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.simulate(choice)));
-        let failure = match outcome {
-            Ok(Ok(measured)) => return Ok(measured),
-            Ok(Err(reason)) => Failure::Refused(reason),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                Failure::Panicked(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
-            }
-        };
-        Err(match failure {
-            Failure::Refused(reason) => (reason, false),
-            Failure::Panicked(text) => (format!("panic (a mistake of npusim, not of its input): {text}"), true),
+        match self.study.mode {
+            Mode::Estimate => self.estimate(choice),
+            Mode::Simulate | Mode::Prune { .. } => caught(|| self.simulate(choice)),
+        }
+    }
+
+    /// Estimates a point. What is known of the workload and the scheme is made once for all points that share them.
+    ///
+    /// # Errors
+    /// As of [`Evaluator::evaluate`].
+    pub fn estimate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
+        caught(|| {
+            let values = self.space.values(choice)?;
+            let lowered = self.lowered(&values)?;
+            let npu = self.hardware(&values).map_err(|error| error.to_string())?;
+            estimated(&lowered.program, &npu, &lowered.mapping).map_err(|error| error.to_string())
         })
+    }
+
+    fn lowered(&self, values: &[PointValue<'_>]) -> Result<Arc<Lowered>, String> {
+        let changing = values.iter().zip(&self.changes_program).filter(|(_, changes)| **changes);
+        let key: Vec<String> = changing.map(|(value, _)| value.text.clone()).collect();
+        let unpoisoned = "no thread panics while it holds this";
+        if let Some(known) = self.programs.lock().expect(unpoisoned).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let text = |error: ConfigError| error.to_string();
+        let mut inputs = self.documents(values).and_then(Documents::resolve).map_err(text)?;
+        let own = match (&self.shared, self.study.numerics) {
+            (None, true) => inputs.bindings().map_err(text)?,
+            (Some(_), _) | (None, false) => None,
+        };
+        let bindings = self.shared.as_ref().map(|(bindings, _)| bindings).or(own.as_ref());
+        let calibration = inputs.calibration(bindings).map_err(|error| error.to_string())?;
+        let lowered = scheme::lower(&inputs.workload, inputs.scheme.as_ref(), calibration.as_ref());
+        let program = lowered.map_err(|error| error.to_string())?;
+        let lowered = Arc::new(Lowered { program, mapping: inputs.workload.mapping().clone() });
+        let mut programs = self.programs.lock().expect(unpoisoned);
+        if programs.len() == MOST_PROGRAMS {
+            programs.clear();
+        }
+        programs.insert(key, Arc::clone(&lowered));
+        Ok(lowered)
+    }
+
+    /// The hardware of a point alone, as [`Evaluator::documents`] would put it together.
+    fn hardware(&self, values: &[PointValue<'_>]) -> Result<Npu, ConfigError> {
+        let targets =
+            || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
+        let whole = targets().filter(|(_, target)| whole_file(&target.path) == Some(HARDWARE)).last();
+        let mut document = match whole {
+            Some((value, _)) => self.named[&(HARDWARE, resolve_file(&value.text, value.place))].clone(),
+            None => self.files[HARDWARE].clone(),
+        };
+        let mut assign = |path: &str, value: &str, place: &Place| -> Result<(), ConfigError> {
+            if whole_file(path).is_some() || file_of(path, place).map_err(ConfigError::from)? != HARDWARE {
+                return Ok(());
+            }
+            document.apply(path.strip_prefix("hardware.").unwrap_or(path), value, place)?;
+            Ok(())
+        };
+        for assignment in &self.study.set {
+            assign(&assignment.path, &assignment.value, &assignment.place)?;
+        }
+        for (value, target) in targets() {
+            match &value.parameter.unit {
+                None => assign(&target.path, &value.text, value.place)?,
+                Some(unit) => assign(&target.path, &format!("{} {unit}", value.text), value.place)?,
+            }
+        }
+        hardware::resolve(&document, &mut Defaults::default())
     }
 
     fn simulate(&self, choice: &[u32]) -> Result<Measured, String> {
@@ -159,6 +253,23 @@ impl<'s> Evaluator<'s> {
         }
         Ok(documents)
     }
+}
+
+/// What `measure` gives; a panic in it is a failure as well.
+fn caught(measure: impl FnOnce() -> Result<Measured, String>) -> Result<Measured, (String, bool)> {
+    let outcome = catch_unwind(AssertUnwindSafe(measure));
+    let failure = match outcome {
+        Ok(Ok(measured)) => return Ok(measured),
+        Ok(Err(reason)) => Failure::Refused(reason),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Failure::Panicked(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
+        }
+    };
+    Err(match failure {
+        Failure::Refused(reason) => (reason, false),
+        Failure::Panicked(text) => (format!("panic (a mistake of npusim, not of its input): {text}"), true),
+    })
 }
 
 /// The metrics of a report.
