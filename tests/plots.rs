@@ -325,7 +325,7 @@ struct Placed {
     text: String,
 }
 
-/// All texts, as wide as 0.52 of their size a letter: less than the font's mean, so that what is found outside is outside.
+/// All texts, as wide as 0.47 of their size a letter: less than any text here is, so that what is found outside is outside.
 fn texts_of(svg: &str) -> Vec<Placed> {
     let attribute = |element: &str, name: &str| -> Option<String> {
         Some(element.split(&format!(" {name}=\"")).nth(1)?.split('"').next()?.to_owned())
@@ -334,7 +334,7 @@ fn texts_of(svg: &str) -> Vec<Placed> {
     let placed = |element: &str| {
         let (tag, rest) = element.split_once('>').unwrap();
         let text = rest.split('<').next().unwrap().trim().to_owned();
-        let width = text.chars().count() as f64 * number(tag, "font-size") * 0.52;
+        let width = text.chars().count() as f64 * number(tag, "font-size") * 0.47;
         let (x, y) = (number(tag, "x"), number(tag, "y"));
         let before = match attribute(tag, "text-anchor").as_deref() {
             Some("middle") => 0.5,

@@ -72,3 +72,55 @@ pub(crate) fn check(
             .note(format!("what has one: {}", known.join(", ")))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document::Document;
+    use crate::config::study::resolve;
+
+    fn mode_of(text: &str) -> Result<Mode, String> {
+        let study = format!(
+            "name: s\nhardware: edge-int8\nworkload: minilm-layer\nscheme: w8a8_per_tensor\nparameters: [{{ name: a, values: [1, 2] }}]\n{text}\n"
+        );
+        let document = Document::from_bytes("s.yaml", study.as_bytes(), "").map_err(|error| error.to_string())?;
+        resolve(&document).map(|study| study.mode).map_err(|error| error.to_string())
+    }
+
+    const CYCLES: &str = "objectives: [{ metric: cycles }]";
+
+    #[test]
+    fn points_are_simulated_unless_the_study_says_otherwise() {
+        assert_eq!(mode_of(CYCLES), Ok(Mode::Simulate));
+        assert_eq!(mode_of(&format!("{CYCLES}\nmode: estimate")), Ok(Mode::Estimate));
+        assert_eq!(mode_of(&format!("{CYCLES}\nmode: prune")), Ok(Mode::Prune { keep: 0.1 }));
+        assert_eq!(mode_of(&format!("{CYCLES}\nmode: prune\nkeep: 0.25")), Ok(Mode::Prune { keep: 0.25 }));
+    }
+
+    #[test]
+    fn what_cannot_be_estimated_is_refused_where_the_mode_stands() {
+        let refused = |text: &str, words: &str| {
+            let error = mode_of(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        refused(&format!("{CYCLES}\nmode: guess"), "\"guess\" is not known here");
+        refused(&format!("{CYCLES}\nkeep: 0.5"), "only mode: prune keeps a share");
+        refused(&format!("{CYCLES}\nmode: prune\nkeep: 0"), "0 is not above 0 and at most 1");
+        refused(
+            "objectives: [{ metric: utilization }]\nmode: estimate",
+            "s.yaml:7:7: mode: \"utilization\" has no estimate",
+        );
+        refused(
+            &format!("{CYCLES}\nconstraints: [{{ metric: utilization, at_least: 0.5 }}]\nmode: estimate"),
+            "\"utilization\" has no estimate",
+        );
+        refused(&format!("{CYCLES}\nnumerics: true\nmode: estimate"), "an estimate computes no values");
+        refused(
+            &format!("{CYCLES}\nsampler: {{ nsga2: {{ population: 4, generations: 1 }} }}\nmode: prune"),
+            "none are there to be pruned",
+        );
+        // A constraint on what only simulation knows does not keep points from being pruned.
+        let kept = format!("{CYCLES}\nconstraints: [{{ metric: utilization, at_least: 0.5 }}]\nmode: prune");
+        assert_eq!(mode_of(&kept), Ok(Mode::Prune { keep: 0.1 }));
+    }
+}

@@ -10,20 +10,18 @@ use crate::config::document::Document;
 use crate::config::hardware;
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
-use crate::config::study::{Metric, Parameter, Study, Target, resolve_file};
+use crate::config::study::{Metric, Parameter, Study, Target, Values, resolve_file};
 use crate::config::study_mode::Mode;
-use crate::explore::estimate::estimated;
+use crate::explore::estimate::{Prepared, estimated};
 use crate::explore::journal;
 use crate::explore::space::{Choice, PointValue, Space};
 use crate::hardware::npu::Npu;
 use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
-use crate::program::Program;
 use crate::report::data::Report;
 use crate::scheme;
 use crate::simulation::{RealValues, Setup, SimulationError, simulate_sharing};
 use crate::timing::observer::Unobserved;
 use crate::workload::bindings::Bindings;
-use crate::workload::mapping::Mapping;
 
 /// What was measured of a point. Metrics that it does not have, such as errors without values, are left out.
 pub type Measured = BTreeMap<Metric, f64>;
@@ -38,21 +36,52 @@ pub struct Evaluator<'s> {
     named: BTreeMap<(usize, String), Document>,
     /// Values, where all points have the same.
     shared: Option<(Bindings, RealValues)>,
-    /// Whether each parameter changes the workload or the scheme.
-    changes_program: Vec<bool>,
-    /// Programs of estimated points, by the values that change them.
-    programs: Mutex<BTreeMap<Vec<String>, Arc<Lowered>>>,
+    /// What may differ between points that share their tilings.
+    off_chip: OffChip,
+    /// Scheduled programs of estimated points, by all values but those of off-chip memory.
+    prepared: Mutex<BTreeMap<Vec<String>, Arc<Vec<Prepared>>>>,
 }
 
-/// What an estimate needs of the workload and the scheme.
-struct Lowered {
-    program: Program,
-    mapping: Mapping,
+/// The parameters that change nothing but off-chip memories, whose rates and latencies decide no room and no unit.
+#[derive(Default)]
+struct OffChip {
+    /// Whether each parameter is one.
+    parameters: Vec<bool>,
+    /// Positions in a choice of those that have a list of values.
+    lists: Vec<usize>,
 }
 
-/// The most programs that are kept.
-const MOST_PROGRAMS: usize = 32;
-/// Positions among the files of a run.
+impl OffChip {
+    fn of(study: &Study) -> OffChip {
+        let is_off_chip = |target: &Target| {
+            let path = target.path.strip_prefix("hardware.").unwrap_or(&target.path);
+            let steps: Vec<&str> = path.split('.').collect();
+            matches!(steps.as_slice(), ["memories", _, "dram", _, ..])
+        };
+        let here = |parameter: &Parameter| !parameter.paths.is_empty() && parameter.paths.iter().all(is_off_chip);
+        let uses = |parameter: &Parameter, position: usize| match &parameter.values {
+            Values::Expression(expression) => expression.uses.contains(&position),
+            Values::List(_) => false,
+        };
+        // What something on the chip is computed from belongs to the chip.
+        let on_chip =
+            |position: usize| study.parameters.iter().any(|parameter| uses(parameter, position) && !here(parameter));
+        let parameters: Vec<bool> = study
+            .parameters
+            .iter()
+            .enumerate()
+            .map(|(position, parameter)| here(parameter) && !on_chip(position))
+            .collect();
+        let is_list = |parameter: &Parameter| matches!(parameter.values, Values::List(_));
+        let lists = study.parameters.iter().zip(&parameters).filter(|(parameter, _)| is_list(parameter));
+        let lists = lists.enumerate().filter(|(_, (_, is_here))| **is_here).map(|(position, _)| position).collect();
+        OffChip { parameters, lists }
+    }
+}
+
+/// The most scheduled programs that are kept.
+const MOST_PREPARED: usize = 64;
+/// The position of hardware among the files of a run.
 const HARDWARE: usize = 0;
 
 /// Why a point has no measures.
@@ -72,17 +101,14 @@ impl<'s> Evaluator<'s> {
     /// A file is wrong, or a path leads nowhere.
     pub fn new(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, InputError> {
         let files = [open_file(0, &study.hardware)?, open_file(1, &study.workload)?, open_file(2, &study.scheme)?];
-        let file = |target: &Target| whole_file(&target.path).or_else(|| file_of(&target.path, &target.place).ok());
-        let changes_program =
-            |parameter: &Parameter| parameter.paths.iter().any(|target| file(target) != Some(HARDWARE));
         let mut evaluator = Evaluator {
             study,
             space,
             files,
             named: BTreeMap::new(),
             shared: None,
-            changes_program: study.parameters.iter().map(changes_program).collect(),
-            programs: Mutex::default(),
+            off_chip: OffChip::of(study),
+            prepared: Mutex::default(),
         };
         for parameter in &study.parameters {
             let wholes = parameter.paths.iter().filter_map(|target| whole_file(&target.path));
@@ -136,26 +162,51 @@ impl<'s> Evaluator<'s> {
         }
     }
 
-    /// Estimates a point. What is known of the workload and the scheme is made once for all points that share them.
+    /// Estimates a point. Tilings are those found where parameters of off-chip memory have their first, middle and last
+    /// values, whichever is best here.
     ///
     /// # Errors
     /// As of [`Evaluator::evaluate`].
     pub fn estimate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
         caught(|| {
             let values = self.space.values(choice)?;
-            let lowered = self.lowered(&values)?;
+            let prepared = self.prepared(choice, &values)?;
             let npu = self.hardware(&values).map_err(|error| error.to_string())?;
-            estimated(&lowered.program, &npu, &lowered.mapping).map_err(|error| error.to_string())
+            Ok(estimated(&prepared, &npu))
         })
     }
 
-    fn lowered(&self, values: &[PointValue<'_>]) -> Result<Arc<Lowered>, String> {
-        let changing = values.iter().zip(&self.changes_program).filter(|(_, changes)| **changes);
-        let key: Vec<String> = changing.map(|(value, _)| value.text.clone()).collect();
+    fn prepared(&self, choice: &[u32], values: &[PointValue<'_>]) -> Result<Arc<Vec<Prepared>>, String> {
+        if self.off_chip.lists.is_empty() {
+            return Ok(Arc::new(vec![self.prepare(values)?]));
+        }
+        let others = values.iter().zip(&self.off_chip.parameters).filter(|(_, is_off_chip)| !**is_off_chip);
+        let key: Vec<String> = others.map(|(value, _)| value.text.clone()).collect();
         let unpoisoned = "no thread panics while it holds this";
-        if let Some(known) = self.programs.lock().expect(unpoisoned).get(&key) {
+        if let Some(known) = self.prepared.lock().expect(unpoisoned).get(&key) {
             return Ok(Arc::clone(known));
         }
+        let sizes = self.space.sizes();
+        let levels: [fn(u32) -> u32; 3] = [|_| 0, |size| (size - 1) / 2, |size| size - 1];
+        let mut anchors: Vec<Choice> = Vec::new();
+        for level in levels {
+            let mut anchor = choice.to_vec();
+            self.off_chip.lists.iter().for_each(|position| anchor[*position] = level(sizes[*position]));
+            if !anchors.contains(&anchor) {
+                anchors.push(anchor);
+            }
+        }
+        let prepared = anchors.iter().map(|anchor| self.prepare(&self.space.values(anchor)?));
+        let prepared = Arc::new(prepared.collect::<Result<Vec<Prepared>, String>>()?);
+        let mut all = self.prepared.lock().expect(unpoisoned);
+        if all.len() == MOST_PREPARED {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    fn prepare(&self, values: &[PointValue<'_>]) -> Result<Prepared, String> {
         let text = |error: ConfigError| error.to_string();
         let mut inputs = self.documents(values).and_then(Documents::resolve).map_err(text)?;
         let own = match (&self.shared, self.study.numerics) {
@@ -164,15 +215,9 @@ impl<'s> Evaluator<'s> {
         };
         let bindings = self.shared.as_ref().map(|(bindings, _)| bindings).or(own.as_ref());
         let calibration = inputs.calibration(bindings).map_err(|error| error.to_string())?;
-        let lowered = scheme::lower(&inputs.workload, inputs.scheme.as_ref(), calibration.as_ref());
-        let program = lowered.map_err(|error| error.to_string())?;
-        let lowered = Arc::new(Lowered { program, mapping: inputs.workload.mapping().clone() });
-        let mut programs = self.programs.lock().expect(unpoisoned);
-        if programs.len() == MOST_PROGRAMS {
-            programs.clear();
-        }
-        programs.insert(key, Arc::clone(&lowered));
-        Ok(lowered)
+        let program = scheme::lower(&inputs.workload, inputs.scheme.as_ref(), calibration.as_ref());
+        let program = program.map_err(|error| error.to_string())?;
+        Prepared::of(&program, &inputs.npu, inputs.workload.mapping()).map_err(|error| error.to_string())
     }
 
     /// The hardware of a point alone, as [`Evaluator::documents`] would put it together.
