@@ -67,20 +67,29 @@ fn estimated_points_are_called_so_and_lie_near_those_that_are_simulated() {
     assert_eq!(summary(&estimated)["mode"], "estimate");
     let (simulated, estimated) = (table(&simulated), table(&estimated));
     assert_eq!(simulated.len(), estimated.len());
+    let mut alike = 0;
     for (index, row) in &estimated {
         assert!(!row.contains_key("cycles") && !row.contains_key("energy_pj"), "an estimate goes by its own name");
         let other = &simulated[index];
         assert_eq!(row["error"].is_empty(), other["error"].is_empty(), "what cannot be scheduled has no estimate");
-        for metric in ["cycles", "energy_pj", "dram_bytes"].into_iter().filter(|_| row["error"].is_empty()) {
+        if !row["error"].is_empty() {
+            continue;
+        }
+        let ratio = |metric: &str| {
             let number = |text: &str| text.parse::<f64>().unwrap();
-            let ratio = number(&row[&format!("estimated_{metric}")]) / number(&other[metric]);
-            // A closed form of each layer alone, with a tiling of its own, is no measurement: the band is what ranking bears.
-            assert!(
-                (0.6..1.7).contains(&ratio),
-                "{metric} of point {index} is estimated as {ratio} times the simulated"
-            );
+            number(&row[&format!("estimated_{metric}")]) / number(&other[metric])
+        };
+        // A closed form of each layer alone is no measurement: the band is what ranking bears.
+        let cycles = ratio("cycles");
+        assert!((0.8..1.25).contains(&cycles), "point {index}: {cycles} times the simulated cycles");
+        // Equal bytes say that the simulation took the same tilings; then counts agree, and energy is nearly all counts.
+        if ratio("dram_bytes") == 1.0 {
+            alike += 1;
+            let energy = ratio("energy_pj");
+            assert!((0.95..1.05).contains(&energy), "point {index}: {energy} times the simulated energy");
         }
     }
+    assert!(alike > 0, "no point has the tilings of its estimate");
 }
 
 #[test]
