@@ -47,6 +47,7 @@ const TESTS_ONLY: &[&str] = &[];
 const FENCES: &[Fence] = &[
     Fence { name: "arrayvec", modules: &["schedule", "timing"] },
     Fence { name: "clap", modules: TERMINAL },
+    Fence { name: "clap_complete", modules: &["cli"] },
     Fence { name: "comfy_table", modules: TERMINAL },
     Fence { name: "csv", modules: TABLES },
     Fence { name: "exmex", modules: &["config::study"] },

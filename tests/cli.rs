@@ -305,6 +305,30 @@ fn a_missing_calibration_is_cited_at_the_key_that_asks_for_it() {
     );
 }
 
+fn stdout(command: &mut Command) -> String {
+    String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn completions_of_each_shell_know_every_command() {
+    let help = stdout(npusim().arg("--help"));
+    let commands: Vec<&str> = (help.lines().skip_while(|line| *line != "Commands:").skip(1))
+        .take_while(|line| !line.is_empty())
+        // What goes on below a command's line is indented farther.
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.contains(&"explore") && commands.contains(&"completions"), "{commands:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(npusim().args(["completions", shell]));
+        for command in &commands {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+        assert!(script.contains("no-numerics"), "{shell} knows no options");
+    }
+    npusim().args(["completions", "tcsh"]).assert().code(2);
+}
+
 #[test]
 fn list_names_every_registered_thing() {
     let assert = npusim().arg("list").assert().success();

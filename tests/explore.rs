@@ -51,6 +51,76 @@ fn summary(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap()
 }
 
+/// Rows of `out`'s table by their numbers.
+fn table(out: &Path) -> std::collections::BTreeMap<u64, std::collections::BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(out.join("results.csv")).unwrap();
+    let rows = reader.deserialize::<std::collections::BTreeMap<String, String>>();
+    rows.map(|row| row.unwrap()).map(|row| (row["index"].parse().unwrap(), row)).collect()
+}
+
+#[test]
+fn estimated_points_are_called_so_and_lie_near_those_that_are_simulated() {
+    let folder = tempfile::tempdir().unwrap();
+    let (simulated, estimated) = (folder.path().join("simulated"), folder.path().join("estimated"));
+    explored(&study(folder.path(), GRID), &simulated, &[]);
+    explored(&study(folder.path(), &format!("{GRID}mode: estimate\n")), &estimated, &[]);
+    assert_eq!(summary(&estimated)["mode"], "estimate");
+    let (simulated, estimated) = (table(&simulated), table(&estimated));
+    assert_eq!(simulated.len(), estimated.len());
+    let mut alike = 0;
+    for (index, row) in &estimated {
+        assert!(!row.contains_key("cycles") && !row.contains_key("energy_pj"), "an estimate goes by its own name");
+        let other = &simulated[index];
+        assert_eq!(row["error"].is_empty(), other["error"].is_empty(), "what cannot be scheduled has no estimate");
+        if !row["error"].is_empty() {
+            continue;
+        }
+        let ratio = |metric: &str| {
+            let number = |text: &str| text.parse::<f64>().unwrap();
+            number(&row[&format!("estimated_{metric}")]) / number(&other[metric])
+        };
+        // A closed form of each layer alone is no measurement: the band is what ranking bears.
+        let cycles = ratio("cycles");
+        assert!((0.8..1.25).contains(&cycles), "point {index}: {cycles} times the simulated cycles");
+        // Equal bytes say that the simulation took the same tilings; then counts agree, and energy is nearly all counts.
+        if ratio("dram_bytes") == 1.0 {
+            alike += 1;
+            let energy = ratio("energy_pj");
+            assert!((0.95..1.05).contains(&energy), "point {index}: {energy} times the simulated energy");
+        }
+    }
+    assert!(alike > 0, "no point has the tilings of its estimate");
+}
+
+#[test]
+fn a_pruned_study_reports_the_share_it_kept_as_simulated_in_parts_as_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, pruned, parts) =
+        (folder.path().join("whole"), folder.path().join("pruned"), folder.path().join("parts"));
+    let text =
+        GRID.replace("values: [w8a8_per_tensor, mxfp4]", "values: [w8a8_per_tensor, w8a8_per_token_per_channel]");
+    explored(&study(folder.path(), &text), &whole, &[]);
+    let file = study(folder.path(), &format!("{text}mode: prune\nkeep: 0.3\n"));
+    explored(&file, &pruned, &[]);
+    // 0.3 of 12, rounded up.
+    assert_eq!((&summary(&pruned)["points"], &summary(&pruned)["pruned"]), (&4.into(), &8.into()));
+    let all = table(&whole);
+    for (index, row) in table(&pruned) {
+        for column in ["cycles", "energy_pj", "dram_bytes", "scheme", "bandwidth"] {
+            assert_eq!(row[column], all[&index][column], "{column} of point {index}");
+        }
+    }
+    for part in ["1/3", "2/3", "3/3"] {
+        explored(&file, &parts, &["--shard", part]);
+    }
+    npusim().arg("merge").arg(&parts).assert().success();
+    assert_eq!(files(&parts), files(&pruned));
+    // What was done is not done again.
+    let bytes = files(&pruned);
+    explored(&file, &pruned, &["--resume"]);
+    assert_eq!(files(&pruned), bytes);
+}
+
 #[test]
 fn a_point_of_a_study_has_the_figures_of_a_run_with_the_same_values() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,6 +11,7 @@ mod compare;
 mod config_files;
 mod consistency;
 mod energy;
+mod examples;
 mod expected;
 mod explore;
 mod fixture;

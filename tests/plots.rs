@@ -91,6 +91,12 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
 }
 
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
 fn assert_near(found: f64, expected: f64, what: &str) {
     assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1e-9), "{what}: {found} instead of {expected}");
 }
@@ -211,16 +217,29 @@ fn a_study_is_drawn_over_what_differs_between_its_runs() {
     // More bandwidth never takes longer here, so that ranks of cycles fall as those of bandwidth rise.
     let sensitivity = data("sensitivity", &saved).unwrap();
     let paths: Vec<&str> = list(&sensitivity["parameters"]).iter().map(|it| it["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["memories.dram.dram.bytes_per_cycle", "scheme"]);
+    // A scheme has no rank.
+    assert_eq!(paths, ["memories.dram.dram.bytes_per_cycle"]);
     assert!(number(&sensitivity["parameters"][0]["correlations"][0]) < -0.5);
     let sweep = data("sweep", &saved).unwrap();
     assert_eq!(sweep["parameter"], "memories.dram.dram.bytes_per_cycle");
-    for line in list(&sweep["lines"]) {
-        let bandwidths: Vec<f64> = list(&line["points"]).iter().map(|point| number(&point[0])).collect();
-        assert_eq!(bandwidths, [4.0, 8.0, 16.0, 32.0]);
+    for panel in list(&sweep["panels"]) {
+        assert_eq!(list(&panel["lines"]).len(), 2, "one for each scheme");
+        for line in list(&panel["lines"]) {
+            let bandwidths: Vec<f64> = list(&line["points"]).iter().map(|point| number(&point[0])).collect();
+            assert_eq!(bandwidths, [4.0, 8.0, 16.0, 32.0]);
+        }
+    }
+    let of_lines = |panel: usize| {
+        let lines = list(&sweep["panels"][panel]["lines"]).iter();
+        sorted(lines.flat_map(|line| list(&line["points"])).map(|point| number(&point[1])))
+    };
+    assert_eq!(of_lines(0), sorted(cycles.iter().copied()));
+    let energy: Vec<f64> = reports.iter().map(|report| number(&report["totals"]["energy_pj"]["total"]) / 1e6).collect();
+    for (found, expected) in of_lines(1).into_iter().zip(sorted(energy.iter().copied())) {
+        assert_near(found, expected, "energy");
     }
     let heat = data("heat_map", &saved).unwrap();
-    let mut cells: Vec<f64> = list(&heat["cycles"]).iter().flat_map(list).map(number).collect();
+    let mut cells: Vec<f64> = list(&heat["cells"]).iter().flat_map(list).map(number).collect();
     let mut all = cycles.clone();
     cells.sort_by(f64::total_cmp);
     all.sort_by(f64::total_cmp);
@@ -228,6 +247,38 @@ fn a_study_is_drawn_over_what_differs_between_its_runs() {
     let pareto = data("pareto", &saved).unwrap();
     let drawn: Vec<f64> = list(&pareto["points"]).iter().map(|point| number(&point["x"])).collect();
     assert_eq!(drawn, cycles);
+}
+
+/// A study of four points by hand: a side, what is computed from it, and a scheme; the last point breaks a constraint.
+const STUDY: &str = "\
+index,side,port,scheme,cycles,energy_pj,sqnr_db,feasible,front,error
+0,8,512,mxfp4,400,4000000,12,true,false,
+1,16,1024,mxfp4,200,5000000,12,true,true,
+2,8,512,osc,450,4500000,30,true,true,
+3,16,1024,osc,100,1000000,31,false,false,
+4,32,2048,osc,,,,,,does not fit
+";
+
+#[test]
+fn a_study_is_drawn_by_its_own_objectives_and_without_points_that_break_a_constraint() {
+    let summary = r#"{ "objectives": ["minimize cycles", "maximize sqnr_db"] }"#;
+    let saved = Saved::read(&[STUDY.to_owned()]).unwrap().with_summary(summary).unwrap();
+    let pareto = data("pareto", &saved).unwrap();
+    assert_eq!(pareto["axes"], serde_json::json!(["time [cycles]", "lowest SQNR of a layer [dB]"]));
+    assert_eq!(pareto["series"], serde_json::json!(["scheme mxfp4", "scheme osc"]));
+    // By hand: point 1 is faster than 0 at the same ratio, 2 has the better ratio, 3 would beat all but breaks a constraint.
+    let fronts: Vec<bool> = list(&pareto["points"]).iter().map(|point| point["is_on_front"] == true).collect();
+    assert_eq!(fronts, [false, true, true, false]);
+    let sensitivity = data("sensitivity", &saved).unwrap();
+    let paths: Vec<&Value> = list(&sensitivity["parameters"]).iter().map(|parameter| &parameter["path"]).collect();
+    assert_eq!(paths, ["side"], "the port goes with the side, and a scheme has no rank");
+    let heat = data("heat_map", &saved).unwrap();
+    assert_eq!(heat["cells"], serde_json::json!([[400.0, 200.0], [450.0, null]]));
+    // Without the summary, cycles and energy; of four points by ranks: side 1.5, 3.5, 1.5, 3.5 against cycles 3, 2, 4, 1.
+    let usual = Saved::read(&[STUDY.to_owned()]).unwrap();
+    assert_eq!(data("pareto", &usual).unwrap()["axes"][1], "energy [µJ]");
+    let correlation = number(&data("sensitivity", &usual).unwrap()["parameters"][0]["correlations"][0]);
+    assert_near(correlation, -4.0 / 20f64.sqrt(), "Spearman's correlation");
 }
 
 #[test]
@@ -248,10 +299,11 @@ fn pictures_have_names_for_axes_and_no_text_outside_of_their_page() {
     for (plot, saved) in plots::ALL.iter().flat_map(|plot| saved.iter().map(move |saved| (plot, saved))) {
         let Some(figure) = plot.figure(saved) else { continue };
         let page = page_of(&figure.svg);
-        for (x, y) in places_of_texts(&figure.svg) {
-            assert!(x >= 0.0 && y >= 0.0 && x <= page.0 && y <= page.1, "{}: {x}, {y} in {page:?}", plot.name());
+        for Placed { left, right, y, text } in texts_of(&figure.svg) {
+            let is_within = left >= 0.0 && right <= page.0 && y >= 0.0 && y <= page.1;
+            assert!(is_within, "{}: {text:?} from {left} to {right} at {y} in {page:?}", plot.name());
         }
-        assert!(figure.svg.contains('[') || figure.svg.contains("over") || figure.svg.contains("rank correlation"));
+        assert!(figure.svg.contains('['), "{} names no unit", plot.name());
         assert_eq!(&figure.png()[1..4], b"PNG");
         // The same data gives the same bytes.
         assert_eq!(plot.figure(saved).unwrap().svg, figure.svg);
@@ -265,12 +317,37 @@ fn page_of(svg: &str) -> (f64, f64) {
     (sides[2], sides[3])
 }
 
-/// Where texts are anchored.
-fn places_of_texts(svg: &str) -> Vec<(f64, f64)> {
-    let attribute = |element: &str, name: &str| -> f64 {
-        element.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+/// A text and where it is, in pixels of the drawing.
+struct Placed {
+    left: f64,
+    right: f64,
+    y: f64,
+    text: String,
+}
+
+/// All texts, as wide as 0.47 of their size a letter: less than any text here is, so that what is found outside is outside.
+fn texts_of(svg: &str) -> Vec<Placed> {
+    let attribute = |element: &str, name: &str| -> Option<String> {
+        Some(element.split(&format!(" {name}=\"")).nth(1)?.split('"').next()?.to_owned())
     };
-    svg.split("<text").skip(1).map(|element| (attribute(element, "x"), attribute(element, "y"))).collect()
+    let number = |element: &str, name: &str| attribute(element, name).unwrap().parse::<f64>().unwrap();
+    let placed = |element: &str| {
+        let (tag, rest) = element.split_once('>').unwrap();
+        let text = rest.split('<').next().unwrap().trim().to_owned();
+        let width = text.chars().count() as f64 * number(tag, "font-size") * 0.47;
+        let (x, y) = (number(tag, "x"), number(tag, "y"));
+        let before = match attribute(tag, "text-anchor").as_deref() {
+            Some("middle") => 0.5,
+            Some("end") => 1.0,
+            _ => 0.0,
+        };
+        match attribute(tag, "transform") {
+            // Runs upwards.
+            Some(_) => Placed { left: x, right: x, y, text },
+            None => Placed { left: x - before * width, right: x + (1.0 - before) * width, y, text },
+        }
+    };
+    svg.split("<text").skip(1).map(placed).collect()
 }
 
 #[test]

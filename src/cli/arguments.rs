@@ -38,6 +38,15 @@ pub(super) enum Command {
     Init(InitArguments),
     /// List what can be named: schemes, dataflows, memory models, formats, presets.
     List(ListArguments),
+    /// Print a script that completes commands and options in a shell.
+    Completions(CompletionsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArguments {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]

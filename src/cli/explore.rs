@@ -54,8 +54,13 @@ pub(super) fn merge(arguments: &MergeArguments) -> Result<ExitCode, CliError> {
 }
 
 fn show(summary: &StudySummary, folder: &Path) -> Result<(), CliError> {
+    let kind = match summary.mode {
+        "estimate" => "estimated points (nothing was simulated)".to_owned(),
+        "prune" => format!("simulated points ({} more were left out after their estimates)", summary.pruned),
+        _ => "points".to_owned(),
+    };
     print(&format!(
-        "{}: {} points, {} could not be simulated, {} break a constraint",
+        "{}: {} {kind}, {} could not be simulated, {} break a constraint",
         summary.study, summary.points, summary.failed, summary.infeasible
     ))?;
     for (reason, points) in &summary.failures {

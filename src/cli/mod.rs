@@ -9,6 +9,7 @@ mod arguments;
 mod calibrate;
 mod check;
 mod compare;
+mod completions;
 mod explore;
 mod init;
 mod list;
@@ -60,6 +61,7 @@ fn run() -> Result<ExitCode, CliError> {
         Command::Explore(arguments) => explore::run(&arguments),
         Command::Merge(arguments) => explore::merge(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
     }
 }

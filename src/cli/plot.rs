@@ -8,7 +8,7 @@ use crate::cli::arguments::PlotArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::ConfigError;
 use crate::config::files::write_whole;
-use crate::explore::run::TABLE;
+use crate::explore::run::{SUMMARY, TABLE};
 use crate::report::plots::saved::Saved;
 use crate::report::plots::{self, PictureFile};
 
@@ -19,7 +19,15 @@ pub(super) fn run(arguments: &PlotArguments) -> Result<ExitCode, CliError> {
     let files: Vec<PathBuf> = arguments.results.iter().map(|given| result_file(given)).collect::<Result<_, _>>()?;
     let texts: Vec<String> = files.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
     let shown = || files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-    let saved = Saved::read(&texts).map_err(|reason| CliError::NothingToDraw(format!("{}: {reason}", shown())))?;
+    let unreadable = |reason| CliError::NothingToDraw(format!("{}: {reason}", shown()));
+    let mut saved = Saved::read(&texts).map_err(unreadable)?;
+    // What a study looked for stands beside its table.
+    if let [table] = files.as_slice()
+        && matches!(saved, Saved::Points(_))
+        && table.with_file_name(SUMMARY).is_file()
+    {
+        saved = saved.with_summary(&read(&table.with_file_name(SUMMARY))?).map_err(unreadable)?;
+    }
     let folder = match (&arguments.out, files.as_slice()) {
         (Some(out), _) => out.clone(),
         (None, [one]) => one.parent().unwrap_or(Path::new("")).to_path_buf(),
@@ -46,7 +54,9 @@ pub(super) fn run(arguments: &PlotArguments) -> Result<ExitCode, CliError> {
 /// Draws the table of the study in `folder`, and returns the names of the pictures, of which there may be none.
 pub(super) fn of_study(folder: &Path) -> Result<Vec<&'static str>, CliError> {
     let text = read(&folder.join(TABLE))?;
-    let saved = Saved::read(&[text]).map_err(|reason| CliError::NothingToDraw(reason.to_string()))?;
+    let summary = read(&folder.join(SUMMARY))?;
+    let saved = Saved::read(&[text]).and_then(|saved| saved.with_summary(&summary));
+    let saved = saved.map_err(|reason| CliError::NothingToDraw(reason.to_string()))?;
     Ok(write(folder, plots::files(&saved))?)
 }
 

@@ -45,6 +45,7 @@ mod scopes;
 pub(crate) mod sequencing;
 pub mod source;
 pub mod study;
+pub mod study_mode;
 mod tensor_source;
 pub mod tensors;
 #[cfg(test)]

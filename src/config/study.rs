@@ -19,6 +19,7 @@ use crate::config::presets;
 use crate::config::scalar::Literal;
 use crate::config::schema::{FileForm, form_of};
 use crate::config::source::Place;
+use crate::config::study_mode::{self, Mode};
 
 /// The most values of one parameter.
 const MOST_VALUES: usize = 10_000;
@@ -37,6 +38,8 @@ struct StudyFile {
     workload: Field<String>,
     scheme: Field<String>,
     numerics: Field<bool>,
+    mode: Field<String>,
+    keep: Field<f64>,
     set: Option<List<Placed<AssignmentFile>>>,
     parameters: List<Placed<ParameterFile>>,
     sampler: Option<Placed<SamplerFile>>,
@@ -122,6 +125,8 @@ pub struct Study {
     pub scheme: String,
     /// Whether values are computed too, where the workload has some.
     pub numerics: bool,
+    /// How points are evaluated.
+    pub mode: Mode,
     /// Values that are other than in the files at every point.
     pub set: Vec<Assignment>,
     /// What varies, each after all that it depends on.
@@ -336,6 +341,11 @@ impl Metric {
         }
     }
 
+    /// Whether there is a closed form of it, which needs no simulation.
+    pub const fn has_estimate(self) -> bool {
+        matches!(self, Metric::Cycles | Metric::TimeUs | Metric::EnergyPj | Metric::EnergyDelay | Metric::DramBytes)
+    }
+
     /// Whether it is known only where values are computed.
     pub const fn needs_values(self) -> bool {
         matches!(self, Metric::SqnrDb | Metric::RelativeError)
@@ -404,9 +414,18 @@ pub fn resolve(document: &Document) -> Result<Study, ConfigError> {
         None => Some(Sampler::Grid),
         Some(written) => problems.take(sampler(written)),
     };
-    let objectives = file.objectives.iter().filter_map(|written| problems.take(objective(written, numerics))).collect();
+    let objectives = file.objectives.iter().filter_map(|written| problems.take(objective(written, numerics)));
+    let objectives: Vec<Objective> = objectives.collect();
     let constraints = file.constraints.iter().flatten();
-    let constraints = constraints.filter_map(|written| problems.take(constraint(written, numerics))).collect();
+    let constraints = constraints.filter_map(|written| problems.take(constraint(written, numerics)));
+    let constraints: Vec<Constraint> = constraints.collect();
+    let mode = problems.take(study_mode::mode(&file.mode, &file.keep));
+    if let (Some(mode), Some(sampler)) = (mode, sampler) {
+        let looked_for = objectives.iter().map(|objective| objective.metric);
+        // What is pruned by estimates is held to its constraints by simulation.
+        let kept_to = constraints.iter().filter(|_| mode == Mode::Estimate).map(|constraint| constraint.metric);
+        problems.take(study_mode::check(mode, &file.mode, sampler, numerics, looked_for.chain(kept_to)));
+    }
     if let (Some(sampler), true) = (sampler, parameters.len() == file.parameters.len()) {
         problems.take(check_size(&file, sampler, &parameters));
     }
@@ -418,6 +437,7 @@ pub fn resolve(document: &Document) -> Result<Study, ConfigError> {
         workload: workload.expect(found),
         scheme: scheme.expect(found),
         numerics,
+        mode: mode.expect(found),
         set,
         parameters,
         sampler: sampler.expect(found),

@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 
+use crate::config::defaults::Defaults;
 use crate::config::diagnostics::ConfigError;
 use crate::config::document::Document;
+use crate::config::hardware;
 use crate::config::node::{Node, Value};
-use crate::config::study::{Metric, Study, resolve_file};
+use crate::config::source::Place;
+use crate::config::study::{Metric, Parameter, Study, Target, Values, resolve_file};
+use crate::config::study_mode::Mode;
+use crate::explore::estimate::{Prepared, estimated};
 use crate::explore::journal;
 use crate::explore::space::{Choice, PointValue, Space};
+use crate::hardware::npu::Npu;
 use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
 use crate::report::data::Report;
+use crate::scheme;
 use crate::simulation::{RealValues, Setup, simulate_sharing};
 use crate::timing::observer::Unobserved;
 use crate::workload::bindings::Bindings;
@@ -28,7 +36,53 @@ pub struct Evaluator<'s> {
     named: BTreeMap<(usize, String), Document>,
     /// Values, where all points have the same.
     shared: Option<(Bindings, RealValues)>,
+    /// What may differ between points that share their tilings.
+    off_chip: OffChip,
+    /// Scheduled programs of estimated points, by all values but those of off-chip memory.
+    prepared: Mutex<BTreeMap<Vec<String>, Arc<Vec<Prepared>>>>,
 }
+
+/// The parameters that change nothing but off-chip memories, whose rates and latencies decide no room and no unit.
+#[derive(Default)]
+struct OffChip {
+    /// Whether each parameter is one.
+    parameters: Vec<bool>,
+    /// Positions in a choice of those that have a list of values.
+    lists: Vec<usize>,
+}
+
+impl OffChip {
+    fn of(study: &Study) -> OffChip {
+        let is_off_chip = |target: &Target| {
+            let path = target.path.strip_prefix("hardware.").unwrap_or(&target.path);
+            let steps: Vec<&str> = path.split('.').collect();
+            matches!(steps.as_slice(), ["memories", _, "dram", _, ..])
+        };
+        let here = |parameter: &Parameter| !parameter.paths.is_empty() && parameter.paths.iter().all(is_off_chip);
+        let uses = |parameter: &Parameter, position: usize| match &parameter.values {
+            Values::Expression(expression) => expression.uses.contains(&position),
+            Values::List(_) => false,
+        };
+        // What something on the chip is computed from belongs to the chip.
+        let on_chip =
+            |position: usize| study.parameters.iter().any(|parameter| uses(parameter, position) && !here(parameter));
+        let parameters: Vec<bool> = study
+            .parameters
+            .iter()
+            .enumerate()
+            .map(|(position, parameter)| here(parameter) && !on_chip(position))
+            .collect();
+        let is_list = |parameter: &Parameter| matches!(parameter.values, Values::List(_));
+        let lists = study.parameters.iter().zip(&parameters).filter(|(parameter, _)| is_list(parameter));
+        let lists = lists.enumerate().filter(|(_, (_, is_here))| **is_here).map(|(position, _)| position).collect();
+        OffChip { parameters, lists }
+    }
+}
+
+/// The most scheduled programs that are kept.
+const MOST_PREPARED: usize = 64;
+/// The position of hardware among the files of a run.
+const HARDWARE: usize = 0;
 
 /// Why a point has no measures.
 #[derive(Debug)]
@@ -47,7 +101,15 @@ impl<'s> Evaluator<'s> {
     /// A file is wrong, or a path leads nowhere.
     pub fn new(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, InputError> {
         let files = [open_file(0, &study.hardware)?, open_file(1, &study.workload)?, open_file(2, &study.scheme)?];
-        let mut evaluator = Evaluator { study, space, files, named: BTreeMap::new(), shared: None };
+        let mut evaluator = Evaluator {
+            study,
+            space,
+            files,
+            named: BTreeMap::new(),
+            shared: None,
+            off_chip: OffChip::of(study),
+            prepared: Mutex::default(),
+        };
         for parameter in &study.parameters {
             let wholes = parameter.paths.iter().filter_map(|target| whole_file(&target.path));
             for position in wholes {
@@ -89,24 +151,101 @@ impl<'s> Evaluator<'s> {
         })
     }
 
-    /// Measures a point.
+    /// Measures a point, or estimates it where the study says so.
     ///
     /// # Errors
     /// Why it cannot be simulated, and whether that is a mistake of the program.
     pub fn evaluate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.simulate(choice)));
-        let failure = match outcome {
-            Ok(Ok(measured)) => return Ok(measured),
-            Ok(Err(reason)) => Failure::Refused(reason),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                Failure::Panicked(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
-            }
-        };
-        Err(match failure {
-            Failure::Refused(reason) => (reason, false),
-            Failure::Panicked(text) => (format!("panic (a mistake of npusim, not of its input): {text}"), true),
+        match self.study.mode {
+            Mode::Estimate => self.estimate(choice),
+            Mode::Simulate | Mode::Prune { .. } => caught(|| self.simulate(choice)),
+        }
+    }
+
+    /// Estimates a point. Tilings are those found where parameters of off-chip memory have their first, middle and last
+    /// values, whichever is best here.
+    ///
+    /// # Errors
+    /// As of [`Evaluator::evaluate`].
+    pub fn estimate(&self, choice: &[u32]) -> Result<Measured, (String, bool)> {
+        caught(|| {
+            let values = self.space.values(choice)?;
+            let prepared = self.prepared(choice, &values)?;
+            let npu = self.hardware(&values).map_err(|error| error.to_string())?;
+            Ok(estimated(&prepared, &npu))
         })
+    }
+
+    fn prepared(&self, choice: &[u32], values: &[PointValue<'_>]) -> Result<Arc<Vec<Prepared>>, String> {
+        if self.off_chip.lists.is_empty() {
+            return Ok(Arc::new(vec![self.prepare(values)?]));
+        }
+        let others = values.iter().zip(&self.off_chip.parameters).filter(|(_, is_off_chip)| !**is_off_chip);
+        let key: Vec<String> = others.map(|(value, _)| value.text.clone()).collect();
+        let unpoisoned = "no thread panics while it holds this";
+        if let Some(known) = self.prepared.lock().expect(unpoisoned).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let sizes = self.space.sizes();
+        let levels: [fn(u32) -> u32; 3] = [|_| 0, |size| (size - 1) / 2, |size| size - 1];
+        let mut anchors: Vec<Choice> = Vec::new();
+        for level in levels {
+            let mut anchor = choice.to_vec();
+            self.off_chip.lists.iter().for_each(|position| anchor[*position] = level(sizes[*position]));
+            if !anchors.contains(&anchor) {
+                anchors.push(anchor);
+            }
+        }
+        let prepared = anchors.iter().map(|anchor| self.prepare(&self.space.values(anchor)?));
+        let prepared = Arc::new(prepared.collect::<Result<Vec<Prepared>, String>>()?);
+        let mut all = self.prepared.lock().expect(unpoisoned);
+        if all.len() == MOST_PREPARED {
+            all.clear();
+        }
+        all.insert(key, Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    fn prepare(&self, values: &[PointValue<'_>]) -> Result<Prepared, String> {
+        let text = |error: ConfigError| error.to_string();
+        let mut inputs = self.documents(values).and_then(Documents::resolve).map_err(text)?;
+        let own = match (&self.shared, self.study.numerics) {
+            (None, true) => inputs.bindings().map_err(text)?,
+            (Some(_), _) | (None, false) => None,
+        };
+        let bindings = self.shared.as_ref().map(|(bindings, _)| bindings).or(own.as_ref());
+        let calibration = inputs.calibration(bindings).map_err(|error| error.to_string())?;
+        let program = scheme::lower(&inputs.workload, inputs.scheme.as_ref(), calibration.as_ref());
+        let program = program.map_err(|error| error.to_string())?;
+        Prepared::of(&program, &inputs.npu, inputs.workload.mapping()).map_err(|error| error.to_string())
+    }
+
+    /// The hardware of a point alone, as [`Evaluator::documents`] would put it together.
+    fn hardware(&self, values: &[PointValue<'_>]) -> Result<Npu, ConfigError> {
+        let targets =
+            || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
+        let whole = targets().filter(|(_, target)| whole_file(&target.path) == Some(HARDWARE)).last();
+        let mut document = match whole {
+            Some((value, _)) => self.named[&(HARDWARE, resolve_file(&value.text, value.place))].clone(),
+            None => self.files[HARDWARE].clone(),
+        };
+        let mut assign = |path: &str, value: &str, place: &Place| -> Result<(), ConfigError> {
+            if whole_file(path).is_some() || file_of(path, place).map_err(ConfigError::from)? != HARDWARE {
+                return Ok(());
+            }
+            document.apply(path.strip_prefix("hardware.").unwrap_or(path), value, place)?;
+            Ok(())
+        };
+        for assignment in &self.study.set {
+            assign(&assignment.path, &assignment.value, &assignment.place)?;
+        }
+        for (value, target) in targets() {
+            match &value.parameter.unit {
+                None => assign(&target.path, &value.text, value.place)?,
+                Some(unit) => assign(&target.path, &format!("{} {unit}", value.text), value.place)?,
+            }
+        }
+        hardware::resolve(&document, &mut Defaults::default())
     }
 
     fn simulate(&self, choice: &[u32]) -> Result<Measured, String> {
@@ -159,6 +298,23 @@ impl<'s> Evaluator<'s> {
         }
         Ok(documents)
     }
+}
+
+/// What `measure` gives; a panic in it is a failure as well.
+fn caught(measure: impl FnOnce() -> Result<Measured, String>) -> Result<Measured, (String, bool)> {
+    let outcome = catch_unwind(AssertUnwindSafe(measure));
+    let failure = match outcome {
+        Ok(Ok(measured)) => return Ok(measured),
+        Ok(Err(reason)) => Failure::Refused(reason),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Failure::Panicked(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
+        }
+    };
+    Err(match failure {
+        Failure::Refused(reason) => (reason, false),
+        Failure::Panicked(text) => (format!("panic (a mistake of npusim, not of its input): {text}"), true),
+    })
 }
 
 /// The metrics of a report.

@@ -38,6 +38,9 @@ pub struct Header {
     pub fingerprint: String,
     /// Which part of the study this is.
     pub shard: Option<Shard>,
+    /// Numbers of the points that are simulated, where estimates decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Vec<u64>>,
 }
 
 impl Header {
@@ -52,6 +55,7 @@ impl Header {
             folder,
             fingerprint,
             shard: None,
+            kept: None,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Studies: many runs over values of the files, kept in a journal, and what they say together.
 
+pub mod estimate;
 pub mod evaluate;
 pub mod journal;
 pub mod nsga2;
 pub mod pareto;
+pub mod pruning;
 pub mod results;
 pub mod run;
 pub mod sampler;

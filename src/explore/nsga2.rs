@@ -40,7 +40,8 @@ pub fn first_generation(sizes: &[u32], population: u64, seed: u64) -> Vec<Choice
 /// Children of `parents`, as many as they are, for generation `number` (from 1).
 pub fn children(parents: &[Individual], sizes: &[u32], seed: u64, number: u64) -> Vec<Choice> {
     let mut random = Pcg64::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let order = order_of(parents);
+    let fitness: Vec<&Fitness> = parents.iter().map(|parent| &parent.fitness).collect();
+    let order = places(&fitness);
     let tournament = |random: &mut Pcg64| {
         let (a, b) = (random.random_range(0..parents.len()), random.random_range(0..parents.len()));
         if order[a] <= order[b] { a } else { b }
@@ -84,7 +85,8 @@ fn mutate(child: &mut Choice, sizes: &[u32], random: &mut Pcg64) {
 
 /// The better half of `all`.
 pub fn survivors(all: Vec<Individual>, population: usize) -> Vec<Individual> {
-    let order = order_of(&all);
+    let fitness: Vec<&Fitness> = all.iter().map(|individual| &individual.fitness).collect();
+    let order = places(&fitness);
     let mut ranked: Vec<(usize, Individual)> = order.into_iter().zip(all).collect();
     ranked.sort_by_key(|(place, _)| *place);
     ranked.into_iter().take(population).map(|(_, individual)| individual).collect()
@@ -92,11 +94,11 @@ pub fn survivors(all: Vec<Individual>, population: usize) -> Vec<Individual> {
 
 /// The place of each individual, the best first: feasible ones by rank and then by crowding, then those that break
 /// constraints by how much, then those that failed; ties by position.
-fn order_of(all: &[Individual]) -> Vec<usize> {
+pub fn places(all: &[&Fitness]) -> Vec<usize> {
     let feasible: Vec<(usize, &Vec<f64>)> = all
         .iter()
         .enumerate()
-        .filter_map(|(index, individual)| match &individual.fitness {
+        .filter_map(|(index, fitness)| match fitness {
             Fitness::Feasible(objectives) => Some((index, objectives)),
             Fitness::Breaking(_) | Fitness::Failed => None,
         })
@@ -107,9 +109,9 @@ fn order_of(all: &[Individual]) -> Vec<usize> {
     // Class, rank or how much is broken, crowding: all ascending.
     let mut keys: Vec<(u8, f64, f64)> = all
         .iter()
-        .map(|individual| match individual.fitness {
+        .map(|fitness| match fitness {
             Fitness::Feasible(_) => (0, 0.0, 0.0),
-            Fitness::Breaking(by) => (1, by, 0.0),
+            Fitness::Breaking(by) => (1, *by, 0.0),
             Fitness::Failed => (2, 0.0, 0.0),
         })
         .collect();

@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::study::{Goal, Metric, Study};
+use crate::config::study_mode::Mode;
 use crate::explore::journal::{Header, Record, RecordedOutcome};
 use crate::explore::nsga2::Fitness;
 use crate::explore::pareto;
+use crate::explore::sampler::Plan;
 use crate::explore::sensitivity::{Sensitivity, rank_correlation};
 use crate::explore::space::Space;
+
+/// What stands before the names of metrics in tables of estimates.
+const ESTIMATED: &str = "estimated_";
 
 /// Version of the fields of a summary.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -30,6 +35,11 @@ pub struct StudySummary {
     pub text: String,
     /// Digest of all files of the study.
     pub fingerprint: String,
+    /// How points were evaluated: `simulate`; `estimate`, where all metrics are estimates; or `prune`, where all points were
+    /// estimated and those below simulated.
+    pub mode: &'static str,
+    /// Points that were left out after their estimates.
+    pub pruned: u64,
     /// Points that were tried.
     pub points: u64,
     /// Of these, those that could not be simulated.
@@ -163,6 +173,14 @@ impl Findings<'_> {
             file: self.header.file.clone(),
             text: self.header.text.clone(),
             fingerprint: self.header.fingerprint.clone(),
+            mode: self.study.mode.name(),
+            pruned: match &self.header.kept {
+                None => 0,
+                Some(kept) => {
+                    let all = Plan::new(self.space, self.study.sampler).map_or(0, |plan| plan.points());
+                    all.saturating_sub(kept.len() as u64)
+                }
+            },
             points: self.records.len() as u64,
             failed,
             panicked,
@@ -217,7 +235,10 @@ impl Findings<'_> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let names = self.study.parameters.iter().map(|parameter| parameter.name.as_str());
         let metrics = Metric::ALL.map(Metric::name);
-        let head = std::iter::once("index").chain(names).chain(metrics).chain(["feasible", "front", "error"]);
+        let is_estimated = self.study.mode == Mode::Estimate;
+        let columns = metrics.map(|name| if is_estimated { format!("{ESTIMATED}{name}") } else { name.to_owned() });
+        let columns = columns.iter().map(String::as_str);
+        let head = std::iter::once("index").chain(names).chain(columns).chain(["feasible", "front", "error"]);
         let written = "a table is written to memory";
         writer.write_record(head).expect(written);
         let (front, _) = self.front();

@@ -6,15 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+use rayon::prelude::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use crate::config::diagnostics::ConfigError;
 use crate::config::document::Document;
 use crate::config::files::write_whole;
 use crate::config::study::{self, Sampler, Study};
+use crate::config::study_mode::Mode;
 use crate::explore::evaluate::Evaluator;
 use crate::explore::journal::{self, Contents, Header, Journal, Record, RecordedOutcome, Shard};
 use crate::explore::nsga2::{self, Individual};
+use crate::explore::pruning;
 use crate::explore::results::{Findings, StudySummary, fitness, to_json};
 use crate::explore::sampler::Plan;
 use crate::explore::space::{Choice, Space};
@@ -116,8 +118,15 @@ pub fn run(
     }
     let evaluator = Evaluator::new(&study, &space)?;
     let source = document.source();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
+    let pool = pool.map_err(|error| ExploreError::Threads(error.to_string()))?;
+    let kept = match (study.mode, &plan) {
+        (Mode::Prune { keep }, Some(plan)) => Some(pool.install(|| pruning::kept(&evaluator, plan, &study, keep))),
+        (Mode::Prune { .. } | Mode::Simulate | Mode::Estimate, _) => None,
+    };
     let header = Header {
         shard: options.shard,
+        kept,
         ..Header::new(
             &study.name,
             source.name(),
@@ -133,10 +142,13 @@ pub fn run(
         Some(Contents { records, damaged, .. }) => (damaged, records.into_iter().map(|(record, _)| record).collect()),
     };
     let taken_over = known.len() as u64;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
-    let pool = pool.map_err(|error| ExploreError::Threads(error.to_string()))?;
     let total = match (&plan, study.sampler) {
-        (Some(plan), _) => points_of(plan.points(), options.shard),
+        (Some(plan), _) => match &header.kept {
+            None => points_of(plan.points(), options.shard),
+            Some(kept) => {
+                kept.iter().filter(|index| options.shard.is_none_or(|shard| shard.holds(**index))).count() as u64
+            }
+        },
         (None, Sampler::Nsga2 { population, generations, .. }) => population * (generations + 1),
         (None, _) => unreachable!("only the genetic algorithm has no plan"),
     };
@@ -149,7 +161,7 @@ pub fn run(
         counts: Mutex::new(Counts::of(&known)),
     };
     pool.install(|| match &plan {
-        Some(plan) => workshop.planned(plan, &known, options.shard),
+        Some(plan) => workshop.planned(plan, &header, &known),
         None => workshop.adaptive(&study, &space.sizes(), known),
     })?;
     let panicked = workshop.counts.lock().map(|counts| counts.panicked).unwrap_or_default();
@@ -287,13 +299,14 @@ impl Counts {
 }
 
 impl Workshop<'_, '_> {
-    fn planned(&self, plan: &Plan<'_>, known: &[Record], shard: Option<Shard>) -> Result<(), ExploreError> {
+    fn planned(&self, plan: &Plan<'_>, header: &Header, known: &[Record]) -> Result<(), ExploreError> {
         let known: BTreeSet<u64> = known.iter().map(|record| record.index).collect();
-        let wanted = |index: &u64| shard.is_none_or(|shard| shard.holds(*index)) && !known.contains(index);
-        (0..plan.points())
-            .into_par_iter()
-            .filter(wanted)
-            .try_for_each(|index| self.simulate(index, plan.choice(index)).map(drop))
+        let wanted = |index: &u64| header.shard.is_none_or(|shard| shard.holds(*index)) && !known.contains(index);
+        let simulate = |index: u64| self.simulate(index, plan.choice(index)).map(drop);
+        match &header.kept {
+            None => (0..plan.points()).into_par_iter().filter(wanted).try_for_each(simulate),
+            Some(kept) => kept.par_iter().copied().filter(wanted).try_for_each(simulate),
+        }
     }
 
     /// Every generation after the results of the one before. Points that were met before are not simulated again.
@@ -363,9 +376,17 @@ fn finish(
             by_index.entry(record.index).or_insert((record, line));
         }
     }
-    let expected = Plan::new(space, study.sampler).map_or(by_index.len() as u64, |plan| plan.points());
+    let expected = match &header.kept {
+        Some(kept) => kept.len() as u64,
+        None => Plan::new(space, study.sampler).map_or(by_index.len() as u64, |plan| plan.points()),
+    };
     if by_index.len() as u64 != expected {
-        let missing = (0..expected).find(|index| !by_index.contains_key(index)).unwrap_or_default();
+        let is_missing = |index: &u64| !by_index.contains_key(index);
+        let missing = match &header.kept {
+            Some(kept) => kept.iter().copied().find(is_missing),
+            None => (0..expected).find(is_missing),
+        };
+        let missing = missing.unwrap_or_default();
         let problem = format!(
             "{}: {} of {expected} points are done; the first that is missing is {missing}\n   help: go on with --resume, for the part that has it",
             folder.display(),

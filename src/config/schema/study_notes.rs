@@ -14,6 +14,12 @@ pub(super) fn study() -> Vec<Note> {
         note("workload", "Workload file, in the same way."),
         note("scheme", "Scheme file, in the same way."),
         note("numerics", "Whether numbers are computed too, where the workload has values; false if left out."),
+        names(
+            "mode",
+            ["simulate", "estimate", "prune"],
+            "How points are evaluated: all simulated (also if left out), all estimated, or estimated and the best simulated.",
+        ),
+        note("keep", "Share of the points that mode: prune simulates, above 0 and at most 1; 0.1 if left out."),
         note("set", "Values that are other than in the files at every point."),
         note("set[].path", "Path of the value, such as memories.dram.dram.bytes_per_cycle."),
         note("set[].value", "The value as it would be written there."),

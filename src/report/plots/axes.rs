@@ -58,12 +58,13 @@ impl Scale {
             Scale::Linear(from, to) => {
                 let mut step = step_for(to - from);
                 while (to - from) / step > most as f64 {
-                    step *= 2.0;
+                    step = next_step(step);
                 }
+                let unit = unit_of(from.abs().max(to.abs()) / 2.0);
                 let first = (from / step).ceil();
                 let values = (0..=most + 1).map(|index| (first + index as f64) * step);
                 let within = values.filter(|value| *value <= to + step * 1e-6);
-                within.map(|value| (value, number(value, step))).collect()
+                within.map(|value| (value, number(value, step, unit))).collect()
             }
             Scale::Logarithmic(from, to) => {
                 let decades = libm::log10(to / from);
@@ -76,7 +77,7 @@ impl Scale {
                     for multiple in multiples {
                         let value = libm::pow(10.0, f64::from(exponent)) * multiple;
                         if value >= from * 0.9999 && value <= to * 1.0001 {
-                            ticks.push((value, number(value, value)));
+                            ticks.push((value, number(value, value, unit_of(value))));
                         }
                     }
                 }
@@ -90,25 +91,37 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, largest), value| (least.min(value), largest.max(value)))
 }
 
-/// A step of 1, 2 or 5 times a power of ten that divides `span` into four to ten.
+/// A step of 1, 2 or 5 times a power of ten that divides `span` into four to eight.
 fn step_for(span: f64) -> f64 {
     let decade = libm::pow(10.0, libm::floor(libm::log10(span.max(1e-300))));
     let steps = [0.1, 0.2, 0.5, 1.0, 2.0].map(|multiple| multiple * decade);
-    steps.into_iter().find(|step| span / step <= 7.0).unwrap_or(decade)
+    steps.into_iter().find(|step| span / step <= 8.0).unwrap_or(decade)
 }
 
-/// A number with as many digits as a step of `step` needs, and a prefix for thousands: `k`, `M`, `G`, `T`.
-pub(super) fn number(value: f64, step: f64) -> String {
-    const PREFIXES: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let of = value.abs().max(step.abs());
-    let (unit, prefix) = PREFIXES.into_iter().find(|(unit, _)| of >= *unit).unwrap_or((1.0, ""));
+/// The next longer step of 1, 2 or 5 times a power of ten.
+fn next_step(step: f64) -> f64 {
+    let decade = libm::pow(10.0, libm::floor(libm::log10(step * 1.0001)));
+    let multiple = (step / decade).round();
+    step * if multiple == 2.0 { 2.5 } else { 2.0 }
+}
+
+/// Units of large numbers, with their prefixes.
+const PREFIXES: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+
+/// The largest unit that is at most `value`, with its prefix.
+fn unit_of(value: f64) -> (f64, &'static str) {
+    PREFIXES.into_iter().find(|(unit, _)| value.abs() >= *unit * 0.9999).unwrap_or((1.0, ""))
+}
+
+/// A number in `unit`, with as many digits as a step of `step` needs.
+fn number(value: f64, step: f64, (unit, prefix): (f64, &str)) -> String {
     let step = step.abs() / unit;
     let decimals = (0..6).find(|decimals| {
         let scaled = step * libm::pow(10.0, f64::from(*decimals));
         (scaled - scaled.round()).abs() < 1e-6 * scaled.max(1.0)
     });
     let decimals = decimals.unwrap_or(3) as usize;
-    if value == 0.0 {
+    if value.abs() < step * unit * 1e-6 {
         return "0".to_owned();
     }
     format!("{:.decimals$}{prefix}", value / unit).replace('-', "−")
@@ -116,8 +129,7 @@ pub(super) fn number(value: f64, step: f64) -> String {
 
 /// A number with three digits that matter.
 pub(super) fn short(value: f64) -> String {
-    const PREFIXES: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let (unit, prefix) = PREFIXES.into_iter().find(|(unit, _)| value.abs() >= *unit).unwrap_or((1.0, ""));
+    let (unit, prefix) = unit_of(value);
     let scaled = value / unit;
     let decimals = match scaled.abs() {
         size if size >= 100.0 => 0,
@@ -168,18 +180,34 @@ impl Field<'_, '_> {
 
     /// The axis below, with lines up the field at its ticks.
     pub(super) fn x_axis(&self, name: &str) {
-        for (value, text) in self.x.ticks((self.area.width() / 32.0) as usize) {
+        self.x_ticks();
+        self.x_name(name, self.area.bottom + GAP + SMALL + GAP);
+    }
+
+    /// Lines up the field at the ticks of the axis below, for a field above another one with the same axis.
+    pub(super) fn x_grid(&self) {
+        for (value, _) in self.x.ticks((self.area.width() / 26.0) as usize) {
+            let x = self.x_at(value);
+            self.canvas.line(&[(x, self.area.top), (x, self.area.bottom)], PALE, 0.4);
+        }
+    }
+
+    /// The axis below without its name.
+    pub(super) fn x_ticks(&self) {
+        for (value, text) in self.x.ticks((self.area.width() / 26.0) as usize) {
             let x = self.x_at(value);
             self.canvas.line(&[(x, self.area.top), (x, self.area.bottom)], PALE, 0.4);
             self.canvas.line(&[(x, self.area.bottom), (x, self.area.bottom + 2.0)], BLACK, 0.5);
             self.canvas.text((x, self.area.bottom + GAP + SMALL / 2.0), &text, SMALL, Anchor::Middle, BLACK);
         }
-        self.x_name(name, self.area.bottom + GAP + SMALL + GAP);
     }
 
     /// The name of the axis below, whose upper edge is at `top`.
     pub(super) fn x_name(&self, name: &str, top: f64) {
-        let middle = (self.area.left + self.area.right) / 2.0;
+        // Below the middle of the field, but within the picture.
+        let name = &cut_to(name, NORMAL, self.canvas.width() - 4.0);
+        let half = text_width(name, NORMAL) / 2.0 + 2.0;
+        let middle = ((self.area.left + self.area.right) / 2.0).min(self.canvas.width() - half).max(half);
         self.canvas.text((middle, top + NORMAL / 2.0), name, NORMAL, Anchor::Middle, BLACK);
     }
 
@@ -270,12 +298,22 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_within_the_scale() {
-        let texts = |scale: Scale| scale.ticks(7).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-        assert_eq!(texts(Scale::from_zero(1.45)), ["0", "0.5", "1.0", "1.5", "2.0"][..4].to_vec());
-        assert_eq!(texts(Scale::from_zero(475_521.0)), ["0", "100k", "200k", "300k", "400k", "500k"]);
-        assert_eq!(texts(Scale::Logarithmic(1.0, 1000.0)), ["1", "10", "100", "1k"]);
-        assert_eq!(texts(Scale::Logarithmic(1.0, 10.0)), ["1", "2", "5", "10"]);
-        assert_eq!(texts(Scale::Linear(-10.0, 10.0)), ["−10", "−5", "0", "5", "10"]);
+        let texts = |scale: Scale, most| scale.ticks(most).into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        // From zero to the least multiple of the step above the largest value and its margin of 4 %: 1.508, 494.5k.
+        assert_eq!(texts(Scale::from_zero(1.45), 4), ["0", "0.5", "1.0", "1.5"]);
+        assert_eq!(texts(Scale::from_zero(1.45), 8), ["0", "0.2", "0.4", "0.6", "0.8", "1.0", "1.2", "1.4", "1.6"]);
+        assert_eq!(texts(Scale::from_zero(475_521.0), 7), ["0", "100k", "200k", "300k", "400k", "500k"]);
+        // One unit along an axis, and plain numbers up to two of the next.
+        assert_eq!(texts(Scale::Linear(0.0, 3000.0), 7), ["0", "0.5k", "1.0k", "1.5k", "2.0k", "2.5k", "3.0k"]);
+        assert_eq!(texts(Scale::Linear(800.0, 1400.0), 3), ["800", "1000", "1200", "1400"]);
+        assert_eq!(texts(Scale::Logarithmic(1.0, 1000.0), 7), ["1", "10", "100", "1k"]);
+        assert_eq!(texts(Scale::Logarithmic(1.0, 10.0), 7), ["1", "2", "5", "10"]);
+        assert_eq!(texts(Scale::Linear(-10.0, 10.0), 7), ["−10", "−5", "0", "5", "10"]);
+    }
+
+    #[test]
+    fn fewer_ticks_are_farther_apart_by_round_steps() {
+        assert_eq!([1.0, 2.0, 5.0, 10.0, 0.2].map(next_step), [2.0, 5.0, 10.0, 20.0, 0.5]);
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn draw(data: &Data) -> String {
     let entries = vec![("reads".to_owned(), plain(0)), ("writes, on top of reads".to_owned(), plain(1))];
     let legend = Legend::new(entries, Sample::Bar, left, COLUMN - 4.0);
     let count = data.memories.len() as f64;
-    let height = 4.0 + legend.height() + count * (HEIGHT + BETWEEN) + BELOW;
+    let height = legend.height() + count * (HEIGHT + BETWEEN) + BELOW + 2.0;
     picture(COLUMN, height, |canvas| {
         legend.draw(canvas, 4.0);
         let mut top = 4.0 + legend.height() + BETWEEN - 4.0;
@@ -90,13 +90,18 @@ fn draw(data: &Data) -> String {
             let field = Field { canvas, area, x: Scale::Linear(0.0, data.cycles as f64), y: *scale };
             canvas.text((left, top - SMALL / 2.0 - 1.0), &memory.name, SMALL, Anchor::Left, BLACK);
             field.y_axis("bandwidth [B/cycle]");
-            for (step, (reads, writes)) in memory.reads.iter().zip(&memory.writes).enumerate() {
-                let start = step as u64 * data.cycles_per_step;
-                let end = (start + data.cycles_per_step).min(data.cycles);
-                let (from, to) = (field.x_at(start as f64), field.x_at(end as f64));
-                let (read, both) = (field.y_at(*reads), field.y_at(reads + writes));
-                canvas.fill(Area { left: from, top: read, right: to, bottom: area.bottom }, look(0).ink);
-                canvas.fill(Area { left: from, top: both, right: to, bottom: read }, look(1).ink);
+            let both: Vec<f64> =
+                memory.reads.iter().zip(&memory.writes).map(|(reads, writes)| reads + writes).collect();
+            // One area each: steps side by side would show their seams.
+            for (of, rates) in [(1, &both), (0, &memory.reads)] {
+                let steps = rates.iter().enumerate().flat_map(|(step, rate)| {
+                    let start = step as u64 * data.cycles_per_step;
+                    let end = (start + data.cycles_per_step).min(data.cycles);
+                    let y = field.y_at(*rate);
+                    [(field.x_at(start as f64), y), (field.x_at(end as f64), y)]
+                });
+                let ends = [(area.right, area.bottom), (area.left, area.bottom)];
+                canvas.polygon(&steps.chain(ends).collect::<Vec<_>>(), look(of).ink);
             }
             let mean = field.y_at(memory.mean);
             canvas.dashed((area.left, mean), (area.right, mean), BLACK, 0.7, 2.5);

@@ -124,6 +124,7 @@ impl Area {
 
 /// A picture under way.
 pub(super) struct Canvas<'s> {
+    width: f64,
     area: DrawingArea<SVGBackend<'s>, Shift>,
 }
 
@@ -134,7 +135,7 @@ pub(super) fn picture(width: f64, height: f64, draw: impl FnOnce(&Canvas<'_>)) -
     {
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
         area.fill(&colour(WHITE)).expect(UNFAILING);
-        let canvas = Canvas { area };
+        let canvas = Canvas { width, area };
         draw(&canvas);
         canvas.area.present().expect(UNFAILING);
     }
@@ -158,6 +159,17 @@ fn stroke(ink: Ink, width: f64) -> ShapeStyle {
 }
 
 impl Canvas<'_> {
+    /// Width of the picture.
+    pub(super) fn width(&self) -> f64 {
+        self.width
+    }
+
+    /// A filled polygon without a border.
+    pub(super) fn polygon(&self, corners: &[At], ink: Ink) {
+        let corners: Vec<(i32, i32)> = corners.iter().map(|corner| pixels(*corner)).collect();
+        self.area.draw(&Polygon::new(corners, colour(ink).filled())).expect(UNFAILING);
+    }
+
     /// A line through `points`, `width` points thick.
     pub(super) fn line(&self, points: &[At], ink: Ink, width: f64) {
         let points: Vec<(i32, i32)> = points.iter().map(|point| pixels(*point)).collect();
@@ -191,11 +203,16 @@ impl Canvas<'_> {
         self.line(&[(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], ink, width);
     }
 
-    /// A filled and hatched rectangle with a thin border, as a bar.
+    /// A filled and hatched rectangle with a thin border, as a bar. One too thin for these is of its colour alone.
     pub(super) fn bar(&self, area: Area, look: Look) {
         self.fill(area, look.ink);
-        self.hatch(area, look.hatch);
-        self.border(area, BLACK, 0.4);
+        let thin = area.width().min(area.height());
+        if thin >= 2.0 {
+            self.hatch(area, look.hatch);
+        }
+        if thin >= 0.9 {
+            self.border(area, BLACK, 0.4);
+        }
     }
 
     fn hatch(&self, area: Area, hatch: Hatch) {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale};
-use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, Canvas, cut_to, look, picture, text_width};
+use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, short};
+use crate::report::plots::canvas::{
+    Anchor, Area, BLACK, BOTH_COLUMNS, COLUMN, Canvas, cut_to, look, picture, text_width,
+};
 use crate::report::plots::saved::Saved;
 use crate::report::plots::{Figure, Plot};
 
@@ -110,49 +112,69 @@ fn stacked(wholes: &[BTreeMap<String, f64>]) -> Vec<Part> {
     parts
 }
 
+/// The most schemes with one panel below the other; more have both side by side.
+const MOST_BELOW: usize = 8;
+
 fn draw(data: &Data) -> String {
-    const BAR: f64 = 13.0;
-    const ROW: f64 = 17.0;
-    let widest = data.schemes.iter().map(|name| text_width(name, SMALL)).fold(0.0, f64::max).min(112.0);
+    let is_wide = data.schemes.len() > MOST_BELOW;
+    let (bar, row) = if is_wide { (8.0, 10.5) } else { (13.0, 17.0) };
+    let width = if is_wide { BOTH_COLUMNS } else { COLUMN };
+    let widest = data.schemes.iter().map(|name| text_width(name, SMALL)).fold(0.0, f64::max).min(122.0);
     let left = 4.0 + widest + 4.0;
-    let right = COLUMN - 26.0;
-    let legends = data.panels.each_ref().map(|panel| {
-        let entries = panel.parts.iter().enumerate().map(|(index, part)| (part.name.clone(), look(index)));
-        Legend::new(entries.collect(), Sample::Bar, 4.0, COLUMN - 4.0)
-    });
-    let rows = ROW * data.schemes.len() as f64 + 4.0;
-    let panel = |legend: &Legend| SMALL + 5.0 + legend.height() + rows;
-    let height = 4.0 + legends.iter().map(panel).sum::<f64>() + 8.0 + BELOW;
+    // Room for the number behind the longest whisker.
+    const NUMBER: f64 = 26.0;
+    let panel_width = if is_wide { (width - left) / 2.0 - NUMBER } else { width - left - NUMBER };
+    let lefts = if is_wide { [left, left + panel_width + NUMBER] } else { [left; 2] };
+    let legend_ends =
+        |of: usize| if is_wide { (lefts[of], lefts[of] + panel_width + NUMBER - 8.0) } else { (4.0, width - 4.0) };
+    let legend = |of: usize| {
+        let entries = data.panels[of].parts.iter().enumerate().map(|(index, part)| (part.name.clone(), look(index)));
+        let (from, to) = legend_ends(of);
+        Legend::new(entries.collect(), Sample::Bar, from, to)
+    };
+    let legends = [legend(0), legend(1)];
+    let rows = row * data.schemes.len() as f64 + 4.0;
+    let head = SMALL + 5.0;
+    let tops = match is_wide {
+        true => [head + 4.0 + legends[0].height().max(legends[1].height()); 2],
+        false => {
+            let first = 4.0 + head + legends[0].height();
+            [first, first + rows + SMALL + 10.0 + head + legends[1].height()]
+        }
+    };
     let largest = data.ends_uj.iter().map(|[_, high]| *high).fold(0.0, f64::max);
     let x = Scale::from_zero(largest);
-    picture(COLUMN, height, |canvas| {
-        let mut top = 4.0;
-        for (index, (shown, legend)) in data.panels.iter().zip(&legends).enumerate() {
-            canvas.text((4.0, top + SMALL / 2.0), shown.name, SMALL + 0.5, Anchor::Left, BLACK);
-            legend.draw(canvas, top + SMALL + 3.0);
-            top += SMALL + 5.0 + legend.height();
-            let area = Area { left, top, right, bottom: top + rows };
+    picture(width, tops[1] + rows + BELOW, |canvas| {
+        for (of, (shown, legend)) in data.panels.iter().zip(&legends).enumerate() {
+            let (left, top) = (lefts[of], tops[of]);
+            let above =
+                if is_wide { tops[of] - legends[0].height().max(legends[1].height()) } else { top - legend.height() };
+            canvas.text((legend_ends(of).0, above - head + SMALL / 2.0), shown.name, SMALL + 0.5, Anchor::Left, BLACK);
+            legend.draw(canvas, above - 2.0);
+            let area = Area { left, top, right: left + panel_width, bottom: top + rows };
             let field = Field { canvas, area, x, y: Scale::Linear(0.0, 1.0) };
-            if index + 1 == data.panels.len() {
-                field.x_axis("energy [µJ]; whiskers: all figures low or high");
+            match is_wide {
+                true => field.x_axis("energy [µJ]; whiskers: figures low, high"),
+                false if of + 1 == data.panels.len() => field.x_axis("energy [µJ]; whiskers: all figures low or high"),
+                false => field.x_ticks(),
             }
-            for (row, scheme) in data.schemes.iter().enumerate() {
-                let top = area.top + 4.0 + row as f64 * ROW;
-                let name = cut_to(scheme, SMALL, widest);
-                canvas.text((left - 4.0, top + BAR / 2.0), &name, SMALL, Anchor::Right, BLACK);
-                stack(&field, shown, row, top, BAR);
-                let [low, high] = data.ends_uj[row].map(|end| field.x_at(end));
-                let middle = top + BAR / 2.0;
+            for (index, scheme) in data.schemes.iter().enumerate() {
+                let top = area.top + 3.0 + index as f64 * row;
+                let middle = top + bar / 2.0;
+                if !is_wide || of == 0 {
+                    let name = cut_to(scheme, SMALL, widest);
+                    canvas.text((left - 4.0, middle), &name, SMALL, Anchor::Right, BLACK);
+                }
+                stack(&field, shown, index, top, bar);
+                let [low, high] = data.ends_uj[index].map(|end| field.x_at(end));
                 canvas.line(&[(low, middle), (high, middle)], BLACK, 0.8);
                 for end in [low, high] {
                     canvas.line(&[(end, middle - 2.5), (end, middle + 2.5)], BLACK, 0.8);
                 }
-                let end = high;
-                let text = crate::report::plots::axes::short(data.totals_uj[row]);
-                canvas.text((end + 2.0, top + BAR / 2.0), &text, SMALL, Anchor::Left, BLACK);
+                let text = short(data.totals_uj[index]);
+                canvas.text((high + 2.0, middle), &text, SMALL, Anchor::Left, BLACK);
             }
             field.frame();
-            top += rows + 8.0;
         }
     })
 }

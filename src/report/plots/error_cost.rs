@@ -1,7 +1,8 @@
 //! What each scheme costs and what it does to the values: the lowest signal-to-noise ratio of a layer against cycles.
 
-use crate::report::plots::saved::Saved;
-use crate::report::plots::scatter::{Better, Scatter};
+use crate::config::study::Metric;
+use crate::report::plots::saved::{Better, Saved, axis};
+use crate::report::plots::scatter::{Named, Scatter};
 use crate::report::plots::{Figure, Plot};
 
 /// A scatter of schemes.
@@ -30,9 +31,10 @@ fn data(saved: &Saved) -> Option<Scatter> {
     let Saved::Comparison(comparison) = saved else { return None };
     let points = comparison.schemes.iter().filter_map(|row| {
         let total = row.total.as_ref()?;
-        Some((row.scheme.clone(), total.cycles as f64, total.numerics.as_ref()?.sqnr_db?))
+        let (x, y) = (total.cycles as f64, total.numerics.as_ref()?.sqnr_db?);
+        Some(Named { name: row.scheme.clone(), series: row.scheme.clone(), label: None, x, y, may_be_on_front: true })
     });
     let points: Vec<_> = points.collect();
-    let y = "lowest SQNR of a layer [dB]";
-    (points.len() > 1).then(|| Scatter::new("time [cycles]", y, Better::Larger, points))
+    let axes = [axis(Metric::Cycles), axis(Metric::SqnrDb)];
+    (points.len() > 1).then(|| Scatter::new(axes, [Better::Smaller, Better::Larger], points))
 }

@@ -1,13 +1,15 @@
-//! Cycles over two parameters: the fewest of all points that share both values.
+//! The first objective over two parameters: the best of all points that share both values.
 
 use serde::Serialize;
 
 use crate::report::plots::axes::{NORMAL, SMALL, short};
-use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, Ink, WHITE, cut_to, picture, tail_of, text_width};
-use crate::report::plots::saved::{Saved, varied};
+use crate::report::plots::canvas::{
+    Anchor, Area, BLACK, COLUMN, GREY, Ink, WHITE, cut_to, picture, tail_of, text_width,
+};
+use crate::report::plots::saved::{Better, Saved, SavedStudy, varied};
 use crate::report::plots::{Figure, Plot};
 
-/// Colours from few to many cycles, dark to light as print shows them too: five of viridis (Smith and van der Walt, 2015).
+/// Colours from small to large, dark to light as print shows them too: five of viridis (Smith and van der Walt, 2015).
 const COLOURS: [Ink; 5] = [Ink(68, 1, 84), Ink(59, 82, 139), Ink(33, 145, 140), Ink(94, 201, 98), Ink(253, 231, 37)];
 /// The most values along a side.
 const MOST_VALUES: usize = 16;
@@ -19,8 +21,11 @@ pub(super) struct HeatMap;
 struct Data {
     x: Side,
     y: Side,
-    /// Fewest cycles by value of `y`, then of `x`; none where no point has both.
-    cycles: Vec<Vec<Option<f64>>>,
+    /// What the cells hold.
+    axis: String,
+    better: Better,
+    /// Best by value of `y`, then of `x`; none where no point has both.
+    cells: Vec<Vec<Option<f64>>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,7 +44,7 @@ impl Plot for HeatMap {
     }
 
     fn shows(&self) -> &'static str {
-        "cycles over two parameters"
+        "the first objective over two parameters"
     }
 
     fn figure(&self, saved: &Saved) -> Option<Figure> {
@@ -49,24 +54,24 @@ impl Plot for HeatMap {
 
 /// The two parameters with the most values; among equals the first.
 fn data(saved: &Saved) -> Option<Data> {
-    let Saved::Points(points) = saved else { return None };
+    let Saved::Points(SavedStudy { points, objectives, .. }) = saved else { return None };
+    let objective = objectives.first()?;
     let mut varied = varied(points);
     varied.sort_by_key(|(_, values)| std::cmp::Reverse(values.len()));
     let mut sides = varied.into_iter().filter(|(_, values)| values.len() <= MOST_VALUES);
     let mut side = || sides.next().map(|(parameter, values)| Side { parameter, values });
     let (x, y) = (side()?, side()?);
-    let mut cycles = vec![vec![None::<f64>; x.values.len()]; y.values.len()];
-    for point in points {
-        let index = |side: &Side| {
-            let value = point.parameters.get(&side.parameter).map_or("as in the file", String::as_str);
-            side.values.iter().position(|known| known == value)
-        };
+    let mut cells = vec![vec![None::<f64>; x.values.len()]; y.values.len()];
+    for point in points.iter().filter(|point| point.is_feasible) {
+        let index = |side: &Side| side.values.iter().position(|known| known == point.parameter(&side.parameter));
         let (row, column) = (index(&y)?, index(&x)?);
-        let found = point.objective("cycles")?;
-        let cell = &mut cycles[row][column];
-        *cell = Some(cell.map_or(found, |known| known.min(found)));
+        let Some(found) = point.value(objective.metric) else { continue };
+        let cell = &mut cells[row][column];
+        if cell.is_none_or(|known| objective.better.holds(found, known)) {
+            *cell = Some(found);
+        }
     }
-    Some(Data { x, y, cycles })
+    Some(Data { x, y, axis: objective.axis.clone(), better: objective.better, cells })
 }
 
 fn draw(data: &Data) -> String {
@@ -76,15 +81,15 @@ fn draw(data: &Data) -> String {
     let cell_height = 18.0;
     let top = 6.0;
     let bottom = top + cell_height * data.y.values.len() as f64;
-    let all = || data.cycles.iter().flatten().flatten().copied();
-    let (least, most) =
-        all().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), value| (low.min(value), high.max(value)));
+    let all = || data.cells.iter().flatten().flatten().copied();
+    let (least, most) = all()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high): (f64, f64), value| (low.min(value), high.max(value)));
     let longest = data.x.values.iter().map(|value| text_width(value, SMALL)).fold(0.0, f64::max);
     let is_turned = longest > cell_width - 2.0;
     let below = if is_turned { longest.min(70.0) + 6.0 } else { SMALL + 6.0 };
     let height = bottom + below + NORMAL + 4.0 + SMALL + 8.0;
     picture(COLUMN, height, |canvas| {
-        for (row, cells) in data.cycles.iter().enumerate() {
+        for (row, cells) in data.cells.iter().enumerate() {
             let top = top + row as f64 * cell_height;
             for (column, cell) in cells.iter().enumerate() {
                 let left = left + column as f64 * cell_width;
@@ -93,7 +98,11 @@ fn draw(data: &Data) -> String {
                     canvas.border(area, BLACK, 0.3);
                     continue;
                 };
-                let share = if most > least { libm::log(value / least) / libm::log(most / least) } else { 0.5 };
+                let share = match most > least {
+                    true if least > 0.0 => libm::log(value / least) / libm::log(most / least),
+                    true => (value - least) / (most - least),
+                    false => 0.5,
+                };
                 canvas.fill(area, mixed(share));
                 canvas.border(area, WHITE, 0.5);
                 let text = short(*value);
@@ -122,8 +131,9 @@ fn draw(data: &Data) -> String {
         // Along the cells, but within the picture.
         let centre = ((top + bottom) / 2.0).max(4.0 + text_width(&y, NORMAL) / 2.0);
         canvas.text_upwards((4.0 + NORMAL / 2.0, centre), &y, NORMAL, Anchor::Middle, BLACK);
-        let note = "cells: time [cycles], fewest of the points; dark: few";
-        canvas.text((middle, height - SMALL / 2.0 - 3.0), note, SMALL, Anchor::Middle, BLACK);
+        let best = if data.better == Better::Smaller { "smallest" } else { "largest" };
+        let note = format!("cells: {}, {best} of all points there; dark: small", data.axis);
+        canvas.text((4.0, height - SMALL / 2.0 - 2.0), &note, SMALL - 0.5, Anchor::Left, GREY);
     })
 }
 

@@ -1,8 +1,11 @@
-//! Points of a study by cycles and energy, with the front of those that no other beats in both.
+//! Points of a study by its first two objectives, with the front of those that no other beats in both.
 
-use crate::report::plots::saved::{Point, Saved, varied};
-use crate::report::plots::scatter::{Better, Scatter};
+use crate::report::plots::saved::{Objective, Point, Saved, SavedStudy, is_numeric, setting, varied};
+use crate::report::plots::scatter::{Named, Scatter};
 use crate::report::plots::{Figure, Plot};
+
+/// The most values of a parameter that colours and markers tell apart.
+const MOST_SERIES: usize = 12;
 
 /// A scatter of points.
 pub(super) struct Pareto;
@@ -17,7 +20,7 @@ impl Plot for Pareto {
     }
 
     fn shows(&self) -> &'static str {
-        "points by cycles and energy, and their Pareto front"
+        "points by two objectives, and their Pareto front"
     }
 
     fn figure(&self, saved: &Saved) -> Option<Figure> {
@@ -25,18 +28,27 @@ impl Plot for Pareto {
     }
 }
 
+/// Points of one look share the value of a parameter: the first whose values are texts, else the one with the fewest values.
 fn data(saved: &Saved) -> Option<Scatter> {
-    let Saved::Points(points) = saved else { return None };
-    let names: Vec<String> = varied(points).into_iter().map(|(path, _)| path).collect();
-    let name = |point: &Point| {
-        let value = |path: &String| {
-            let value = point.parameters.get(path).map_or("as in the file", String::as_str);
-            // The last step of a path says enough where it stands beside its value.
-            format!("{} {value}", path.rsplit('.').next().unwrap_or(path))
-        };
-        names.iter().map(value).collect::<Vec<_>>().join(", ")
-    };
-    let placed = |point: &Point| Some((name(point), point.objective("cycles")?, point.objective("energy_pj")? / 1e6));
-    let placed: Vec<_> = points.iter().filter_map(placed).collect();
-    (placed.len() > 1).then(|| Scatter::new("time [cycles]", "energy [µJ]", Better::Smaller, placed))
+    let Saved::Points(SavedStudy { points, objectives, .. }) = saved else { return None };
+    let [x, y] = [objectives.first()?, objectives.get(1)?];
+    let varied = varied(points);
+    let few = || varied.iter().filter(|(_, values)| values.len() <= MOST_SERIES);
+    let texts = few().find(|(_, values)| !is_numeric(values));
+    let telling = texts.or_else(|| few().min_by_key(|(_, values)| values.len()));
+    let name = |point: &Point| varied.iter().map(|(path, _)| setting(point, path)).collect::<Vec<_>>().join(", ");
+    let series = |point: &Point| telling.map_or_else(|| "points".to_owned(), |(path, _)| setting(point, path));
+    let of = |objective: &Objective, point: &Point| point.value(objective.metric);
+    let placed = points.iter().filter_map(|point| {
+        Some(Named {
+            name: name(point),
+            series: series(point),
+            label: Some(point.index.to_string()),
+            x: of(x, point)?,
+            y: of(y, point)?,
+            may_be_on_front: point.is_feasible,
+        })
+    });
+    let placed: Vec<Named> = placed.collect();
+    (placed.len() > 1).then(|| Scatter::new([&x.axis, &y.axis], [x.better, y.better], placed))
 }

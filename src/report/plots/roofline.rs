@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, left_of, short};
 use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, GREY, look, picture};
-use crate::report::plots::saved::Saved;
+use crate::report::plots::saved::{Saved, kind_of};
 use crate::report::plots::{Figure, Plot};
 
 /// The most points that are named: the whole run, and the layers with the most multiply-accumulates.
@@ -96,11 +96,20 @@ fn draw(data: &Data) -> String {
         data.layers.iter().map(|layer| layer.macs_per_cycle).chain([data.macs_per_cycle, data.macs_per_cycle / 8.0]);
     let (x, y) = (Scale::logarithmic(xs), Scale::logarithmic(ys));
     let left = left_of(&y, HEIGHT);
-    let named = data.layers.len().min(MOST_NAMED);
-    let entries = data.layers[..named].iter().enumerate().map(|(index, layer)| (layer.name.clone(), look(index)));
+    // Where there are many layers, those of repeated blocks look alike.
+    let are_many = data.layers.len() > MOST_NAMED;
+    let kind = |layer: &Layer| if are_many { kind_of(&layer.name) } else { layer.name.clone() };
+    let mut kinds: Vec<String> = Vec::new();
+    for layer in &data.layers {
+        if !kinds.contains(&kind(layer)) {
+            kinds.push(kind(layer));
+        }
+    }
+    let named = kinds.len().min(MOST_NAMED);
+    let entries = kinds[..named].iter().enumerate().map(|(index, name)| (name.clone(), look(index)));
     let mut entries: Vec<_> = entries.collect();
-    if named < data.layers.len() {
-        entries.push((format!("{} more", data.layers.len() - named), look(named)));
+    if named < kinds.len() {
+        entries.push((format!("{} more", kinds.len() - named), look(named)));
     }
     let legend = Legend::new(entries, Sample::Point, left, COLUMN - 4.0);
     let top = 4.0 + legend.height();
@@ -109,8 +118,8 @@ fn draw(data: &Data) -> String {
         legend.draw(canvas, 4.0);
         let area = Area { left, top, right: COLUMN - 6.0, bottom: top + HEIGHT };
         let field = Field { canvas, area, x, y };
-        field.x_axis("multiply-accumulates a byte of DRAM traffic [1/B]");
-        field.y_axis("multiply-accumulates a cycle");
+        field.x_axis("multiply-accumulates (MACs) a byte of DRAM traffic [1/B]");
+        field.y_axis("MACs a cycle [1/cycle]");
         let Scale::Logarithmic(least, most) = x else { unreachable!("made so above") };
         let Scale::Logarithmic(lowest, _) = y else { unreachable!("made so above") };
         let start = least.max(lowest / data.bytes_per_cycle);
@@ -121,7 +130,8 @@ fn draw(data: &Data) -> String {
         canvas.text((area.right - 2.0, above), &format!("{peak} a cycle"), SMALL, Anchor::Right, BLACK);
         let (x, y) = field.at(start.max(least * 1.05), (start * data.bytes_per_cycle).max(lowest));
         canvas.text((x + 8.0, y - 3.0), &format!("{slope} B a cycle"), SMALL, Anchor::Left, BLACK);
-        for (index, layer) in data.layers.iter().enumerate().rev() {
+        for layer in data.layers.iter().rev() {
+            let index = kinds.iter().position(|known| *known == kind(layer)).unwrap_or(named);
             canvas.marker(field.at(layer.macs_per_byte, layer.macs_per_cycle), look(index.min(named)), 2.8);
         }
         field.frame();

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::study::Metric;
 use crate::report::timeline::Timeline;
@@ -17,7 +17,49 @@ pub enum Saved {
     /// Schemes held against each other.
     Comparison(Box<SavedComparison>),
     /// Several runs that differ in values of their files: points of a study.
-    Points(Vec<Point>),
+    Points(SavedStudy),
+}
+
+/// Points of a study, and what it looked for.
+#[derive(Clone, Debug)]
+pub struct SavedStudy {
+    pub(super) points: Vec<Point>,
+    /// At least one.
+    pub(super) objectives: Vec<Objective>,
+    is_estimated: bool,
+}
+
+impl SavedStudy {
+    fn new(points: Vec<Point>, is_estimated: bool) -> SavedStudy {
+        SavedStudy { objectives: usual_objectives(&points, is_estimated), points, is_estimated }
+    }
+}
+
+/// A metric that a study looks for the best of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Objective {
+    pub(super) metric: Metric,
+    /// What it is called along an axis; estimates are called so.
+    pub(super) axis: String,
+    pub(super) better: Better,
+}
+
+/// Whether larger or smaller values are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Better {
+    Larger,
+    Smaller,
+}
+
+impl Better {
+    /// Whether `one` is better than `other`.
+    pub(super) fn holds(self, one: f64, other: f64) -> bool {
+        match self {
+            Better::Larger => one > other,
+            Better::Smaller => one < other,
+        }
+    }
 }
 
 /// A report, as far as it is drawn.
@@ -123,16 +165,19 @@ pub(super) struct Figures {
 pub(super) struct LayerRow {
     pub(super) name: String,
     pub(super) cycles: u64,
-    pub(super) speedup: Option<f64>,
 }
 
 /// One point of a study: the values that were set, and what came out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// Values that replaced those of the files, by path.
-    pub parameters: BTreeMap<String, String>,
-    /// What came out, by the name of its metric.
-    pub objectives: Vec<(&'static str, f64)>,
+    /// Its number in the study.
+    pub index: u64,
+    /// Values that replaced those of the files, by path, in the order of the study.
+    pub parameters: Vec<(String, String)>,
+    /// What came out.
+    pub measured: BTreeMap<Metric, f64>,
+    /// Whether it breaks no constraint.
+    pub is_feasible: bool,
 }
 
 /// Why a text is no saved result.
@@ -158,29 +203,57 @@ enum File {
     Comparison(Box<SavedComparison>),
 }
 
-/// The points of a study's table that were simulated. What is neither a metric nor a mark of the table is a parameter.
-fn table(text: &str) -> Result<Vec<Point>, UnreadableResult> {
+/// The points of a study's table that were measured. What is neither a metric nor a mark of the table is a parameter.
+/// Tables of estimates say so in the names of their metrics.
+fn table(text: &str) -> Result<(Vec<Point>, bool), UnreadableResult> {
     const MARKS: [&str; 4] = ["index", "feasible", "front", "error"];
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let head = reader.headers()?.clone();
+    let is_estimated = head.iter().any(|name| name.starts_with(ESTIMATED));
     let mut points = Vec::new();
     for row in reader.records() {
         let row = row?;
-        let mut point = Point { parameters: BTreeMap::new(), objectives: Vec::new() };
+        let mut point = Point { index: 0, parameters: Vec::new(), measured: BTreeMap::new(), is_feasible: true };
         for (name, cell) in head.iter().zip(row.iter()) {
-            match Metric::ALL.into_iter().find(|metric| metric.name() == name) {
-                Some(metric) => point.objectives.extend(cell.parse().ok().map(|value| (metric.name(), value))),
-                None if MARKS.contains(&name) => {}
-                None => {
-                    point.parameters.insert(name.to_owned(), cell.to_owned());
-                }
+            let plain = name.strip_prefix(ESTIMATED).unwrap_or(name);
+            match (Metric::ALL.into_iter().find(|metric| metric.name() == plain), name) {
+                (Some(metric), _) => point.measured.extend(cell.parse().ok().map(|value| (metric, value))),
+                (None, "index") => point.index = cell.parse().unwrap_or_default(),
+                (None, "feasible") => point.is_feasible = cell != "false",
+                (None, name) if MARKS.contains(&name) => {}
+                (None, name) => point.parameters.push((name.to_owned(), cell.to_owned())),
             }
         }
-        if !point.objectives.is_empty() {
+        if !point.measured.is_empty() {
             points.push(point);
         }
     }
-    Ok(points)
+    Ok((points, is_estimated))
+}
+
+/// What stands before the names of metrics in tables of estimates.
+const ESTIMATED: &str = "estimated_";
+
+fn axis_of(metric: Metric, is_estimated: bool) -> String {
+    if is_estimated { format!("estimated {}", axis(metric)) } else { axis(metric).to_owned() }
+}
+
+/// What is looked at where a result does not say what was looked for.
+fn usual_objectives(points: &[Point], is_estimated: bool) -> Vec<Objective> {
+    let usual = [Metric::Cycles, Metric::EnergyPj, Metric::SqnrDb].map(|metric| Objective {
+        metric,
+        axis: axis_of(metric, is_estimated),
+        better: if metric == Metric::SqnrDb { Better::Larger } else { Better::Smaller },
+    });
+    let is_there = |objective: &Objective| points.iter().any(|point| point.measured.contains_key(&objective.metric));
+    usual.into_iter().filter(is_there).collect()
+}
+
+/// The part of a study's summary that says what it looked for.
+#[derive(Deserialize)]
+struct Summary {
+    /// As `minimize METRIC` or `maximize METRIC`.
+    objectives: Vec<String>,
 }
 
 fn read(text: &str) -> Result<File, UnreadableResult> {
@@ -199,22 +272,46 @@ impl Saved {
     pub fn read(texts: &[String]) -> Result<Saved, UnreadableResult> {
         match texts {
             [] => Err(UnreadableResult::Nothing),
-            [one] if one.starts_with("index,") => Ok(Saved::Points(table(one)?)),
+            [one] if one.starts_with("index,") => {
+                let (points, is_estimated) = table(one)?;
+                Ok(Saved::Points(SavedStudy::new(points, is_estimated)))
+            }
             [one] => Ok(match read(one)? {
                 File::Report(report) => Saved::Run(report),
                 File::Comparison(comparison) => Saved::Comparison(comparison),
             }),
             several => {
                 let mut points = Vec::new();
-                for text in several {
+                for (index, text) in several.iter().enumerate() {
                     match read(text)? {
-                        File::Report(report) => points.push(Point::of(&report)),
+                        File::Report(report) => points.push(Point::of(index as u64, &report)),
                         File::Comparison(_) => return Err(UnreadableResult::SeveralComparisons),
                     }
                 }
-                Ok(Saved::Points(points))
+                Ok(Saved::Points(SavedStudy::new(points, false)))
             }
         }
+    }
+
+    /// The same with the objectives that the summary of its study, `study.json`, names.
+    ///
+    /// # Errors
+    /// The text is no summary.
+    pub fn with_summary(mut self, summary: &str) -> Result<Saved, UnreadableResult> {
+        if let Saved::Points(study) = &mut self {
+            let summary: Summary = serde_json::from_str(summary)?;
+            let objective = |text: &String| {
+                let (goal, name) = text.split_once(' ')?;
+                let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name)?;
+                let better = if goal == "maximize" { Better::Larger } else { Better::Smaller };
+                Some(Objective { metric, axis: axis_of(metric, study.is_estimated), better })
+            };
+            let named: Vec<Objective> = summary.objectives.iter().filter_map(objective).collect();
+            if !named.is_empty() {
+                study.objectives = named;
+            }
+        }
+        Ok(self)
     }
 
     /// The reports in it, each with the name of its scheme.
@@ -231,7 +328,7 @@ impl Saved {
 
 impl Point {
     /// The overrides of a run, its scheme, workload and hardware as parameters; cycles, energy, bytes and the lowest SQNR.
-    fn of(report: &SavedReport) -> Point {
+    fn of(index: u64, report: &SavedReport) -> Point {
         let Configuration { hardware, workload, scheme, overrides } = &report.configuration;
         let mut parameters: BTreeMap<String, String> = BTreeMap::new();
         for (key, named) in [("hardware", hardware), ("workload", workload), ("scheme", scheme)] {
@@ -240,55 +337,88 @@ impl Point {
         let assignments = overrides.iter().filter_map(|text| text.split_once('='));
         parameters.extend(assignments.map(|(path, value)| (path.to_owned(), value.to_owned())));
         let totals = &report.totals;
-        let mut objectives = vec![
-            (Metric::Cycles.name(), totals.cycles as f64),
-            (Metric::EnergyPj.name(), report.energy.total_pj.typical),
-            (Metric::DramBytes.name(), (totals.dram_read_bytes + totals.dram_write_bytes) as f64),
-        ];
+        let mut measured = BTreeMap::from([
+            (Metric::Cycles, totals.cycles as f64),
+            (Metric::EnergyPj, report.energy.total_pj.typical),
+            (Metric::DramBytes, (totals.dram_read_bytes + totals.dram_write_bytes) as f64),
+        ]);
         let ratios = report.layers.iter().filter_map(|layer| layer.numerics.as_ref()?.sqnr_db);
-        if let Some(lowest) = ratios.min_by(f64::total_cmp) {
-            objectives.push((Metric::SqnrDb.name(), lowest));
-        }
-        Point { parameters, objectives }
+        measured.extend(ratios.min_by(f64::total_cmp).map(|lowest| (Metric::SqnrDb, lowest)));
+        Point { index, parameters: parameters.into_iter().collect(), measured, is_feasible: true }
     }
 
-    /// An objective by the name of its metric.
-    pub(super) fn objective(&self, name: &str) -> Option<f64> {
-        self.objectives.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    /// What was measured, in the unit of [`axis`].
+    pub(super) fn value(&self, metric: Metric) -> Option<f64> {
+        let of_unit = if metric == Metric::EnergyPj { 1e6 } else { 1.0 };
+        self.measured.get(&metric).map(|value| value / of_unit)
     }
-}
 
-/// The name of a metric as pictures show it, without its unit.
-pub(super) fn objective_label(name: &str) -> &str {
-    match name {
-        "time_us" => "time",
-        "energy_pj" => "energy",
-        "energy_delay_pjs" => "energy x delay",
-        "dram_bytes" => "DRAM bytes",
-        "sram_bytes" => "SRAM bytes",
-        "sqnr_db" => "lowest SQNR",
-        "relative_error" => "largest relative error",
-        other => other,
+    /// The value of a parameter.
+    pub(super) fn parameter(&self, path: &str) -> &str {
+        let found = self.parameters.iter().find(|(known, _)| known == path);
+        found.map_or("as in the file", |(_, value)| value.as_str())
     }
 }
 
-/// The parameters that are not the same in all `points`, in order of their paths, each with its values in order: numbers
-/// ascending, before texts.
+/// A parameter with its value, as legends have it: the last step of a path says enough beside the value.
+pub(super) fn setting(point: &Point, path: &str) -> String {
+    format!("{} {}", path.rsplit('.').next().unwrap_or(path), point.parameter(path))
+}
+
+/// What a metric is called along an axis, with its unit.
+pub(super) fn axis(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cycles => "time [cycles]",
+        Metric::TimeUs => "time [µs]",
+        Metric::EnergyPj => "energy [µJ]",
+        Metric::EnergyDelay => "energy x delay [pJ s]",
+        Metric::DramBytes => "DRAM traffic [B]",
+        Metric::SramBytes => "SRAM traffic [B]",
+        Metric::Utilization => "utilization of arrays [1]",
+        Metric::OverBound => "cycles over lower bound [1]",
+        Metric::SqnrDb => "lowest SQNR of a layer [dB]",
+        Metric::RelativeError => "largest relative error [1]",
+    }
+}
+
+/// The parameters that are not the same in all `points`, each with its values in order: numbers ascending, before texts.
+/// Of parameters that always change together, such as one that is computed from another, only the first is there.
 pub(super) fn varied(points: &[Point]) -> Vec<(String, Vec<String>)> {
-    let paths: std::collections::BTreeSet<&String> = points.iter().flat_map(|point| point.parameters.keys()).collect();
-    let values_of = |path: &String| {
-        let mut values: Vec<String> = points
-            .iter()
-            .map(|point| point.parameters.get(path).cloned().unwrap_or_else(|| "as in the file".into()))
-            .collect();
+    let mut paths: Vec<&String> = Vec::new();
+    for (path, _) in points.iter().flat_map(|point| &point.parameters) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let mut kept: Vec<(String, Vec<String>)> = Vec::new();
+    for path in paths {
+        let mut values: Vec<String> = points.iter().map(|point| point.parameter(path).to_owned()).collect();
         values.sort_by(|a, b| match (quantity(a), quantity(b)) {
             (Some(one), Some(other)) => one.total_cmp(&other).then(a.cmp(b)),
             (one, other) => other.is_some().cmp(&one.is_some()).then(a.cmp(b)),
         });
         values.dedup();
-        (path.clone(), values)
-    };
-    paths.into_iter().map(values_of).filter(|(_, values)| values.len() > 1).collect()
+        let goes_with = |(other, others): &(String, Vec<String>)| {
+            let pairs: std::collections::BTreeSet<(&str, &str)> =
+                points.iter().map(|point| (point.parameter(other), point.parameter(path))).collect();
+            pairs.len() == others.len() && pairs.len() == values.len()
+        };
+        if values.len() > 1 && !kept.iter().any(goes_with) {
+            kept.push((path.clone(), values));
+        }
+    }
+    kept
+}
+
+/// Whether all values are numbers.
+pub(super) fn is_numeric(values: &[String]) -> bool {
+    values.iter().all(|value| quantity(value).is_some())
+}
+
+/// The name of a layer with `*` for the number of its repetition: what layers of repeated blocks have in common.
+pub(super) fn kind_of(layer: &str) -> String {
+    let is_number = |step: &str| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+    layer.split('.').map(|step| if is_number(step) { "*" } else { step }).collect::<Vec<_>>().join(".")
 }
 
 /// The value as a number: also with a binary or decimal unit, as `64 KiB` or `1 GHz`.

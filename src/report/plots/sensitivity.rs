@@ -1,13 +1,13 @@
-//! How strongly cycles follow each parameter: Spearman's rank correlation over the points of a study.
+//! How strongly objectives follow each parameter: Spearman's rank correlation over the points of a study.
 //!
 //! Spearman, "The Proof and Measurement of Association between Two Things" (1904): the correlation of ranks, ties at their
-//! mean rank. Texts are ranked in alphabetical order, so only that of a parameter with numbers says which way it goes.
+//! mean rank. Parameters whose values are texts have no ranks.
 
 use serde::Serialize;
 
 use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale};
 use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, look, picture, tail_of, text_width};
-use crate::report::plots::saved::{Point, Saved, objective_label, quantity, varied};
+use crate::report::plots::saved::{Objective, Saved, SavedStudy, is_numeric, quantity, varied};
 use crate::report::plots::{Figure, Plot};
 
 /// Bars by parameter and objective.
@@ -15,7 +15,7 @@ pub(super) struct Sensitivity;
 
 #[derive(Debug, Serialize)]
 struct Data {
-    objectives: Vec<&'static str>,
+    objectives: Vec<String>,
     parameters: Vec<Parameter>,
 }
 
@@ -36,7 +36,7 @@ impl Plot for Sensitivity {
     }
 
     fn shows(&self) -> &'static str {
-        "how strongly cycles and energy follow each parameter"
+        "how strongly objectives follow each parameter"
     }
 
     fn figure(&self, saved: &Saved) -> Option<Figure> {
@@ -45,30 +45,24 @@ impl Plot for Sensitivity {
 }
 
 fn data(saved: &Saved) -> Option<Data> {
-    let Saved::Points(points) = saved else { return None };
+    let Saved::Points(SavedStudy { points, objectives, .. }) = saved else { return None };
     if points.len() < 3 {
         return None;
     }
-    let objectives: Vec<&'static str> = (points[0].objectives.iter())
-        .map(|(name, _)| *name)
-        .filter(|name| points.iter().all(|point| point.objective(name).is_some()))
-        .collect();
-    let of = |(path, values): (String, Vec<String>)| {
-        let is_numeric = values.iter().all(|value| quantity(value).is_some());
-        let place = |point: &Point| {
-            let value = point.parameters.get(&path).map_or("as in the file", String::as_str);
-            let index = values.iter().position(|known| known == value).unwrap_or_default();
-            quantity(value).filter(|_| is_numeric).unwrap_or(index as f64)
-        };
-        let along: Vec<f64> = points.iter().map(place).collect();
-        let correlation = |name: &&'static str| {
-            let found: Vec<f64> = points.iter().filter_map(|point| point.objective(name)).collect();
+    let of = |(path, _): (String, Vec<String>)| {
+        let correlation = |objective: &Objective| {
+            let pairs = points
+                .iter()
+                .filter_map(|point| Some((quantity(point.parameter(&path))?, *point.measured.get(&objective.metric)?)));
+            let (along, found): (Vec<f64>, Vec<f64>) = pairs.unzip();
             rank_correlation(&along, &found)
         };
         Parameter { correlations: objectives.iter().map(correlation).collect(), path }
     };
-    let parameters: Vec<Parameter> = varied(points).into_iter().map(of).collect();
-    (!parameters.is_empty() && !objectives.is_empty()).then_some(Data { objectives, parameters })
+    let numeric = varied(points).into_iter().filter(|(_, values)| is_numeric(values));
+    let parameters: Vec<Parameter> = numeric.map(of).collect();
+    let objectives = objectives.iter().map(|objective| objective.axis.clone()).collect();
+    (!parameters.is_empty()).then_some(Data { objectives, parameters })
 }
 
 /// Correlation of the ranks of two lists of equal length; none where one of them does not vary.
@@ -96,8 +90,11 @@ fn draw(data: &Data) -> String {
     let widest =
         data.parameters.iter().map(|parameter| text_width(&parameter.path, SMALL)).fold(0.0, f64::max).min(110.0);
     let left = 4.0 + widest + 4.0;
-    let entries =
-        data.objectives.iter().enumerate().map(|(index, name)| (objective_label(name).to_owned(), look(index)));
+    let entries = data
+        .objectives
+        .iter()
+        .enumerate()
+        .map(|(index, name)| (name.split(" [").next().unwrap_or(name).to_owned(), look(index)));
     let legend = Legend::new(entries.collect(), Sample::Bar, 4.0, COLUMN - 4.0);
     let top = 4.0 + legend.height();
     let rows = group * data.parameters.len() as f64;
@@ -105,7 +102,7 @@ fn draw(data: &Data) -> String {
         legend.draw(canvas, 4.0);
         let area = Area { left, top, right: COLUMN - 10.0, bottom: top + rows };
         let field = Field { canvas, area, x: Scale::Linear(-1.0, 1.0), y: Scale::Linear(0.0, 1.0) };
-        field.x_axis("rank correlation");
+        field.x_axis("rank correlation [1]");
         for (row, parameter) in data.parameters.iter().enumerate() {
             let top = area.top + row as f64 * group + 3.0;
             let name = tail_of(&parameter.path, SMALL, widest);

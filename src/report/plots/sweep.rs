@@ -1,16 +1,18 @@
-//! Cycles over the values of one parameter, a line for each combination of the others.
-
-use std::collections::BTreeMap;
+//! Objectives over the values of one parameter, a line for each combination of the others.
 
 use serde::Serialize;
 
-use crate::report::plots::axes::{BELOW, Field, Legend, Sample, Scale, left_of};
-use crate::report::plots::canvas::{Area, COLUMN, look, picture};
-use crate::report::plots::saved::{Point, Saved, quantity, varied};
+use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, left_of};
+use crate::report::plots::canvas::{Anchor, Area, COLUMN, GREY, cut_to, look, picture};
+use crate::report::plots::saved::{Objective, Point, Saved, SavedStudy, is_numeric, quantity, setting, varied};
 use crate::report::plots::{Figure, Plot};
 
 /// The most lines that can be told apart.
 const MOST_LINES: usize = 12;
+/// The most values along a line: of many more, as random samplers pick, no line is made.
+const MOST_VALUES: usize = 40;
+/// The most objectives, one panel each.
+const MOST_PANELS: usize = 2;
 
 /// Lines over a parameter.
 pub(super) struct Sweep;
@@ -18,6 +20,14 @@ pub(super) struct Sweep;
 #[derive(Debug, Serialize)]
 struct Data {
     parameter: String,
+    /// Parameters of whose values each line has the best.
+    best_of: Vec<String>,
+    panels: Vec<Panel>,
+}
+
+#[derive(Debug, Serialize)]
+struct Panel {
+    axis: String,
     lines: Vec<Line>,
 }
 
@@ -25,7 +35,7 @@ struct Data {
 struct Line {
     /// Values of the other parameters.
     name: String,
-    /// Value of the parameter, and cycles.
+    /// Value of the parameter, and of the objective in the unit of the axis.
     points: Vec<(f64, f64)>,
 }
 
@@ -39,7 +49,7 @@ impl Plot for Sweep {
     }
 
     fn shows(&self) -> &'static str {
-        "cycles over the values of a parameter"
+        "objectives over the values of a parameter"
     }
 
     fn figure(&self, saved: &Saved) -> Option<Figure> {
@@ -47,60 +57,99 @@ impl Plot for Sweep {
     }
 }
 
-/// Along x lies the numeric parameter with the most values; among equals the first.
+/// Along x lies the numeric parameter with the most values; among equals the first. Where the others would make too many
+/// lines, those with the most values are left out, and each line has the best of the points that it stands for.
 fn data(saved: &Saved) -> Option<Data> {
-    let Saved::Points(points) = saved else { return None };
+    let Saved::Points(SavedStudy { points, objectives, .. }) = saved else { return None };
     let varied = varied(points);
-    let is_numeric = |values: &[String]| values.iter().all(|value| quantity(value).is_some());
-    let numeric = varied.iter().filter(|(_, values)| is_numeric(values));
+    let numeric = varied.iter().filter(|(_, values)| is_numeric(values) && values.len() <= MOST_VALUES);
     let (parameter, _) = numeric.reduce(|best, next| if next.1.len() > best.1.len() { next } else { best })?;
-    let others: Vec<&String> = varied.iter().map(|(path, _)| path).filter(|path| *path != parameter).collect();
-    let name = |point: &Point| -> String {
-        let value = |path: &&String| {
-            let value = point.parameters.get(*path).map_or("as in the file", String::as_str);
-            format!("{} {value}", path.rsplit('.').next().unwrap_or(path))
-        };
-        others.iter().map(value).collect::<Vec<_>>().join(", ")
+    let mut others: Vec<(&String, usize)> =
+        varied.iter().filter(|(path, _)| path != parameter).map(|(path, values)| (path, values.len())).collect();
+    let mut best_of: Vec<String> = Vec::new();
+    while others.iter().map(|(_, values)| values).product::<usize>() > MOST_LINES {
+        let most = others.iter().map(|(_, values)| *values).max()?;
+        let (path, _) = others.remove(others.iter().position(|(_, values)| *values == most)?);
+        best_of.push(path.rsplit('.').next().unwrap_or(path).to_owned());
+    }
+    let name = |point: &Point| others.iter().map(|(path, _)| setting(point, path)).collect::<Vec<_>>().join(", ");
+    let panel = |objective: &Objective| {
+        let mut lines: Vec<Line> = Vec::new();
+        for point in points.iter().filter(|point| point.is_feasible) {
+            let x = quantity(point.parameter(parameter));
+            let (Some(x), Some(found)) = (x, point.value(objective.metric)) else { continue };
+            let name = name(point);
+            let position = lines.iter().position(|line| line.name == name).unwrap_or_else(|| {
+                lines.push(Line { name, points: Vec::new() });
+                lines.len() - 1
+            });
+            let line = &mut lines[position].points;
+            match line.iter_mut().find(|(known, _)| *known == x) {
+                Some((_, best)) if objective.better.holds(found, *best) => *best = found,
+                Some(_) => {}
+                None => line.push((x, found)),
+            }
+        }
+        lines.iter_mut().for_each(|line| line.points.sort_by(|one, other| one.0.total_cmp(&other.0)));
+        Panel { axis: objective.axis.clone(), lines }
     };
-    let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-    for point in points {
-        let x = point.parameters.get(parameter).and_then(|value| quantity(value))?;
-        lines.entry(name(point)).or_default().push((x, point.objective("cycles")?));
-    }
-    for points in lines.values_mut() {
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-    }
-    let lines: Vec<Line> = lines.into_iter().map(|(name, points)| Line { name, points }).collect();
-    (lines.len() <= MOST_LINES).then(|| Data { parameter: parameter.clone(), lines })
+    let panels: Vec<Panel> = objectives.iter().take(MOST_PANELS).map(panel).collect();
+    let is_line = |panel: &Panel| panel.lines.iter().any(|line| line.points.len() > 1);
+    panels.iter().all(is_line).then(|| Data { parameter: parameter.clone(), best_of, panels })
 }
 
 fn draw(data: &Data) -> String {
-    const HEIGHT: f64 = 120.0;
-    let xs = data.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
-    let ys = data.lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
+    let panel_height = if data.panels.len() > 1 { 88.0 } else { 120.0 };
+    const BETWEEN: f64 = 10.0;
+    let points = || data.panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points);
+    let xs = points().map(|point| point.0);
     let (least, most) = xs.clone().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), x| (low.min(x), high.max(x)));
     let x = if least > 0.0 && most / least >= 8.0 { Scale::logarithmic(xs) } else { Scale::around(xs) };
-    let y = Scale::from_zero(ys.fold(0.0, f64::max));
-    let left = left_of(&y, HEIGHT);
-    let named = data.lines.iter().enumerate().filter(|(_, line)| !line.name.is_empty());
+    let scales: Vec<Scale> = (data.panels.iter())
+        .map(|panel| {
+            let ys = panel.lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
+            // Of what may be below zero, such as dB, zero is no natural end.
+            let least = ys.clone().fold(f64::INFINITY, f64::min);
+            if least < 0.0 { Scale::around(ys) } else { Scale::from_zero(ys.fold(0.0, f64::max)) }
+        })
+        .collect();
+    let left = scales.iter().map(|scale| left_of(scale, panel_height)).fold(0.0, f64::max);
+    let lines = &data.panels[0].lines;
+    let named = lines.iter().enumerate().filter(|(_, line)| !line.name.is_empty());
     let legend = Legend::new(
         named.map(|(index, line)| (line.name.clone(), look(index))).collect(),
         Sample::Point,
         4.0,
         COLUMN - 4.0,
     );
-    let top = 4.0 + legend.height() + 2.0;
-    picture(COLUMN, top + HEIGHT + BELOW, |canvas| {
+    let first = 4.0 + legend.height() + 2.0;
+    let panels = data.panels.len() as f64;
+    let note = (!data.best_of.is_empty()).then(|| format!("best of all values of {}", data.best_of.join(", ")));
+    let note_height = if note.is_some() { SMALL + 3.0 } else { 0.0 };
+    let height = first + panels * panel_height + (panels - 1.0) * BETWEEN + BELOW + note_height;
+    picture(COLUMN, height, |canvas| {
         legend.draw(canvas, 4.0);
-        let area = Area { left, top, right: COLUMN - 10.0, bottom: top + HEIGHT };
-        let field = Field { canvas, area, x, y };
-        field.x_axis(&data.parameter);
-        field.y_axis("time [cycles]");
-        for (index, line) in data.lines.iter().enumerate() {
-            let at: Vec<_> = line.points.iter().map(|(x, y)| field.at(*x, *y)).collect();
-            canvas.line(&at, look(index).ink, 1.0);
-            at.iter().for_each(|point| canvas.marker(*point, look(index), 2.4));
+        for (index, (panel, scale)) in data.panels.iter().zip(&scales).enumerate() {
+            let top = first + index as f64 * (panel_height + BETWEEN);
+            let area = Area { left, top, right: COLUMN - 10.0, bottom: top + panel_height };
+            let field = Field { canvas, area, x, y: *scale };
+            if index + 1 == data.panels.len() {
+                field.x_axis(&data.parameter);
+            } else {
+                field.x_grid();
+            }
+            field.y_axis(&panel.axis);
+            for line in &panel.lines {
+                let index = lines.iter().position(|known| known.name == line.name).unwrap_or(lines.len());
+                let at: Vec<_> = line.points.iter().map(|(x, y)| field.at(*x, *y)).collect();
+                canvas.line(&at, look(index).ink, 1.0);
+                at.iter().for_each(|point| canvas.marker(*point, look(index), 2.4));
+            }
+            field.frame();
         }
-        field.frame();
+        if let Some(note) = note {
+            let note = cut_to(&note, SMALL - 0.5, COLUMN - 8.0);
+            canvas.text((4.0, height - SMALL / 2.0 - 2.0), &note, SMALL - 0.5, Anchor::Left, GREY);
+        }
     })
 }

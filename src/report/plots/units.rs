@@ -6,7 +6,7 @@ use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale};
 use crate::report::plots::canvas::{
     Anchor, Area, BLACK, BOTH_COLUMNS, COLUMN, Hatch, Look, Marker, PALE, cut_to, look, picture, text_width,
 };
-use crate::report::plots::saved::Saved;
+use crate::report::plots::saved::{Saved, kind_of};
 use crate::report::plots::{Figure, Plot};
 
 /// The most layers with a look of their own; the rest are `other layers`.
@@ -18,7 +18,7 @@ pub(super) struct Units;
 #[derive(Debug, Serialize)]
 struct Data {
     cycles: u64,
-    /// Layers in order of the run.
+    /// Layers in order of the run; with many layers, kinds of them.
     layers: Vec<String>,
     queues: Vec<Queue>,
 }
@@ -60,16 +60,28 @@ impl Plot for Units {
 fn data(saved: &Saved) -> Option<Data> {
     let Saved::Run(report) = saved else { return None };
     let timeline = report.timeline.as_ref()?;
-    let mut longest: Vec<usize> = (0..report.layers.len()).collect();
-    longest.sort_by_key(|index| (std::cmp::Reverse(report.layers[*index].attributed_cycles), *index));
+    // Where there are many layers, those of repeated blocks are one.
+    let are_many = report.layers.len() > MOST_LAYERS;
+    let name = |layer: &str| if are_many { kind_of(layer) } else { layer.to_owned() };
+    let mut all: Vec<(String, u64)> = Vec::new();
+    for layer in &report.layers {
+        let name = name(&layer.name);
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, cycles)) => *cycles += layer.attributed_cycles,
+            None => all.push((name, layer.attributed_cycles)),
+        }
+    }
+    let mut longest: Vec<usize> = (0..all.len()).collect();
+    longest.sort_by_key(|index| (std::cmp::Reverse(all[*index].1), *index));
     longest.truncate(MOST_LAYERS);
     longest.sort_unstable();
-    let layers: Vec<String> = longest.iter().map(|index| report.layers[*index].name.clone()).collect();
+    let layers: Vec<String> = longest.iter().map(|index| all[*index].0.clone()).collect();
     let mut queues: Vec<Queue> = Vec::new();
     for span in &timeline.spans {
+        let layer = name(&span.layer);
         let name = format!("{} {}", span.unit, span.queue);
         let part = Span {
-            layer: layers.iter().position(|layer| *layer == span.layer).unwrap_or(layers.len()),
+            layer: layers.iter().position(|known| *known == layer).unwrap_or(layers.len()),
             start_cycle: span.start_cycle,
             end_cycle: span.end_cycle,
             busy: span.busy_cycles as f64 / (span.end_cycle - span.start_cycle).max(1) as f64,
