@@ -10,6 +10,7 @@ use npusim::hardware::vector_unit::VectorFunction;
 use npusim::report::{data::Configuration, json};
 use npusim::schedule::commands::{CommandStream, Queue, Work};
 use npusim::schedule::nest::Destination;
+use npusim::schedule::tiling::Rehearsal;
 use npusim::schedule::{token_run, verify};
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
 use npusim::scheme::{self, Scheme};
@@ -17,6 +18,7 @@ use npusim::shape::GemmShape;
 use npusim::simulation::{Setup, simulate};
 use npusim::timing;
 use npusim::timing::observer::{CommandRecord, Observer, Unobserved};
+use npusim::timing::rehearsal::TimedAlone;
 use npusim::timing::statistics::{RunStatistics, StallCause};
 use npusim::units::{Bytes, Cycles, Rate};
 
@@ -152,6 +154,20 @@ fn schedules_verify_and_their_tokens_run_to_the_end() {
         verify::verify(&run.schedule).map_err(|error| error.to_string())?;
         let commands = token_run::token_run(&run.schedule).map_err(|error| error.to_string())?;
         assert_eq!(commands, run.statistics.commands);
+        Ok(())
+    });
+}
+
+/// A product after the one that its sums start with once waited in its rehearsal for what nobody brought, and was tiled by
+/// estimate alone.
+#[test]
+fn every_part_of_a_schedule_can_be_timed_alone() {
+    for_each_run(|run| {
+        let alone = TimedAlone { program: &run.program, npu: &run.npu };
+        for (index, nest) in run.schedule.nests.iter().enumerate() {
+            let cycles = alone.cycles(nest, &run.schedule.teams).ok_or(format!("nest {index} never ends alone"))?;
+            assert!(cycles > Cycles(0));
+        }
         Ok(())
     });
 }

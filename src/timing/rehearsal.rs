@@ -62,9 +62,11 @@ impl Rehearsal for TimedAlone<'_> {
 fn alone(nest: &Nest) -> Nest {
     let mut nest = nest.clone();
     nest.fill_waits.clear();
+    nest.load_waits.clear();
     let mut brought: Vec<CounterId> = Vec::new();
     for load in &mut nest.loads {
         load.produced = None;
+        load.table = None;
         if load.destination == Destination::Resident {
             brought.push(load.arrived);
         }
@@ -75,14 +77,19 @@ fn alone(nest: &Nest) -> Nest {
     }
     nest.leads_next = false;
     let release = |read: &mut Read| {
-        if matches!(read.access, Access::Resident(counter) if !brought.contains(&counter)) {
+        let is_there = match read.access {
+            Access::Resident(counter) => !brought.contains(&counter),
+            Access::Ring { .. } => true,
+            Access::Loaded(_) | Access::Accumulators | Access::Internal => false,
+        };
+        if is_there {
             read.access = Access::Internal;
         }
     };
     if let Some(spilling) = &mut nest.spilling {
         spilling.claimed_before = 0;
     }
-    if let Some(matrix) = &mut nest.matrix {
+    for matrix in nest.prologue.iter_mut().chain(&mut nest.matrix) {
         matrix.unit_waits = [None; 2];
         matrix.operands.iter_mut().for_each(release);
         matrix.scales.iter_mut().flatten().for_each(release);
