@@ -50,6 +50,17 @@ fn scale_bytes_are_counted_unless_the_scheme_leaves_them_out() {
     assert_eq!(constants(&["--set", "scheme.blocks.count_scale_bytes=false"]), weights + bias);
 }
 
+/// FP16 moves a scale by at most 2^-11 of itself, far less than four bits move a value.
+#[test]
+fn groups_of_four_bits_are_as_good_with_scales_of_16_bits_as_with_scales_of_32() {
+    let sqnr = |format: &str| {
+        let set = format!("scheme.groups.scale_format={format}");
+        report(&["--scheme", "int4_g32", "--set", &set])["layers"][0]["numerics"]["sqnr_db"].as_f64().unwrap()
+    };
+    let [narrow, wide] = ["fp16", "fp32"].map(sqnr);
+    assert!(wide > 10.0 && (narrow - wide).abs() < 0.1, "{narrow} and {wide}");
+}
+
 #[test]
 fn a_narrow_accumulator_loses_sums_and_the_report_counts_them() {
     let narrow = ["--scheme", "w8a8_per_token_per_channel", "--set", "matrix_units.main.formats.2.accumulator_bits=16"];
