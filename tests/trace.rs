@@ -50,8 +50,11 @@ fn track(event: &Value) -> (u64, u64) {
     (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap())
 }
 
+/// Start and end of a slice, and its event.
+type Slice<'t> = (u64, u64, &'t Value);
+
 /// Start, end and event of each slice, by track in order of start.
-fn slices(trace: &Value) -> BTreeMap<(u64, u64), Vec<(u64, u64, &Value)>> {
+fn slices(trace: &Value) -> BTreeMap<(u64, u64), Vec<Slice<'_>>> {
     let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in events(trace, "X") {
         let start = cycle(event, "ts");

@@ -224,7 +224,7 @@ impl<'s> Evaluator<'s> {
     fn hardware(&self, values: &[PointValue<'_>]) -> Result<Npu, ConfigError> {
         let targets =
             || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
-        let whole = targets().filter(|(_, target)| whole_file(&target.path) == Some(HARDWARE)).last();
+        let whole = targets().rfind(|(_, target)| whole_file(&target.path) == Some(HARDWARE));
         let mut document = match whole {
             Some((value, _)) => self.named[&(HARDWARE, resolve_file(&value.text, value.place))].clone(),
             None => self.files[HARDWARE].clone(),

@@ -135,7 +135,7 @@ fn table(data: &Data) -> String {
                 };
                 canvas.fill(area, tint(share));
                 canvas.border(area, WHITE, 0.5);
-                let ink = if share > 0.75 || share < 0.25 { WHITE } else { BLACK };
+                let ink = if (0.25..=0.75).contains(&share) { BLACK } else { WHITE };
                 canvas.text((from + cell / 2.0, middle), &text, SMALL, Anchor::Middle, ink);
             }
         }

@@ -100,7 +100,8 @@ const OTHER: Look = Look { ink: PALE, hatch: Hatch::None, marker: Marker::Round 
 fn draw(data: &Data) -> String {
     const ROW: f64 = 18.0;
     const BAR: f64 = 14.0;
-    let width = if data.layers.len() <= 6 { COLUMN } else { BOTH_COLUMNS };
+    let spans: usize = data.queues.iter().map(|queue| queue.spans.len()).sum();
+    let width = if data.layers.len() <= 6 && spans <= 200 { COLUMN } else { BOTH_COLUMNS };
     let widest = data.queues.iter().map(|queue| text_width(&queue.name, SMALL)).fold(0.0, f64::max).min(110.0);
     let left = 4.0 + widest + 4.0;
     let mut entries: Vec<_> =
