@@ -13,6 +13,7 @@ use npusim::workload::bindings::Bindings;
 use npusim::workload::convolution::{ConvolutionWindow, WindowAxis};
 use npusim::workload::graph::Workload;
 use npusim::workload::layer::{Layer, LayerId, LayerOperation, LogicalGemm, RightLayout, ValueRef};
+use npusim::workload::mapping::{FixedTiling, Mapping};
 use npusim::workload::tensor_description::{SourceTensorId, TensorDescription};
 
 use crate::anchors::{self, Finding, Run, run_workload};
@@ -280,8 +281,14 @@ fn a_pointwise_convolution_is_the_same_program_as_a_plain_product() {
         Some(SourceTensorId(2)),
     );
     let shapes = [dense.input_shape(), dense.weight_shape(), MatrixShape::new(1, outputs)];
-    let plain = run_workload(fixture::parts(), workload(&shapes, vec![("conv", dense)]), &w8a8::PER_TENSOR);
-    let window = run_workload(fixture::parts(), convolution.workload(), &w8a8::PER_TENSOR);
+    // The search has more blocks to choose from where rows are those of an image.
+    let tiling = FixedTiling { layer: "conv".to_owned(), path: "body".to_owned(), m: 8, k: 8, n: 8, order: None };
+    let mapping = Mapping { tilings: vec![tiling], ..Mapping::default() };
+    let run = |(workload, bindings): (Workload, Bindings)| {
+        run_workload(fixture::parts(), (workload.with_mapping(mapping.clone()), bindings), &w8a8::PER_TENSOR)
+    };
+    let plain = run(workload(&shapes, vec![("conv", dense)]));
+    let window = run(convolution.workload());
     let outputs = [&plain, &window].map(|run| {
         let execution = execute::run(&run.program, &run.schedule, &run.bindings, Granularity::Tiles).unwrap();
         execution.tensor(run.program.layers[0].output).unwrap().clone()

@@ -42,19 +42,20 @@ fn roomy_parts(resident: u64) -> NpuParts {
     parts
 }
 
-/// The chain of [`SHAPES`] with whole row blocks of 8 for its first product, so that its operands are fetched once
-/// whether or not its rows come first.
+/// The chain of [`SHAPES`] with row blocks of 8 and whole columns, so that operands are fetched once whether or
+/// not rows come first.
 fn by_rows(resident: u64, intermediates: Intermediates) -> Run {
     let (workload, bindings) = chain(&SHAPES, 7);
-    let tiling = FixedTiling {
-        layer: "gemm0".to_owned(),
+    let rows_of_whole_columns = |(index, shape): (usize, &GemmShape)| FixedTiling {
+        layer: format!("gemm{index}"),
         path: "body".to_owned(),
         m: 8,
-        k: 96,
-        n: 160,
+        k: shape.k,
+        n: shape.n,
         order: Some(LoopOrder::MNK),
     };
-    let mapping = Mapping { intermediates, tilings: vec![tiling], ..Mapping::default() };
+    let tilings = SHAPES.iter().enumerate().map(rows_of_whole_columns).collect();
+    let mapping = Mapping { intermediates, tilings, ..Mapping::default() };
     run_workload(roomy_parts(resident), (workload.with_mapping(mapping), bindings), &PER_TOKEN_PER_CHANNEL)
 }
 

@@ -17,6 +17,7 @@ pub mod grid;
 pub mod grouping;
 pub mod k_outside;
 pub mod lattice;
+pub mod lead;
 pub mod nest;
 pub mod operands;
 pub mod placement;

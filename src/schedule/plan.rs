@@ -138,6 +138,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let mut nest = self.begun(index, groups, &nests)?;
+            tiler.follow(nests.last(), &nest);
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
             self.hold_sums(&mut nest, &nests);
             nests.push(nest);
@@ -187,6 +188,7 @@ impl<'a> Planner<'a> {
         self.ring = Some((ring.tensor, pool));
         let mut producer = self.begun(index, groups, earlier).ok()?;
         producer.spilling = None;
+        tiler.follow(earlier.last(), &producer);
         let by = self.cut(&mut producer, tiler, mapping).ok()?;
         if !ring::pays(&producer) {
             return None;

@@ -17,6 +17,7 @@ use crate::schedule::fixed_tiling::{self, UnusableTiling};
 use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
+use crate::schedule::lead::Lead;
 use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, MatrixWork, Nest, Read, Reader, Storage, TileMap};
 use crate::schedule::room::{Buffer, TooSmall, exceeded, needed};
 use crate::schedule::team::{Team, TeamSplit};
@@ -104,13 +105,42 @@ pub struct Tiler<'a> {
     rehearsal: &'a dyn Rehearsal,
     mapping: &'a Mapping,
     teams: Vec<Team>,
-    found: Vec<(Signature, Grid)>,
+    found: Vec<(Signature, Option<Lead>, Grid)>,
+    /// Nests on their grids, with their cycles alone.
+    timed: Vec<(Signature, Cycles)>,
+    /// Of the nest whose tiling is asked for next.
+    lead: Option<Lead>,
 }
 
 impl<'a> Tiler<'a> {
     /// A tiler for `npu`, whose units work in `teams`, that follows `mapping`.
     pub fn new(npu: &'a Npu, mapping: &'a Mapping, rehearsal: &'a dyn Rehearsal, teams: Vec<Team>) -> Tiler<'a> {
-        Tiler { npu, rehearsal, mapping, teams, found: Vec::new() }
+        Tiler { npu, rehearsal, mapping, teams, found: Vec::new(), timed: Vec::new(), lead: None }
+    }
+
+    /// Looks at the tilings of `nest` as those of one that comes right behind `before`, which has its grid.
+    pub fn follow(&mut self, before: Option<&Nest>, nest: &Nest) {
+        self.lead = before.and_then(|before| {
+            let cycles = self.alone(before);
+            Lead::of(before, cycles, nest)
+        });
+    }
+
+    /// Cycles of a nest alone on its grid.
+    fn alone(&mut self, nest: &Nest) -> Cycles {
+        let signature = Signature::of(nest);
+        if let Some((_, cycles)) = self.timed.iter().find(|(known, _)| *known == signature) {
+            return *cycles;
+        }
+        let cycles = self.rehearsed_or_estimated(nest, estimate(self.npu, nest, &nest.grid));
+        self.timed.push((signature, cycles));
+        cycles
+    }
+
+    fn rehearsed_or_estimated(&self, nest: &Nest, estimate: Estimate) -> Cycles {
+        let is_short = nest.grid.steps() <= REHEARSED_STEPS / REHEARSED as u64;
+        let rehearsed = if is_short { self.rehearsal.cycles(nest, &self.teams) } else { None };
+        rehearsed.unwrap_or(estimate.cycles)
     }
 
     /// What `nest` costs on `grid`.
@@ -118,9 +148,7 @@ impl<'a> Tiler<'a> {
         let estimate = estimate(self.npu, nest, grid);
         let energy_pj = energy_pj(self.npu, nest, grid);
         let on_grid = Nest { grid: *grid, ..nest.clone() };
-        let is_short = grid.steps() <= REHEARSED_STEPS / REHEARSED as u64;
-        let rehearsed = if is_short { self.rehearsal.cycles(&on_grid, &self.teams) } else { None };
-        let cycles = rehearsed.unwrap_or(estimate.cycles);
+        let cycles = self.rehearsed_or_estimated(&on_grid, estimate);
         Cost { objective: self.mapping.objective, cycles, dram_bytes: estimate.dram_bytes, energy_pj }
     }
 
@@ -144,31 +172,43 @@ impl<'a> Tiler<'a> {
     }
 
     fn rehearsing(&self) -> Rehearsing<'_> {
-        Rehearsing { rehearsal: self.rehearsal, teams: &self.teams }
+        Rehearsing { rehearsal: self.rehearsal, teams: &self.teams, lead: self.lead }
     }
 
     fn search(&mut self, nest: &Nest) -> Result<Grid, NoTiling> {
         let signature = Signature::of(nest);
-        if let Some((_, grid)) = self.found.iter().find(|(known, _)| *known == signature) {
+        let is_known = |(known, lead, _): &&(Signature, Option<Lead>, Grid)| *lead == self.lead && *known == signature;
+        if let Some((.., grid)) = self.found.iter().find(is_known) {
             return Ok(*grid);
         }
         let grid =
-            search(self.npu, nest, self.mapping.objective, self.rehearsal, &self.teams).map_err(NoTiling::TooSmall)?;
-        self.found.push((signature, grid));
+            search_with(self.npu, nest, self.mapping.objective, self.rehearsing()).map_err(NoTiling::TooSmall)?;
+        self.found.push((signature, self.lead, grid));
         Ok(grid)
     }
 }
 
-/// A rehearsal with the teams of the schedule.
+/// A rehearsal with the teams of the schedule, behind the nest that brings the rows if there is one.
 #[derive(Clone, Copy)]
 struct Rehearsing<'a> {
     rehearsal: &'a dyn Rehearsal,
     teams: &'a [Team],
+    lead: Option<Lead>,
 }
 
 impl Rehearsing<'_> {
     fn cycles(self, nest: &Nest) -> Option<Cycles> {
-        self.rehearsal.cycles(nest, self.teams)
+        let alone = self.rehearsal.cycles(nest, self.teams)?;
+        Some(self.behind(alone, &nest.grid))
+    }
+
+    fn behind(self, alone: Cycles, grid: &Grid) -> Cycles {
+        self.lead.map_or(alone, |lead| lead.behind(alone, grid))
+    }
+
+    fn estimated(self, (estimate, grid): (Estimate, Grid)) -> (Estimate, Grid) {
+        let (cycles, at_least) = (self.behind(estimate.cycles, &grid), self.behind(estimate.at_least, &grid));
+        (Estimate { cycles, at_least, ..estimate }, grid)
     }
 }
 
@@ -183,7 +223,10 @@ pub fn search(
     rehearsal: &dyn Rehearsal,
     teams: &[Team],
 ) -> Result<Grid, TooSmall> {
-    let rehearsal = Rehearsing { rehearsal, teams };
+    search_with(npu, nest, objective, Rehearsing { rehearsal, teams, lead: None })
+}
+
+fn search_with(npu: &Npu, nest: &Nest, objective: Objective, rehearsal: Rehearsing<'_>) -> Result<Grid, TooSmall> {
     let candidates = candidates(npu, nest);
     let mut estimator = Estimator::new(npu, nest);
     let fitting = candidates.iter().copied().filter(|grid| exceeded(nest, grid).is_none());
@@ -192,6 +235,7 @@ pub fn search(
         let outside = k_outside::candidates(npu, nest, &estimated, least);
         estimated.extend(estimator.each(outside));
     }
+    let estimated: Vec<_> = estimated.into_iter().map(|candidate| rehearsal.estimated(candidate)).collect();
     best(npu, nest, &estimated, objective, rehearsal).ok_or_else(|| {
         let exceeding = candidates.iter().filter_map(|grid| exceeded(nest, grid));
         exceeding.min_by_key(|too_small| too_small.needed - too_small.available).expect("the lattice has a candidate")
