@@ -298,3 +298,44 @@ fn a_path_that_no_file_has_is_cited_in_the_study() {
     assert!(text.contains("did you mean \"memories\"?"), "{text}");
     assert!(!folder.path().join("out").exists());
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn the_typed_table_is_read_back_with_types_and_nulls() {
+    use std::io::Write;
+
+    use npusim::explore::table::to_parquet;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+
+    let csv =
+        "index,rows,scheme,cycles,feasible,front,error\n0,8,a,1.5,true,false,\n1,16,b,,false,false,\"no, unit\"\n";
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&to_parquet(csv).unwrap()).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let rows = reader.get_row_iter(None).unwrap().map(|row| {
+        row.unwrap().get_column_iter().map(|(name, field)| (name.clone(), field.clone())).collect::<Vec<_>>()
+    });
+    let text = |text: &str| Field::Str(text.to_owned());
+    let first = [
+        Field::Long(0),
+        Field::Double(8.0),
+        text("a"),
+        Field::Double(1.5),
+        Field::Bool(true),
+        Field::Bool(false),
+        Field::Null,
+    ];
+    let second = [
+        Field::Long(1),
+        Field::Double(16.0),
+        text("b"),
+        Field::Null,
+        Field::Bool(false),
+        Field::Bool(false),
+        text("no, unit"),
+    ];
+    let names = ["index", "rows", "scheme", "cycles", "feasible", "front", "error"].map(str::to_owned);
+    let expected = [first, second].map(|fields| names.iter().cloned().zip(fields).collect::<Vec<_>>());
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
+}

@@ -11,3 +11,5 @@ pub mod run;
 pub mod sampler;
 pub mod sensitivity;
 pub mod space;
+#[cfg(feature = "parquet")]
+pub mod table;

@@ -24,6 +24,9 @@ use crate::inputs::InputError;
 
 /// Name of the table of all points.
 pub const TABLE: &str = "results.csv";
+/// The same with types.
+#[cfg(feature = "parquet")]
+pub const TYPED_TABLE: &str = "results.parquet";
 /// Name of the summary.
 pub const SUMMARY: &str = "study.json";
 
@@ -400,7 +403,13 @@ fn finish(
     let findings = Findings { study, space, header, records: &records };
     let summary = findings.summary();
     write_whole(folder.join(Shard::file_name(None)), whole)?;
-    write_whole(folder.join(TABLE), findings.to_csv())?;
+    let table = findings.to_csv();
+    #[cfg(feature = "parquet")]
+    write_whole(
+        folder.join(TYPED_TABLE),
+        crate::explore::table::to_parquet(&table).expect("a table of a study has types"),
+    )?;
+    write_whole(folder.join(TABLE), table)?;
     write_whole(folder.join(SUMMARY), to_json(&summary))?;
     Ok(summary)
 }
