@@ -43,12 +43,14 @@ pub struct Estimator<'a> {
     matrix: Option<([Blocking; 3], Work)>,
     /// The last work of the vector unit, and the blocks that it was for.
     vector: Option<([Blocking; 3], Work)>,
+    /// The loads on the last grid, kept for their room.
+    loads: Vec<Loading>,
 }
 
 impl<'a> Estimator<'a> {
     /// Of `nest` on `npu`.
     pub fn new(npu: &'a Npu, nest: &'a Nest) -> Estimator<'a> {
-        Estimator { npu, nest, matrix: None, vector: None }
+        Estimator { npu, nest, matrix: None, vector: None, loads: Vec::new() }
     }
 
     /// On `grid`.
@@ -71,11 +73,12 @@ impl<'a> Estimator<'a> {
     /// On `grid`, without the buffers where already the lower bound exceeds `limit`.
     fn estimate_below(&mut self, grid: &Grid, limit: u64) -> Estimate {
         let (npu, nest) = (self.npu, self.nest);
-        let parts = Parts::of(npu, nest, grid, self.matrix_work(grid), self.vector_work(grid));
+        let works = [self.matrix_work(grid), self.vector_work(grid)];
+        let parts = Parts::of(npu, nest, grid, works, &mut self.loads);
         let at_least = parts.necessary_chains(npu, grid.output_tiles()).into_iter().fold(0, u64::max);
         let cycles = match at_least > limit {
             true => at_least,
-            false => parts.buffer_chains(npu, nest, grid).into_iter().fold(at_least, u64::max),
+            false => at_least.max(parts.longest_buffer_chain(npu, nest, grid)),
         };
         Estimate { cycles: Cycles(cycles), at_least: Cycles(at_least), dram_bytes: Bytes(parts.loaded + parts.stored) }
     }
@@ -104,13 +107,13 @@ impl<'a> Estimator<'a> {
 }
 
 /// What the chains are made of, in cycles and bytes.
-struct Parts {
+struct Parts<'l> {
     /// Bytes of all loads from off-chip memory.
     loaded: u64,
     /// Bytes of all stores to it.
     stored: u64,
     /// The loads, in the order of the nest's.
-    loads: Vec<Loading>,
+    loads: &'l [Loading],
     /// Until the operands of the first step have arrived.
     first_in: u64,
     /// All tiles of the product, from operands to accumulators.
@@ -140,8 +143,8 @@ struct Work {
     drain: u64,
 }
 
-impl Parts {
-    fn of(npu: &Npu, nest: &Nest, grid: &Grid, matrix: Work, vector: Work) -> Parts {
+impl<'l> Parts<'l> {
+    fn of(npu: &Npu, nest: &Nest, grid: &Grid, [matrix, vector]: [Work; 2], loads: &'l mut Vec<Loading>) -> Parts<'l> {
         let (dram, dma) = (npu.dram(), npu.dma());
         let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
         let first = grid.first_tile();
@@ -157,16 +160,14 @@ impl Parts {
         let last = last_tile(grid);
         let out: u64 = leaving(nest).map(|output| output.storage.tile_bytes(&output.map, &last).get()).sum();
         let last_out = if out == 0 { 0 } else { dma.setup.get() + transfer(out) + dram.latency.get() };
-        let loads: Vec<Loading> = nest
-            .loads
-            .iter()
-            .map(|load| {
-                let fetches = load.fetches(grid);
-                Loading { fetches, bytes: bytes_of_fetches(load, grid, fetches) }
-            })
-            .collect();
+        loads.clear();
+        loads.extend(nest.loads.iter().map(|load| {
+            let fetches = load.fetches(grid);
+            Loading { fetches, bytes: bytes_of_fetches(load, grid, fetches) }
+        }));
+        let loads = &*loads;
         let far = npu.dram_id();
-        let from_far = nest.loads.iter().zip(&loads).filter(|(load, _)| load.storage.home == far);
+        let from_far = nest.loads.iter().zip(loads).filter(|(load, _)| load.storage.home == far);
         Parts {
             loaded: from_far.map(|(_, loading)| loading.bytes).sum::<u64>() + spilled_to(far, nest, grid),
             stored: stored_to(far, nest, grid),
@@ -197,8 +198,8 @@ impl Parts {
         ]
     }
 
-    /// Memories and buffers on the chip, by what passes them and how long it keeps its place.
-    fn buffer_chains(&self, npu: &Npu, nest: &Nest, grid: &Grid) -> Vec<u64> {
+    /// Memories and buffers on the chip, by what passes them and how long it keeps its place: the longest of their chains.
+    fn longest_buffer_chain(&self, npu: &Npu, nest: &Nest, grid: &Grid) -> u64 {
         let Parts { first_in, matrix, vector, last_out, .. } = *self;
         let (dram, dma) = (npu.dram(), npu.dma());
         let transfer = |bytes: u64| dram.bytes_per_cycle.cycles_for(bytes).get();
@@ -206,11 +207,10 @@ impl Parts {
         let output_tiles = grid.output_tiles();
         let behind_matrix = self.behind_matrix();
         let behind_loads = matrix.last + behind_matrix;
-        let mut chains = Vec::new();
-        chains.extend(npu.shared().map(|(memory, _)| {
+        let mut longest = npu.shared().map_or(0, |(memory, _)| {
             let (loaded, stored) = (loaded_from(memory, nest, grid), stored_to(memory, nest, grid));
             Dram::of_shared(npu.sram(memory)).busy_cycles(Bytes(loaded), Bytes(stored)).get()
-        }));
+        });
         // Sums that leave and come back each pass the ports of where they wait.
         let spilled = spilled_bytes(nest, grid);
         let way_of_sums = home(nest, grid).map_or(0, |home| {
@@ -220,9 +220,9 @@ impl Parts {
                 false => Dram::of_shared(npu.sram(home.memory)).busy_cycles(bytes, bytes).get(),
             }
         });
-        chains.push(way_of_sums);
+        longest = longest.max(way_of_sums);
         for (queue, buffer) in [(DmaQueue::Activations, Buffer::Activations), (DmaQueue::Weights, Buffer::Weights)] {
-            let loads = || nest.loads.iter().zip(&self.loads).filter(move |(load, _)| load.queue == queue);
+            let loads = || nest.loads.iter().zip(self.loads).filter(move |(load, _)| load.queue == queue);
             let (transfers, bytes) = loads()
                 .fold((0, 0), |(transfers, bytes), (_, loading)| (transfers + loading.fetches, bytes + loading.bytes));
             if transfers == 0 {
@@ -232,7 +232,7 @@ impl Parts {
             let under_way = (round_trip * transfers + transfer(bytes)) / outstanding;
             let runs: u64 = loads().map(|(load, loading)| loading.fetches * runs_of_a_tile(load, grid)).sum();
             let set_up = dma.setup * transfers + dma.cycles_per_run * (runs - transfers);
-            chains.push(under_way.max(set_up.get()) + behind_loads);
+            longest = longest.max(under_way.max(set_up.get()) + behind_loads);
             let Some((tile_bytes, capacity)) = needed(nest, grid, buffer) else { continue };
             let partial = loads().filter(|(load, _)| load.destination != Destination::Resident);
             let fetches = partial.map(|(_, loading)| loading.fetches).max().unwrap_or(1);
@@ -242,7 +242,7 @@ impl Parts {
                 // Filled `fetches` times, of which the first `places` wait for nobody; each holds its place for
                 // the way in and for its use.
                 let held = (round_trip * fetches + transfer(bytes) + compute) / places.max(1);
-                chains.push(held + behind_matrix);
+                longest = longest.max(held + behind_matrix);
             }
         }
         if let Some((tile_bytes, capacity)) = needed(nest, grid, Buffer::Accumulators) {
@@ -256,17 +256,18 @@ impl Parts {
                     transfer(self.stored) + round_trip * output_tiles
                 };
                 let leaving = leaving + 2 * way_of_sums;
-                chains.push(first_in + (matrix.total + matrix.drain * output_tiles + leaving) / places + last_out);
+                longest =
+                    longest.max(first_in + (matrix.total + matrix.drain * output_tiles + leaving) / places + last_out);
             }
         }
         if let Some((tile_bytes, capacity)) = needed(nest, grid, Buffer::Outputs) {
             let places = (capacity.get() / tile_bytes.max(1)).max(1);
             if places < output_tiles {
                 let held = vector.total + transfer(self.stored) + (vector.drain + round_trip) * output_tiles;
-                chains.push(first_in + (matrix.total / output_tiles) + held / places);
+                longest = longest.max(first_in + (matrix.total / output_tiles) + held / places);
             }
         }
-        chains
+        longest
     }
 }
 
