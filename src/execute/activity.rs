@@ -35,20 +35,35 @@ fn zero_macs(values: &Values, gemm: &Gemm, batch: u64) -> u64 {
     let right = batches::right(values, gemm, batch);
     let right = match gemm.right_layout {
         RightLayout::NByK => nonzero_by_column(&right),
-        RightLayout::KByN => nonzero_by_column(&right.transposed()),
+        RightLayout::KByN => nonzero_by_row(&right),
     };
     let products = gemm.shape.m * gemm.shape.n;
     left.iter().zip(&right).map(|(left, right)| products - left * right).sum()
 }
 
 fn nonzero_by_column(tensor: &Tensor) -> Vec<u64> {
-    let MatrixShape { columns, .. } = tensor.shape();
-    let columns = usize::try_from(columns).expect("a tensor in memory has so many columns");
-    let mut counts = vec![0; columns];
-    for row in tensor.to_f32().chunks(columns.max(1)) {
-        for (count, value) in counts.iter_mut().zip(row) {
-            *count += u64::from(*value != 0.0);
-        }
+    let columns = columns(tensor);
+    let mut counts = vec![0u32; columns];
+    for row in nonzero(tensor).chunks(columns.max(1)) {
+        counts.iter_mut().zip(row).for_each(|(count, one)| *count += u32::from(*one));
     }
-    counts
+    counts.into_iter().map(u64::from).collect()
+}
+
+fn nonzero_by_row(tensor: &Tensor) -> Vec<u64> {
+    let of_row = |row: &[u8]| row.iter().map(|one| u64::from(*one)).sum();
+    nonzero(tensor).chunks(columns(tensor).max(1)).map(of_row).collect()
+}
+
+/// One for each element that is not zero, else 0.
+fn nonzero(tensor: &Tensor) -> Vec<u8> {
+    match tensor.as_i8() {
+        Some(codes) => codes.iter().map(|code| u8::from(*code != 0)).collect(),
+        None => tensor.to_f32().into_iter().map(|value| u8::from(value != 0.0)).collect(),
+    }
+}
+
+fn columns(tensor: &Tensor) -> usize {
+    let MatrixShape { columns, .. } = tensor.shape();
+    usize::try_from(columns).expect("a tensor in memory has so many columns")
 }

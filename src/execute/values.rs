@@ -123,8 +123,13 @@ impl Values {
         let shape = MatrixShape::new(rows.len(), columns.len());
         let format = self.tensors[id.0].format;
         let mut elements = Tensor::zeros(MatrixShape::new(0, 0), format).into_elements();
-        for row in rows.start..rows.end {
-            self.append(id, Some(row), columns, &mut elements);
+        let stored = &self.tensors[id.0];
+        if columns.len() == stored.shape.columns && rows.len() > 0 {
+            // Whole rows follow one another.
+            let range = stored.range(rows.start, columns).start..stored.range(rows.end - 1, columns).end;
+            append(&stored.elements, range, false, &mut elements);
+        } else {
+            (rows.start..rows.end).for_each(|row| self.append(id, Some(row), columns, &mut elements));
         }
         Tensor::try_new(shape, format, elements).expect("each row adds its columns")
     }

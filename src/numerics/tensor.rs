@@ -111,8 +111,8 @@ impl Tensor {
         // Only formats narrower than their storage can hold a code that does not exist.
         let unused = 8u32.saturating_sub(format.storage_bits());
         let wrong = match given {
-            ElementsView::I8(codes) => first(codes, |code| (code << unused) >> unused != code),
-            ElementsView::Code8(codes) => first(codes, |code| u32::from(code) > format.code_mask()),
+            ElementsView::I8(codes) if unused > 0 => first(codes, |code| (code << unused) >> unused != code),
+            ElementsView::Code8(codes) if unused > 0 => first(codes, |code| u32::from(code) > format.code_mask()),
             _ => None,
         };
         if let Some((index, code)) = wrong {
