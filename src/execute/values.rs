@@ -124,7 +124,7 @@ impl Values {
         let format = self.tensors[id.0].format;
         let mut elements = Tensor::zeros(MatrixShape::new(0, 0), format).into_elements();
         let stored = &self.tensors[id.0];
-        if columns.len() == stored.shape.columns && rows.len() > 0 {
+        if columns.len() == stored.shape.columns && !rows.is_empty() {
             // Whole rows follow one another.
             let range = stored.range(rows.start, columns).start..stored.range(rows.end - 1, columns).end;
             append(&stored.elements, range, false, &mut elements);
