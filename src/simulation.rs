@@ -125,8 +125,8 @@ pub fn simulate_sharing(
     verify(&program)?;
     let schedule =
         schedule::schedule_rehearsed(&program, npu, workload.mapping(), &TimedAlone { program: &program, npu })?;
-    observer.begin(&Setting { program: &program, schedule: &schedule, npu });
     let mut counter = TransferCounter::new(npu, observer);
+    counter.begin(&Setting { program: &program, schedule: &schedule, npu });
     let statistics = timing::run(&program, &schedule, npu, &mut counter)?;
     let transfers = counter.into_counts();
     let (execution, numerics) = match bindings {

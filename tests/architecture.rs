@@ -55,7 +55,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "indicatif", modules: &["cli"] },
     Fence { name: "libm", modules: &["numerics", "report::plots"] },
     Fence { name: "multiversion", modules: &["numerics"] },
-    Fence { name: "parquet", modules: &["explore::table"] },
+    Fence { name: "parquet", modules: &["explore::parquet_table"] },
     Fence { name: "petgraph", modules: &["workload", "program"] },
     Fence { name: "plotters", modules: &["report::plots"] },
     Fence { name: "pulp", modules: &["numerics"] },

@@ -304,7 +304,7 @@ fn a_path_that_no_file_has_is_cited_in_the_study() {
 fn the_typed_table_is_read_back_with_types_and_nulls() {
     use std::io::Write;
 
-    use npusim::explore::table::to_parquet;
+    use npusim::explore::parquet_table::to_parquet;
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
 

@@ -6,7 +6,7 @@ use crate::memory::Transfer;
 use crate::program::op::OpId;
 use crate::schedule::commands::Work;
 use crate::schedule::counter::Signal;
-use crate::timing::observer::{CommandRecord, Observer};
+use crate::timing::observer::{CommandRecord, Observer, Setting};
 use crate::units::{Bytes, Cycles};
 
 /// Transfers by operation.
@@ -56,6 +56,10 @@ impl<'a> TransferCounter<'a> {
 }
 
 impl Observer for TransferCounter<'_> {
+    fn begin(&mut self, setting: &Setting<'_>) {
+        self.also.begin(setting);
+    }
+
     fn signalled(&mut self, signal: &Signal, at: Cycles) {
         self.also.signalled(signal, at);
     }

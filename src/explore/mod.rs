@@ -5,11 +5,11 @@ pub mod evaluate;
 pub mod journal;
 pub mod nsga2;
 pub mod pareto;
+#[cfg(feature = "parquet")]
+pub mod parquet_table;
 pub mod pruning;
 pub mod results;
 pub mod run;
 pub mod sampler;
 pub mod sensitivity;
 pub mod space;
-#[cfg(feature = "parquet")]
-pub mod table;

@@ -50,12 +50,12 @@ enum Kind {
 
 impl Kind {
     fn of(name: &str, cells: &[String]) -> Kind {
-        let is_number = |cell: &String| cell.is_empty() || cell.parse::<f64>().is_ok();
+        // A parameter may be called as one of the other columns is.
         match name {
-            "index" => Kind::Integer,
-            "feasible" | "front" => Kind::Boolean,
+            "index" if cells.iter().all(|cell| cell.parse::<i64>().is_ok()) => Kind::Integer,
+            "feasible" | "front" if cells.iter().all(|cell| cell.parse::<bool>().is_ok()) => Kind::Boolean,
             "error" => Kind::Text,
-            _ if cells.iter().all(is_number) => Kind::Number,
+            _ if cells.iter().all(|cell| cell.is_empty() || cell.parse::<f64>().is_ok()) => Kind::Number,
             _ => Kind::Text,
         }
     }

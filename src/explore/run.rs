@@ -407,7 +407,7 @@ fn finish(
     #[cfg(feature = "parquet")]
     write_whole(
         folder.join(TYPED_TABLE),
-        crate::explore::table::to_parquet(&table).expect("a table of a study has types"),
+        crate::explore::parquet_table::to_parquet(&table).expect("a table of a study has types"),
     )?;
     write_whole(folder.join(TABLE), table)?;
     write_whole(folder.join(SUMMARY), to_json(&summary))?;

@@ -2,7 +2,7 @@
 //!
 //! What such a grid can save are fetches: with `nkm` the weights, with `mkn` the activations are read once although k is
 //! cut. It pays with sums that leave and come back. So nothing is gained where a grid with k innermost fetches each operand
-//! once, and a candidate is worth its estimate only if it moves hardly more bytes off the chip than the best of those do:
+//! once, and a candidate is worth its estimate only if it moves at most half as many bytes again off the chip as the best of those do:
 //! where tiles are small it can be faster by longer runs of the array even so. `knm` and `kmn` fetch what these two do, with
 //! more sums open at once, and are left out.
 
@@ -22,8 +22,8 @@ const SHARES: [u64; 3] = [1, 2, 4];
 /// A candidate moves at most this percentage of the fewest bytes that a grid with k innermost moves.
 const MOST_BYTES_PERCENT: u64 = 150;
 
-/// Grids of `nest` with k outside that move hardly more bytes off the chip than those of `innermost`, which move `least` or
-/// more, and whose blocks they are made of.
+/// Grids of `nest` with k outside that move at most half as many bytes again off the chip as the best of `innermost`, which moves
+/// `least`, and whose blocks they are made of.
 pub fn candidates(npu: &Npu, nest: &Nest, innermost: &[(Estimate, Grid)], least: Bytes) -> Vec<Grid> {
     let fetches_once = |grid: &Grid| {
         let loads = nest.loads.iter().filter(|load| load.reader == Reader::Matrix);

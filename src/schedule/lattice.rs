@@ -17,6 +17,9 @@ const EVEN_PARTS: u64 = 10;
 /// The same along k, where fewer matter: a cut of k costs no off-chip byte, it only makes operand tiles smaller.
 const EVEN_DEPTHS: u64 = 10;
 
+/// More tiles of an operand than this at once in its buffer hide nothing more.
+const MOST_PLACES: u64 = 8;
+
 /// The most blocks of m or n: the even cuts, an uneven one and no more than 22 powers of two, as axes are no longer than
 /// 2^22; rows under a window have twice as many powers.
 const MOST_BLOCKS: u64 = EVEN_PARTS + 1 + 2 * 22;
@@ -78,9 +81,6 @@ pub fn candidates(npu: &Npu, nest: &Nest) -> Vec<Grid> {
     }
     grids
 }
-
-/// More tiles of an operand than this at once in its buffer hide nothing more.
-const MOST_PLACES: u64 = 8;
 
 /// Of ascending `depths`, those at which the operand buffers hold more tiles at once than at the next longer one, up to
 /// [`MOST_PLACES`], and the shortest, which arrives first: a cut of k costs steps and is good for nothing else.

@@ -242,7 +242,7 @@ fn search_with(npu: &Npu, nest: &Nest, objective: Objective, rehearsal: Rehearsi
     })
 }
 
-/// The best of `grids`.
+/// The best of the grids that were estimated.
 fn best(
     npu: &Npu,
     nest: &Nest,
