@@ -13,9 +13,11 @@ use npusim::program::tensor::{Origin, ProgramTensor, TensorId};
 use npusim::schedule::estimate::estimate;
 use npusim::schedule::grid::{Axis, Grid};
 use npusim::schedule::lattice::block_unit;
-use npusim::schedule::nest::Nest;
+use npusim::schedule::likeness::Likeness;
+use npusim::schedule::nest::{Destination, Nest};
 use npusim::schedule::room::exceeded;
-use npusim::schedule::tiling::{ChosenBy, Unrehearsed, search};
+use npusim::schedule::team::Team;
+use npusim::schedule::tiling::{ChosenBy, Tiler, Unrehearsed, search};
 use npusim::schedule::{self, Schedule, ScheduleError};
 use npusim::shape::{Blocking, GemmShape, MatrixShape};
 use npusim::timing;
@@ -378,4 +380,73 @@ fn the_tilings_of_a_schedule_are_those_of_the_next_where_they_can_be_used() {
     assert_eq!(instead.chosen_by, [ChosenBy::SearchedInstead]);
     let elsewhere = one_product(given("another", [1, 1, 1], Unusable::Searched)).unwrap();
     assert_eq!(elsewhere.chosen_by, [ChosenBy::Search]);
+}
+
+/// The product of a schedule of one nest, and the teams that it names.
+fn nest_and_teams(npu: &Npu, shape: GemmShape) -> (Nest, Vec<Team>) {
+    let mut schedule = schedule::schedule(&product(shape), npu, &Mapping::default()).unwrap();
+    (schedule.nests.remove(0), schedule.teams)
+}
+
+#[test]
+fn equal_products_with_operands_in_different_memories_each_get_the_tiling_that_they_get_alone() {
+    let parts = fixture::with_shared_memory(fixture::parts(), Bytes(1 << 20));
+    let npu = Npu::try_new(parts).unwrap();
+    let (off_chip, teams) = nest_and_teams(&npu, GemmShape::new(192, 384, 96));
+    let changed = |change: &dyn Fn(&mut Nest)| {
+        let mut nest = off_chip.clone();
+        change(&mut nest);
+        nest
+    };
+    let home = |nest: &mut Nest, load: usize| nest.loads[load].storage.home = fixture::SHARED;
+    let pool = |nest: &mut Nest, bytes: u64| nest.matrix.as_mut().unwrap().accumulators.capacity = Bytes(bytes);
+    let nests = [
+        off_chip.clone(),
+        changed(&|nest| home(nest, 0)),
+        changed(&|nest| home(nest, 1)),
+        changed(&|nest| nest.outputs[0].storage.home = fixture::SHARED),
+        changed(&|nest| pool(nest, 2048)),
+        changed(&|nest| nest.spilling = None),
+        changed(&|nest| nest.loads[0].destination = Destination::Resident),
+    ];
+    for objective in [Objective::DramBytes, Objective::Cycles] {
+        let mapping = Mapping { objective, ..Mapping::default() };
+        let tiler = || Tiler::new(&npu, &mapping, &Unrehearsed, teams.clone());
+        let mut of_all = tiler();
+        let alone: Vec<Grid> = nests.iter().map(|nest| tiler().choose(nest, None).unwrap().0).collect();
+        let together: Vec<Grid> = nests.iter().map(|nest| of_all.choose(nest, None).unwrap().0).collect();
+        assert_eq!(together, alone, "{objective:?}");
+        if objective == Objective::DramBytes {
+            assert!(alone[1] != alone[0] && alone[2] != alone[0], "the memories must matter here: {alone:?}");
+        }
+    }
+}
+
+#[test]
+fn equal_products_look_alike_whatever_they_are_named_and_room_that_no_sums_can_fill_is_no_difference() {
+    let npu = Npu::try_new(fixture::parts()).unwrap();
+    let (nest, _) = nest_and_teams(&npu, GemmShape::new(40, 50, 29));
+    let likeness = Likeness::of(&npu, &nest);
+    let mut other = nest.clone();
+    other.loads.iter_mut().for_each(|load| load.tensor.0 += 7);
+    for operand in &mut other.matrix.as_mut().unwrap().operands {
+        operand.tensor.0 += 7;
+        operand.storage.base += 1 << 20;
+    }
+    other.done.0 += 100;
+    let spilling = other.spilling.as_mut().unwrap();
+    spilling.claimed_before = 12345;
+    spilling.far.room = Bytes(spilling.far.room.get() / 2);
+    assert_eq!(Likeness::of(&npu, &other), likeness);
+    // Two operands that are one tensor are not two tensors.
+    other.loads[1].tensor = other.loads[0].tensor;
+    assert_ne!(Likeness::of(&npu, &other), likeness);
+    // 40 x 29 sums of four bytes wait at most; beyond that room decides.
+    let near = |bytes: u64| {
+        let mut nest = nest.clone();
+        nest.spilling.as_mut().unwrap().near[0].as_mut().unwrap().room = Bytes(bytes);
+        Likeness::of(&npu, &nest)
+    };
+    assert_ne!(near(40 * 29 * 4 - 1), near(40 * 29 * 4));
+    assert_eq!(near(1 << 20), near(1 << 30));
 }

@@ -18,6 +18,7 @@ pub mod grouping;
 pub mod k_outside;
 pub mod lattice;
 pub mod lead;
+pub mod likeness;
 pub mod nest;
 pub mod operands;
 pub mod placement;

@@ -20,7 +20,7 @@ use crate::workload::batching::BatchAxis;
 use crate::workload::convolution::ConvolutionWindow;
 
 /// A nest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Nest {
     /// Lane whose queues it goes through.
     pub lane: LaneId,
@@ -296,7 +296,7 @@ impl Storage {
 }
 
 /// A tensor that a unit reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Read {
     /// The tensor.
     pub tensor: TensorId,
@@ -340,7 +340,7 @@ pub enum Access {
 }
 
 /// A tensor that comes from off-chip memory tile by tile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
     /// The tensor.
     pub tensor: TensorId,
@@ -445,7 +445,7 @@ pub struct CreditPool {
 }
 
 /// A matrix product in a nest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatrixWork {
     /// Team that does it.
     pub team: TeamId,
@@ -510,7 +510,7 @@ impl MatrixWork {
 }
 
 /// A vector chain in a nest: operations that run one after the other on each output tile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VectorWork {
     /// Unit that does it.
     pub unit: VectorUnitId,
@@ -535,7 +535,7 @@ impl VectorWork {
 }
 
 /// One operation of a vector chain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VectorStep {
     /// The operation.
     pub op: OpId,
@@ -557,7 +557,7 @@ impl VectorStep {
 }
 
 /// A tensor that leaves a nest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Output {
     /// The tensor.
     pub tensor: TensorId,

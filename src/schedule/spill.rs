@@ -20,7 +20,7 @@ use crate::units::Bytes;
 use crate::workload::mapping::LoopOrder;
 
 /// What a nest needs to spill the sums of its product, should its grid ask for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spilling {
     /// Counts tiles of sums, not yet final, that may leave.
     pub computed: CounterId,
@@ -78,6 +78,13 @@ pub fn waiting_bytes(nest: &Nest, grid: &Grid) -> Bytes {
     let one =
         nest.matrix.as_ref().map_or(0, |matrix| matrix.sums.tile_bytes(&TileMap::OUTPUT, &grid.first_tile()).get());
     Bytes(grid.open_tiles() * one)
+}
+
+/// Bytes that no more sums of `nest` can take where they wait, on any grid. A ragged last block takes the room of a whole one,
+/// so blocks cover less than twice an axis.
+pub fn most_waiting_bytes(nest: &Nest) -> Bytes {
+    let bytes = nest.matrix.as_ref().map_or(0, |matrix| matrix.sums.row_bytes(1));
+    Bytes(4 * nest.grid.m.extent() * nest.grid.n.extent() * bytes)
 }
 
 /// Bytes that leave the accumulators on `grid` before they are final; as many come back.

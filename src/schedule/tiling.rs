@@ -3,14 +3,13 @@
 //! The search is bounded by the number of its candidates ([`MOST_CANDIDATES`](crate::schedule::lattice::MOST_CANDIDATES)),
 //! never by time. For cycles, among candidates within one part in `SLACK` of the fewest the one with the fewest off-chip
 //! bytes wins, and of several the one with the fewest steps: the estimate is no finer than that, bytes cost energy, and
-//! each step costs descriptors and commands. Ties are broken by fewer cycles, then by loop order and block sizes. Nests that are alike in all that the search sees are searched once.
+//! each step costs descriptors and commands. Ties are broken by fewer cycles, then by loop order and block sizes. Nests of
+//! one [`Likeness`] are searched once.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use crate::hardware::matrix_unit::MatrixUnitId;
 use crate::hardware::npu::Npu;
-use crate::hardware::vector_unit::{VectorFunction, VectorUnitId};
 use crate::schedule::energy_estimate::energy_pj;
 use crate::schedule::estimate::{Estimate, Estimator, estimate};
 use crate::schedule::fixed_tiling::{self, UnusableTiling};
@@ -18,10 +17,10 @@ use crate::schedule::grid::{Axis, Grid};
 use crate::schedule::k_outside;
 use crate::schedule::lattice::candidates;
 use crate::schedule::lead::Lead;
-use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, MatrixWork, Nest, Read, Reader, Storage, TileMap};
-use crate::schedule::room::{Buffer, TooSmall, exceeded, needed};
-use crate::schedule::team::{Team, TeamSplit};
-use crate::shape::MatrixShape;
+use crate::schedule::likeness::Likeness;
+use crate::schedule::nest::Nest;
+use crate::schedule::room::{TooSmall, exceeded};
+use crate::schedule::team::Team;
 use crate::units::{Bytes, Cycles};
 use crate::workload::mapping::{FixedTiling, LoopOrder, Mapping, Objective, Unusable};
 
@@ -105,9 +104,9 @@ pub struct Tiler<'a> {
     rehearsal: &'a dyn Rehearsal,
     mapping: &'a Mapping,
     teams: Vec<Team>,
-    found: Vec<(Signature, Option<Lead>, Grid)>,
+    found: Vec<(Likeness, Option<Lead>, Grid)>,
     /// Nests on their grids, with their cycles alone.
-    timed: Vec<(Signature, Cycles)>,
+    timed: Vec<(Likeness, Cycles)>,
     /// Of the nest whose tiling is asked for next.
     lead: Option<Lead>,
 }
@@ -128,12 +127,13 @@ impl<'a> Tiler<'a> {
 
     /// Cycles of a nest alone on its grid.
     fn alone(&mut self, nest: &Nest) -> Cycles {
-        let signature = Signature::of(nest);
-        if let Some((_, cycles)) = self.timed.iter().find(|(known, _)| *known == signature) {
+        let likeness = Likeness::of(self.npu, nest);
+        if let Some((_, cycles)) = self.timed.iter().find(|(known, _)| *known == likeness) {
             return *cycles;
         }
+        let nest = likeness.nest();
         let cycles = self.rehearsed_or_estimated(nest, estimate(self.npu, nest, &nest.grid));
-        self.timed.push((signature, cycles));
+        self.timed.push((likeness, cycles));
         cycles
     }
 
@@ -176,14 +176,14 @@ impl<'a> Tiler<'a> {
     }
 
     fn search(&mut self, nest: &Nest) -> Result<Grid, NoTiling> {
-        let signature = Signature::of(nest);
-        let is_known = |(known, lead, _): &&(Signature, Option<Lead>, Grid)| *lead == self.lead && *known == signature;
+        let likeness = Likeness::of(self.npu, nest);
+        let is_known = |(known, lead, _): &&(Likeness, Option<Lead>, Grid)| *lead == self.lead && *known == likeness;
         if let Some((.., grid)) = self.found.iter().find(is_known) {
             return Ok(*grid);
         }
-        let grid =
-            search_with(self.npu, nest, self.mapping.objective, self.rehearsing()).map_err(NoTiling::TooSmall)?;
-        self.found.push((signature, self.lead, grid));
+        let found = search_with(self.npu, likeness.nest(), self.mapping.objective, self.rehearsing());
+        let grid = found.map_err(NoTiling::TooSmall)?;
+        self.found.push((likeness, self.lead, grid));
         Ok(grid)
     }
 }
@@ -382,78 +382,4 @@ fn neighbours<'g>(all: &'g [(Estimate, Grid)], grid: &Grid) -> Vec<&'g (Estimate
         neighbours.extend(longer.iter().copied().min_by_key(|(_, other)| block(other)));
     }
     neighbours
-}
-
-/// All of a nest that the search looks at: not which tensors they are, nor where they lie.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Signature {
-    grid: Grid,
-    tensors: Vec<(MatrixShape, u64, Layout, TileMap, Role)>,
-    /// Unit, split, unit of depth, rate, and shifts of what a prologue left; of the prologue and of the product.
-    products: Vec<(MatrixUnitId, TeamSplit, u64, u64, u32)>,
-    vector: Option<(VectorUnitId, Vec<Function>)>,
-    /// Room of the ring that it makes.
-    ring: Option<Bytes>,
-}
-
-/// A vector function, and the elements of each row that it works on where these are not all.
-type Function = (VectorFunction, Option<u64>);
-
-/// What a tensor is to a nest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Loaded { queue: DmaQueue, reader: Reader, stays: bool },
-    Operand,
-    Scales,
-    Sums,
-    ReadByVector { is_internal: bool, is_sums: bool },
-    Leaves { stays: bool },
-}
-
-impl Signature {
-    fn of(nest: &Nest) -> Signature {
-        let entry = |storage: &Storage, map: TileMap, role: Role| {
-            (storage.shape, storage.element_bits, storage.layout, map, role)
-        };
-        let read = |read: &Read, role: Role| entry(&read.storage, read.map, role);
-        let stays = |destination: Destination| !matches!(destination, Destination::Partition(_));
-        let mut tensors: Vec<_> = Vec::new();
-        tensors.extend(nest.loads.iter().map(|load| {
-            let role = Role::Loaded { queue: load.queue, reader: load.reader, stays: stays(load.destination) };
-            entry(&load.storage, load.map, role)
-        }));
-        for matrix in nest.prologue.iter().chain(&nest.matrix) {
-            tensors.extend(matrix.operands.iter().map(|operand| read(operand, Role::Operand)));
-            tensors.extend(matrix.scales.iter().flatten().map(|scales| read(scales, Role::Scales)));
-            tensors.push(entry(&matrix.sums, TileMap::OUTPUT, Role::Sums));
-        }
-        if let Some(vector) = &nest.vector {
-            tensors.extend(vector.reads.iter().map(|input| {
-                let (is_internal, is_sums) = (input.access == Access::Internal, input.access == Access::Accumulators);
-                read(input, Role::ReadByVector { is_internal, is_sums })
-            }));
-        }
-        tensors.extend(
-            nest.outputs
-                .iter()
-                .map(|output| entry(&output.storage, output.map, Role::Leaves { stays: stays(output.destination) })),
-        );
-        let product = |matrix: &MatrixWork| {
-            (matrix.unit, matrix.split, matrix.depth_unit, matrix.macs_per_element_per_cycle, matrix.initial_shifts)
-        };
-        let functions = |steps: &[crate::schedule::nest::VectorStep]| {
-            let each = |step: &crate::schedule::nest::VectorStep| {
-                let columns = step.columns;
-                step.functions.iter().map(move |function| (*function, columns))
-            };
-            steps.iter().flat_map(each).collect()
-        };
-        Signature {
-            grid: nest.grid,
-            tensors,
-            products: nest.prologue.iter().chain(&nest.matrix).map(product).collect(),
-            vector: nest.vector.as_ref().map(|vector| (vector.unit, functions(&vector.steps))),
-            ring: needed(nest, &nest.grid, Buffer::Ring).map(|(_, room)| room),
-        }
-    }
 }
