@@ -6,7 +6,7 @@
 //! model of the size of Qwen3-8B at 128 tokens: from lowering to the report, on one core; what a scheme has to know of the
 //! activations is assumed to be no channels. The limit for all of them together is the project's own, 1 s. Then the execution
 //! of the lowered program of `minilm-layer` under INT8 against its arithmetic alone, and what values add to a whole run,
-//! real-valued layers shared and errors included.
+//! real-valued layers shared and errors included. Last, 65,536 equal layers against 4,096: time has to grow with their number.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -61,6 +61,7 @@ layers:
 fn main() {
     all_schemes();
     execution();
+    layers();
 }
 
 fn all_schemes() {
@@ -102,6 +103,40 @@ fn all_schemes() {
         slowest.1,
         slowest.0,
         total / LIMIT_S
+    );
+}
+
+/// Time for a chain of products, from the files to the report, by the number of layers.
+fn layers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let seconds = |count: u64| {
+        let file = folder.path().join(format!("layers-{count}.yaml"));
+        let text = format!(
+            "name: chain\nactivation_format: fp32\ntensors: [{{ name: x, shape: [16, 64] }}, {{ name: w, shape: [64, 64] }}]\n\
+             layers: [{{ name: b, repeat: {{ count: {count}, input: x, layers: [{{ name: a, gemm: {{ input: previous, weight: w }} }}] }} }}]\n"
+        );
+        std::fs::write(&file, text).expect("it can be written");
+        let start = Instant::now();
+        let workload = file.to_str().expect("a temporary path is text");
+        let names = Names { hardware: "edge-int8", workload, scheme: "w8a8_per_token_per_channel" };
+        let inputs = Inputs::open(names, &[]).expect("the files are sound");
+        let setup = Setup {
+            npu: &inputs.npu,
+            workload: &inputs.workload,
+            scheme: inputs.scheme.as_ref(),
+            calibration: None,
+            bindings: None,
+            configuration: inputs.configuration(),
+            defaults: inputs.defaults(),
+        };
+        black_box(simulate(setup, &mut Unobserved).expect("it runs"));
+        start.elapsed().as_secs_f64()
+    };
+    let (few, many) = (seconds(4096), seconds(65_536));
+    println!(
+        "65,536 layers in {many:.2} s, 4,096 in {few:.3} s: a layer takes {:.2}x as long among 16 times as many \
+         (linear: 1)",
+        many / few / 16.0
     );
 }
 

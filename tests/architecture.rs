@@ -152,7 +152,7 @@ const REGISTRIES: &[Registry] = &[
         folder: "scheme",
         file: "scheme/mod.rs",
         list: "ALL",
-        support: &["fallback", "integer", "lowering", "treatment"],
+        support: &["fallback", "integer", "lowering", "made", "treatment"],
     },
     Registry { folder: "dataflow", file: "dataflow/mod.rs", list: "ALL", support: DATAFLOW_SUPPORT },
     Registry { folder: "memory", file: "memory/mod.rs", list: "ALL", support: &["channel"] },

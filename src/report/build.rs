@@ -54,7 +54,8 @@ pub fn build(inputs: Inputs<'_>) -> Report {
     let attributed = attributed_cycles(statistics);
     let uses = TensorUses::by_op(program);
     let attributed = &attributed;
-    let context = Context { program, uses, schedule, npu, statistics, energy, attributed, observed_counts };
+    let (ops_of, tilings_of) = (ops_by_layer(program), tilings_by_layer(program, schedule));
+    let context = Context { program, uses, npu, statistics, energy, attributed, observed_counts, ops_of, tilings_of };
     let layers = (0..program.layers.len())
         .map(|index| context.layer(LayerId(index), numerics.as_ref().map(|numerics| numerics[index])))
         .collect();
@@ -79,13 +80,15 @@ pub fn build(inputs: Inputs<'_>) -> Report {
 
 struct Context<'a> {
     program: &'a Program,
-    schedule: &'a Schedule,
     npu: &'a Npu,
     statistics: &'a RunStatistics,
     energy: &'a RunEnergy,
     attributed: &'a [Cycles],
     observed_counts: Option<&'a [Option<u64>]>,
     uses: TensorUses,
+    /// Positions of each layer's operations.
+    ops_of: Vec<Vec<usize>>,
+    tilings_of: Vec<Vec<TilingReport>>,
 }
 
 impl Context<'_> {
@@ -174,8 +177,7 @@ impl Context<'_> {
     }
 
     fn layer(&self, id: LayerId, numerics: Option<LayerNumerics>) -> LayerReport {
-        let ops: Vec<usize> =
-            (0..self.program.ops.len()).filter(|index| self.program.ops[*index].layer == id).collect();
+        let ops = &self.ops_of[id.0];
         let of = |index: &usize| &self.statistics.ops[*index];
         let start = ops.iter().filter_map(|index| of(index).start).min().unwrap_or(Cycles::ZERO);
         let end = ops.iter().map(|index| of(index).end).max().unwrap_or(Cycles::ZERO);
@@ -195,40 +197,23 @@ impl Context<'_> {
             cycles: (end - start).get(),
             attributed_cycles: sum(|path| path.attributed_cycles),
             compute_cycles: ops.iter().map(|index| of(index).compute.get()).sum(),
-            stall_cycles: stall_map(self.leading_ops(&ops).map(|index| &of(&index).stalls)),
+            stall_cycles: stall_map(self.leading_ops(ops).map(|index| &of(&index).stalls)),
             macs: sum(|path| path.macs),
             issued_macs: sum(|path| path.issued_macs),
             dram_read_bytes: sum(|path| path.dram_read_bytes),
             dram_write_bytes: sum(|path| path.dram_write_bytes),
             spilled_bytes: sum(|path| path.spilled_bytes),
             filled_bytes: sum(|path| path.filled_bytes),
-            constant_bytes: self.constant_bytes(&ops),
-            utilization: self.mean_share(&ops, (end - start).get()),
-            bounds: layer_bounds(self.program, &self.uses, self.npu, &ops),
+            constant_bytes: self.constant_bytes(ops),
+            utilization: self.mean_share(ops, (end - start).get()),
+            bounds: layer_bounds(self.program, &self.uses, self.npu, ops),
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
             energy_low_pj: paths.iter().map(|path| path.energy_low_pj).sum(),
             energy_high_pj: paths.iter().map(|path| path.energy_high_pj).sum(),
-            tilings: self.tilings(id),
+            tilings: self.tilings_of[id.0].clone(),
             paths,
             numerics,
         }
-    }
-
-    /// Tilings of the products of a layer, in program order.
-    fn tilings(&self, id: LayerId) -> Vec<TilingReport> {
-        let nests = self.schedule.nests.iter().zip(&self.schedule.chosen_by);
-        let products = nests.filter_map(|(nest, chosen_by)| Some((nest.matrix.as_ref()?, nest.grid, *chosen_by)));
-        let of_layer = products.filter(|(matrix, ..)| self.program.op(matrix.op).layer == id);
-        of_layer
-            .map(|(matrix, grid, chosen_by)| TilingReport {
-                path: self.program.op(matrix.op).path.name(),
-                m: grid.m.block(),
-                k: grid.k.block(),
-                n: grid.n.block(),
-                order: grid.order.name(),
-                chosen_by,
-            })
-            .collect()
     }
 
     fn path(&self, path: Path, ops: &[usize], layer_cycles: u64) -> PathReport {
@@ -290,6 +275,33 @@ impl Context<'_> {
         }
         constants.into_iter().map(|tensor| self.program.tensor(tensor).bytes().get()).sum()
     }
+}
+
+/// Positions of the operations of each layer.
+fn ops_by_layer(program: &Program) -> Vec<Vec<usize>> {
+    let mut by_layer = vec![Vec::new(); program.layers.len()];
+    for (index, op) in program.ops.iter().enumerate() {
+        by_layer[op.layer.0].push(index);
+    }
+    by_layer
+}
+
+/// Tilings of the products of each layer, in program order.
+fn tilings_by_layer(program: &Program, schedule: &Schedule) -> Vec<Vec<TilingReport>> {
+    let mut by_layer = vec![Vec::new(); program.layers.len()];
+    for (nest, chosen_by) in schedule.nests.iter().zip(&schedule.chosen_by) {
+        let Some(matrix) = &nest.matrix else { continue };
+        let (op, grid) = (program.op(matrix.op), nest.grid);
+        by_layer[op.layer.0].push(TilingReport {
+            path: op.path.name(),
+            m: grid.m.block(),
+            k: grid.k.block(),
+            n: grid.n.block(),
+            order: grid.order.name(),
+            chosen_by: *chosen_by,
+        });
+    }
+    by_layer
 }
 
 fn share(full_rate_cycles: f64, cycles: u64) -> f64 {

@@ -7,6 +7,7 @@
 pub mod accumulation;
 pub mod binding;
 pub mod commands;
+pub mod compute_ends;
 pub mod counter;
 pub mod energy_estimate;
 pub mod estimate;

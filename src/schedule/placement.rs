@@ -9,13 +9,17 @@ use crate::schedule::residency::Residents;
 /// Tensors off the chip start at multiples of this.
 pub const ALIGNMENT: u64 = 4096;
 
+/// Where tensors are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// By tensor; `None` for those that never leave a nest.
+    pub placements: Vec<Option<Placement>>,
+    /// First address off the chip beyond all tensors.
+    pub end: u64,
+}
+
 /// Where every tensor is kept that crosses from one group to another, comes from outside, or is a result.
-pub fn place(
-    program: &Program,
-    uses: &TensorUses,
-    residents: &Residents,
-    shared: &Residents,
-) -> Vec<Option<Placement>> {
+pub fn place(program: &Program, uses: &TensorUses, residents: &Residents, shared: &Residents) -> Places {
     let mut next_base = 0;
     let mut placements = Vec::with_capacity(program.tensors.len());
     for (index, tensor) in program.tensors.iter().enumerate() {
@@ -38,5 +42,5 @@ pub fn place(
             Some(Placement::Dram { base })
         });
     }
-    placements
+    Places { placements, end: next_base }
 }

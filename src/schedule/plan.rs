@@ -14,6 +14,7 @@ use crate::program::uses::TensorUses;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::binding::{Binding, bind};
 use crate::schedule::commands::{DmaStream, Queue, VectorStream};
+use crate::schedule::compute_ends::ComputeEnds;
 use crate::schedule::counter::{Counter, CounterId, NestId, PartitionId, PartitionRole, Wait};
 use crate::schedule::grid::{Batches, Grid};
 use crate::schedule::grouping::{Group, group};
@@ -22,7 +23,7 @@ use crate::schedule::nest::{
     Storage, Table, TileMap, VectorStep, VectorWork,
 };
 use crate::schedule::operands::{operand_maps, scope_map, vector_operands};
-use crate::schedule::placement::{ALIGNMENT, place};
+use crate::schedule::placement::{Places, place};
 use crate::schedule::residency::Residents;
 use crate::schedule::ring::{self, Surroundings};
 use crate::schedule::room::{Buffer, TooSmall, needed};
@@ -71,6 +72,10 @@ struct Planner<'a> {
     /// What the shared memory holds.
     shared: Residents,
     placements: Vec<Option<Placement>>,
+    /// First address off the chip beyond all tensors.
+    beyond_tensors: u64,
+    /// Where the nests so far end.
+    ends: ComputeEnds,
     counters: Vec<Counter>,
     rows: BTreeMap<TensorId, CounterId>,
     credits: BTreeMap<PartitionId, CounterId>,
@@ -92,7 +97,7 @@ impl<'a> Planner<'a> {
         let residents = Residents::choose(program, groups, &uses, resident_capacity);
         let shared_capacity = npu.shared().map_or(Bytes::ZERO, |(memory, _)| npu.sram(memory).capacity);
         let shared = Residents::choose_spilled(program, groups, &uses, &residents, shared_capacity);
-        let placements = place(program, &uses, &residents, &shared);
+        let Places { placements, end: beyond_tensors } = place(program, &uses, &residents, &shared);
         let is_pinned = vec![false; program.tensors.len()];
         let (binding_ref, residents_ref, shared_ref, uses) = (&binding, &residents, &shared, &uses);
         let surroundings = Surroundings {
@@ -113,6 +118,8 @@ impl<'a> Planner<'a> {
             residents,
             shared,
             placements,
+            beyond_tensors,
+            ends: ComputeEnds::default(),
             counters,
             rows,
             credits,
@@ -140,7 +147,8 @@ impl<'a> Planner<'a> {
             let mut nest = self.begun(index, groups, &nests)?;
             tiler.follow(nests.last(), &nest);
             chosen_by.push(self.cut(&mut nest, tiler, mapping)?);
-            self.hold_sums(&mut nest, &nests);
+            self.hold_sums(&mut nest, index);
+            self.ends.add(index, &nest);
             nests.push(nest);
         }
         let accumulation = self.accumulation(&nests);
@@ -166,7 +174,7 @@ impl<'a> Planner<'a> {
     fn begun(&mut self, index: usize, groups: &[Group], earlier: &[Nest]) -> Result<Nest, ScheduleError> {
         let mut nest = self.nest(NestId(index), &groups[index])?;
         let done = self.residents.fill(index).max(self.shared.fill(index));
-        nest.fill_waits = fill_waits(done, earlier);
+        nest.fill_waits = self.ends.waits(done);
         nest.load_waits = self.load_waits(earlier);
         self.share_units(&mut nest, earlier);
         Ok(nest)
@@ -200,14 +208,16 @@ impl<'a> Planner<'a> {
         passed.destination = Destination::Ring(pool);
         self.ring = Some((ring.tensor, pool));
         let held = self.residents.hold(index + 1, pool.capacity);
-        producer.fill_waits = fill_waits(held.max(self.shared.done()), earlier);
+        producer.fill_waits = self.ends.waits(held.max(self.shared.done()));
         producer.leads_next = true;
-        self.hold_sums(&mut producer, earlier);
+        self.hold_sums(&mut producer, index);
+        self.ends.add(index, &producer);
         self.placements[ring.tensor.0] = Some(Placement::Ring);
         let all = [earlier, &[producer]].concat();
         let mut reader = self.begun(index + 1, groups, &all).ok()?;
         let producer = all.into_iter().next_back()?;
         reader.grid = ring::grid_beside(&producer, &reader)?;
+        self.ends.add(index + 1, &reader);
         self.ring = None;
         Some((self, [producer, reader], by))
     }
@@ -308,20 +318,14 @@ impl<'a> Planner<'a> {
         let near = |memory, residents: &Residents| Home { memory, base: 0, room: residents.free_at(id.0) };
         let shared = self.npu.shared().map(|(memory, _)| near(memory, &self.shared));
         let near = [Some(near(self.npu.dma().to, &self.residents)), shared];
-        let ends =
-            self.placements.iter().zip(&self.program.tensors).filter_map(|(placement, tensor)| match placement {
-                Some(Placement::Dram { base }) => Some(base + tensor.bytes().get()),
-                Some(Placement::Shared | Placement::Resident | Placement::Ring) | None => None,
-            });
-        let base = ends.max().unwrap_or(0).next_multiple_of(ALIGNMENT);
-        let far = Home { memory: self.npu.dram_id(), base, room: Bytes(u64::MAX) };
+        let far = Home { memory: self.npu.dram_id(), base: self.beyond_tensors, room: Bytes(u64::MAX) };
         let claimed_before = self.claimed.get(&team).copied().unwrap_or(0);
         Spilling { computed, spilled, filled, near, far, claimed_before }
     }
 
     /// Takes note of what a nest claims of its accumulators, and of the on-chip space where its sums wait. Its prologue is
     /// shared among the team as the product is.
-    fn hold_sums(&mut self, nest: &mut Nest, earlier: &[Nest]) {
+    fn hold_sums(&mut self, nest: &mut Nest, index: usize) {
         let Some(matrix) = &nest.matrix else { return };
         let (team, split) = (matrix.team, matrix.split);
         if let Some(prologue) = &mut nest.prologue {
@@ -334,9 +338,9 @@ impl<'a> Planner<'a> {
             memory if memory == self.npu.dma().to => &mut self.residents,
             _ => &mut self.shared,
         };
-        let held = near.hold(earlier.len(), spill::waiting_bytes(nest, &nest.grid));
+        let held = near.hold(index, spill::waiting_bytes(nest, &nest.grid));
         if held.is_some() {
-            nest.fill_waits = fill_waits(held.max(self.residents.done()).max(self.shared.done()), earlier);
+            nest.fill_waits = self.ends.waits(held.max(self.residents.done()).max(self.shared.done()));
         }
     }
 
@@ -737,26 +741,6 @@ impl<'a> Planner<'a> {
         };
         CreditPool { returned, capacity }
     }
-}
-
-/// Conditions before a nest fills space for which all up to some nest must be done. Compute queues are in order, so the
-/// last nest of each queue stands for all before it.
-fn fill_waits(must_be_done: Option<usize>, earlier: &[Nest]) -> Vec<Wait> {
-    let Some(last) = must_be_done else { return Vec::new() };
-    let mut chained = Vec::new();
-    let mut plain = Vec::new();
-    for nest in earlier[..=last].iter().rev() {
-        let wait = Wait { counter: nest.done, at_least: 1 };
-        let (waits, queue) = match (&nest.vector, &nest.matrix) {
-            (Some(_), _) => (&mut chained, nest.lane.0),
-            (None, Some(matrix)) => (&mut plain, matrix.team.0),
-            (None, None) => unreachable!("a nest has a product or a chain"),
-        };
-        if waits.iter().all(|(seen, _)| *seen != queue) {
-            waits.push((queue, wait));
-        }
-    }
-    chained.into_iter().chain(plain).map(|(_, wait)| wait).collect()
 }
 
 /// Whether the depth of a product is cut into blocks.

@@ -10,6 +10,7 @@ use crate::program::op::{
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
 use crate::program::{Program, ProgramLayer};
+use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::{BatchAxis, Batching};
@@ -18,10 +19,9 @@ use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
 
-/// A tensor, how it is scaled, and into which format.
+/// How a tensor is scaled, and into which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct QuantizedAs<Format: 'static> {
-    input: TensorId,
     scale: Option<Scale>,
     format: &'static Format,
 }
@@ -34,9 +34,9 @@ pub struct Lowering<'a> {
     program: Program,
     sources: Vec<Option<TensorId>>,
     /// Scales and codes that several layers ask for: each is computed once.
-    scales: Vec<((TensorId, Scope, ScaleTarget), Scale)>,
-    codes: Vec<(QuantizedAs<ElementFormat>, TensorId)>,
-    blocks: Vec<(QuantizedAs<BlockFormat>, GemmOperand)>,
+    scales: Made<(Scope, ScaleTarget), Scale>,
+    codes: Made<QuantizedAs<ElementFormat>, TensorId>,
+    blocks: Made<QuantizedAs<BlockFormat>, GemmOperand>,
     /// Whether what is added now belongs to the run.
     arriving: Arriving,
 }
@@ -87,7 +87,7 @@ impl<'a> Lowering<'a> {
     /// Starts an empty program for `workload`.
     pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
         let sources = vec![None; workload.tensors().len()];
-        let (scales, codes, blocks) = (Vec::new(), Vec::new(), Vec::new());
+        let (scales, codes, blocks) = (Made::new(), Made::new(), Made::new());
         let (program, arriving) = (Program::default(), Arriving::Real);
         Lowering { workload, calibration, program, sources, scales, codes, blocks, arriving }
     }
@@ -329,15 +329,15 @@ impl<'a> Lowering<'a> {
         target: ScaleTarget,
         role: &str,
     ) -> Scale {
-        let key = (input, scope, target);
-        if let Some((_, scale)) = self.scales.iter().find(|(known, _)| *known == key) {
-            return *scale;
+        let way = (scope, target);
+        if let Some(scale) = self.scales.get(input, &way) {
+            return scale;
         }
         let shape = scope_shape(scope, self.program.tensor(input).shape);
         let tensor = self.produced(layer, role, shape, &formats::FP32);
         self.push(layer, Path::ScaleReduction, OpKind::Reduce { input, output: tensor, scope, target });
         let scale = Scale { tensor, scope, source: ScaleSource::Dynamic };
-        self.scales.push((key, scale));
+        self.scales.keep(input, way, scale);
         scale
     }
 
@@ -361,14 +361,14 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
         role: &str,
     ) -> TensorId {
-        let key = QuantizedAs { input, scale, format };
-        if let Some((_, codes)) = self.codes.iter().find(|(known, _)| *known == key) {
-            return *codes;
+        let way = QuantizedAs { scale, format };
+        if let Some(codes) = self.codes.get(input, &way) {
+            return codes;
         }
         let shape = self.program.tensor(input).shape;
         let output = self.produced(layer, role, shape, format);
         self.push(layer, Path::Quantization, OpKind::Quantize { input, scale, output });
-        self.codes.push((key, output));
+        self.codes.keep(input, way, output);
         output
     }
 
@@ -381,16 +381,16 @@ impl<'a> Lowering<'a> {
         tensor_scale: Option<Scale>,
         counts_scale_bytes: bool,
     ) -> GemmOperand {
-        let key = QuantizedAs { input, scale: tensor_scale, format };
-        if let Some((_, operand)) = self.blocks.iter().find(|(known, _)| *known == key) {
-            return *operand;
+        let way = QuantizedAs { scale: tensor_scale, format };
+        if let Some(operand) = self.blocks.get(input, &way) {
+            return operand;
         }
         let names = ["x_codes", "x_block_scales"];
         let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns), tensor_scale, names);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.push(layer, Path::Quantization, kind);
-        self.blocks.push((key, operand));
+        self.blocks.keep(input, way, operand);
         operand
     }
 

@@ -9,6 +9,7 @@ pub mod fallback;
 pub mod integer;
 pub mod llm_int8;
 pub mod lowering;
+mod made;
 pub mod muxq;
 pub mod osc;
 pub mod treatment;
