@@ -17,6 +17,7 @@ mod explore;
 mod fixture;
 mod formats_end_to_end;
 mod loop_orders;
+mod overflow;
 mod phases;
 mod plots;
 mod products;

@@ -137,14 +137,18 @@ pub(super) fn merge(values: &mut Values, merge: &Merge, tile: &Tile) {
     for row in tile.m.start..tile.m.end {
         if let Elements::I32(_) = values.elements(merge.addend) {
             let addend = values.sums_row(merge.addend, row, tile.n);
+            let exact_addend = values.exact_sums_row(merge.addend, row, tile.n);
             let base = merge.base.map(|base| values.sums_row(base, row, tile.n));
-            let merged: Vec<i64> = (0..addend.len())
+            let exact_base = merge.base.map(|base| values.exact_sums_row(base, row, tile.n));
+            let (merged, exact): (Vec<i64>, Vec<i64>) = (0..addend.len())
                 .map(|index| {
                     let scaled = merge.factor.of_i32(addend[index]);
-                    i64::from(base.as_ref().map_or(0, |base| base[index]).wrapping_add(scaled))
+                    let merged = base.as_ref().map_or(0, |base| base[index]).wrapping_add(scaled);
+                    let exact_base = exact_base.as_ref().map_or(0, |base| base[index]);
+                    (i64::from(merged), merge.factor.of_exact(exact_addend[index]).saturating_add(exact_base))
                 })
-                .collect();
-            values.write_sums(merge.output, row, tile.n.start, &merged);
+                .unzip();
+            values.write_sums(merge.output, row, tile.n.start, &merged, &exact);
         } else {
             let (mut addend, mut base) = (Vec::new(), Vec::new());
             values.read_row(merge.addend, row, tile.n, &mut addend);

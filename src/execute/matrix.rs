@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::execute::batches;
 use crate::execute::values::Values;
-use crate::numerics::accumulate::IntegerAccumulator;
+use crate::execute::{batches, exact_sums};
+use crate::numerics::accumulate::{IntegerAccumulator, IntegerOverflow};
 use crate::numerics::gemm::float::{self, FloatTile};
 use crate::numerics::gemm::int8::{self, PackedB};
 use crate::numerics::gemm::{Matrix, MatrixMut, Operand, integer};
 use crate::numerics::tensor::Elements;
 use crate::program::Program;
+use crate::program::channels::InitialSums;
 use crate::program::op::{Gemm, OpId, OpKind, RightLayout};
+use crate::schedule::Schedule;
 use crate::schedule::accumulation::{AccumulationPlan, Accumulator};
 use crate::schedule::grid::Tile;
 use crate::schedule::team::TeamSplit;
@@ -24,15 +26,13 @@ pub(super) struct MatrixExecutor {
     arithmetic: Arithmetic,
     /// The batch whose operands are prepared.
     batch: Option<u64>,
-    overflowed: u64,
 }
 
 enum Arithmetic {
-    /// INT8 codes into INT32 sums, exact modulo 2^32.
+    /// INT8 codes into INT32 sums that no codes can make too large.
     Int32 { operands: Option<IntegerOperands> },
-    /// INT8 codes into an accumulator of another width, or so many that 32 bits can overflow; sums of the whole batch, for
-    /// each member of the team that has some.
-    Integer { operands: Option<IntegerOperands>, accumulator: IntegerAccumulator, sums: Vec<Vec<i64>> },
+    /// INT8 codes into an accumulator that some codes can make overflow.
+    Integer(IntegerSums),
     /// Codes with or without block scales into FP32 or BF16 sums in the plan's order.
     Float { operands: Option<Box<[Operand; 2]>>, plan: AccumulationPlan, open: OpenTiles },
 }
@@ -50,18 +50,120 @@ struct IntegerOperands {
 
 impl IntegerOperands {
     fn of(values: &Values, gemm: &Gemm, batch: u64) -> IntegerOperands {
-        let codes = |elements: Elements| match elements {
-            Elements::I8(codes) => codes,
-            other => unreachable!("an integer product has i8 codes, not {other:?}"),
-        };
-        let left = codes(batches::left(values, gemm, batch).into_elements());
-        let right = batches::right(values, gemm, batch);
-        let right = codes(match gemm.right_layout {
-            RightLayout::KByN => right.into_elements(),
-            RightLayout::NByK => right.transposed().into_elements(),
-        });
-        let right = Matrix::dense(&right, size(gemm.shape.k), size(gemm.shape.n)).expect("shapes are verified");
+        let [left, right] = integer_codes(values, gemm, batch);
+        IntegerOperands::packed(left, &right, gemm)
+    }
+
+    fn packed(left: Vec<i8>, right: &[i8], gemm: &Gemm) -> IntegerOperands {
+        let right = Matrix::dense(right, size(gemm.shape.k), size(gemm.shape.n)).expect("shapes are verified");
         IntegerOperands { left, right: int8::prepare(right) }
+    }
+}
+
+/// `[m, k]` and `[k, n]` codes of one batch, row-major.
+fn integer_codes(values: &Values, gemm: &Gemm, batch: u64) -> [Vec<i8>; 2] {
+    let codes = |elements: Elements| match elements {
+        Elements::I8(codes) => codes,
+        other => unreachable!("an integer product has i8 codes, not {other:?}"),
+    };
+    let right = batches::right(values, gemm, batch);
+    let right = match gemm.right_layout {
+        RightLayout::KByN => right.into_elements(),
+        RightLayout::NByK => right.transposed().into_elements(),
+    };
+    [codes(batches::left(values, gemm, batch).into_elements()), codes(right)]
+}
+
+/// The sums of one batch in accumulators that may overflow.
+struct IntegerSums {
+    operands: Option<IntegerOperands>,
+    accumulator: IntegerAccumulator,
+    /// The largest magnitude that the product may start from, where that is sure to be exact.
+    bound_of_start: Option<i64>,
+    /// Running sums of each member of the team that has some.
+    sums: Vec<Vec<i64>>,
+    /// The exact sums of all products, for an accumulator that saturates on the way; empty where the running sums show them.
+    products: Vec<i64>,
+}
+
+impl IntegerSums {
+    fn prepare(&mut self, values: &Values, gemm: &Gemm, batch: u64, holders: u64) {
+        let [left, right] = integer_codes(values, gemm, batch);
+        let largest = |codes: &[i8]| codes.iter().map(|code| i64::from(code.unsigned_abs())).max().unwrap_or(0);
+        let products = largest(&left) * largest(&right) * gemm.shape.k.cast_signed();
+        let may_overflow =
+            self.bound_of_start.is_none_or(|start| start.saturating_add(products) > self.accumulator.largest());
+        let outputs = size(gemm.shape.output().elements());
+        self.sums = vec![vec![0; outputs]; size(holders)];
+        self.products = vec![0; if may_overflow && !self.accumulator.adjusts_at_end() { outputs } else { 0 }];
+        self.operands = Some(IntegerOperands::packed(left, &right, gemm));
+    }
+
+    /// Adds the products of a part of an output tile to the sums of `holder`, which start from `start` where that is given.
+    fn add(&mut self, gemm: &Gemm, holder: usize, part: &Tile, start: Option<Vec<Start>>) {
+        let operands = self.operands.as_ref().expect(PREPARED);
+        let shape = gemm.shape;
+        let (m, k, n) = (range(part.m), range(part.k), range(part.n));
+        let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
+        let left = left.block(m.clone(), k.clone()).expect(INSIDE);
+        let right = operands.right.block(k, n.clone()).expect(INSIDE);
+        let mut all =
+            MatrixMut::dense(&mut self.sums[holder], size(shape.m), size(shape.n)).expect("shapes are verified");
+        let mut sums = all.block(m.clone(), n.clone()).expect(INSIDE);
+        for (index, start) in start.iter().flatten().enumerate() {
+            sums.row(index).copy_from_slice(&start.held);
+        }
+        const CUT: &str = "tiles cut k between operations";
+        if self.products.is_empty() {
+            // Nothing saturates before the end.
+            int8::multiply_accumulate_wide(left, right, sums).expect(CUT);
+        } else {
+            integer::multiply_accumulate(self.accumulator, left, right, sums).expect(CUT);
+            let mut all =
+                MatrixMut::dense(&mut self.products, size(shape.m), size(shape.n)).expect("shapes are verified");
+            int8::multiply_accumulate_wide(left, right, all.block(m, n).expect(INSIDE)).expect(CUT);
+        }
+    }
+
+    /// What is read of one row of an output tile once the members' sums are joined, and the exact sums.
+    fn read(&self, row: Range<usize>, start: Option<&Start>) -> (Vec<i64>, Vec<i64>) {
+        let (first, others) = self.sums.split_first().expect("some member has sums");
+        let mut joined: Vec<i64> = first[row.clone()].iter().map(|sum| self.accumulator.read(*sum)).collect();
+        for other in others {
+            for (sum, part) in joined.iter_mut().zip(&other[row.clone()]) {
+                *sum = self.accumulator.read(self.accumulator.add(*sum, self.accumulator.read(*part)));
+            }
+        }
+        let mut exact = if self.products.is_empty() {
+            let mut exact = vec![0; row.len()];
+            for sums in &self.sums {
+                exact.iter_mut().zip(&sums[row.clone()]).for_each(|(exact, sum)| *exact += sum);
+            }
+            exact.iter_mut().zip(start.iter().flat_map(|start| &start.held)).for_each(|(exact, held)| *exact -= held);
+            exact
+        } else {
+            self.products[row].to_vec()
+        };
+        let starts = start.iter().flat_map(|start| &start.exact);
+        exact.iter_mut().zip(starts).for_each(|(exact, start)| *exact = exact.saturating_add(*start));
+        (joined, exact)
+    }
+}
+
+/// What the accumulators of one row hold before the first product, and what they would hold if they had no end.
+struct Start {
+    held: Vec<i64>,
+    exact: Vec<i64>,
+}
+
+impl Start {
+    fn of(accumulator: IntegerAccumulator, initial: InitialSums, values: &Values, row: u64, columns: Span) -> Start {
+        let held = values.sums_row(initial.sums, row, columns);
+        let exact = values.exact_sums_row(initial.sums, row, columns);
+        Start {
+            held: held.iter().map(|sum| accumulator.add(0, i64::from(initial.factor.of_i32(*sum)))).collect(),
+            exact: exact.iter().map(|sum| initial.factor.of_exact(*sum)).collect(),
+        }
     }
 }
 
@@ -69,17 +171,23 @@ const PREPARED: &str = "the operands of the batch were prepared";
 const INSIDE: &str = "tiles lie inside their tensors";
 
 impl MatrixExecutor {
-    pub(super) fn new(program: &Program, op: OpId, plan: &AccumulationPlan) -> MatrixExecutor {
+    pub(super) fn new(program: &Program, schedule: &Schedule, op: OpId, plan: &AccumulationPlan) -> MatrixExecutor {
         let OpKind::Gemm(gemm) = &program.op(op).kind else {
             unreachable!("the matrix operation of a nest is a product");
         };
-        let is_exact = size(gemm.shape.k) <= int8::EXACT_DEPTH;
+        let is_exact = exact_sums::bound(program, schedule, gemm.output).is_some();
         let arithmetic = match plan.accumulator {
             Accumulator::Integer(IntegerAccumulator::INT32) if is_exact => Arithmetic::Int32 { operands: None },
-            Accumulator::Integer(accumulator) => Arithmetic::Integer { operands: None, accumulator, sums: Vec::new() },
+            Accumulator::Integer(accumulator) => Arithmetic::Integer(IntegerSums {
+                operands: None,
+                accumulator,
+                bound_of_start: exact_sums::bound_of_start(program, schedule, gemm),
+                sums: Vec::new(),
+                products: Vec::new(),
+            }),
             Accumulator::Float { .. } => Arithmetic::Float { operands: None, plan: *plan, open: OpenTiles::new() },
         };
-        MatrixExecutor { gemm: gemm.clone(), split: plan.split, arithmetic, batch: None, overflowed: 0 }
+        MatrixExecutor { gemm: gemm.clone(), split: plan.split, arithmetic, batch: None }
     }
 
     /// Prepares the operands of a batch, unless they are those of the last tile.
@@ -91,10 +199,9 @@ impl MatrixExecutor {
         let gemm = &self.gemm;
         match &mut self.arithmetic {
             Arithmetic::Int32 { operands } => *operands = Some(IntegerOperands::of(values, gemm, batch)),
-            Arithmetic::Integer { operands, sums, .. } => {
-                *operands = Some(IntegerOperands::of(values, gemm, batch));
+            Arithmetic::Integer(sums) => {
                 let holders = if self.split.is_along_k() { self.split.members } else { 1 };
-                *sums = vec![vec![0; size(gemm.shape.output().elements())]; size(holders)];
+                sums.prepare(values, gemm, batch, holders);
             }
             Arithmetic::Float { operands, .. } => {
                 *operands = Some(Box::new(batches::float_operands(values, gemm, batch)));
@@ -102,16 +209,13 @@ impl MatrixExecutor {
         }
     }
 
-    /// Sums so far that did not fit the accumulator.
-    pub(super) const fn overflowed(&self) -> u64 {
-        self.overflowed
-    }
-
     /// Whether the order of tiles cannot change a bit.
     pub(super) fn is_order_free(&self) -> bool {
         match self.arithmetic {
             Arithmetic::Int32 { .. } => true,
-            Arithmetic::Integer { .. } | Arithmetic::Float { .. } => false,
+            // Sums modulo a power of two have no order, also not those of several members.
+            Arithmetic::Integer(IntegerSums { accumulator, .. }) => accumulator.overflow() == IntegerOverflow::Wrap,
+            Arithmetic::Float { .. } => false,
         }
     }
 
@@ -151,7 +255,7 @@ impl MatrixExecutor {
                     for row in output_rows.start..output_rows.end {
                         let sums = values.sums_row(initial.sums, row, output_columns);
                         let sums: Vec<i64> = sums.iter().map(|sum| i64::from(initial.factor.of_i32(*sum))).collect();
-                        values.write_sums(self.gemm.output, row, output_columns.start, &sums);
+                        values.write_sums(self.gemm.output, row, output_columns.start, &sums, &sums);
                     }
                 }
                 let operands = operands.as_ref().expect(PREPARED);
@@ -168,23 +272,12 @@ impl MatrixExecutor {
                 int8::multiply_accumulate(left, right, sums).expect("blocks of one tile agree");
                 values.put(self.gemm.output, output);
             }
-            Arithmetic::Integer { operands, accumulator, sums } => {
-                let operands = operands.as_ref().expect(PREPARED);
-                let left = Matrix::dense(&operands.left, size(shape.m), size(shape.k)).expect("shapes are verified");
-                let left = left.block(m.clone(), k.clone()).expect(INSIDE);
-                let right = operands.right.block(k, n.clone()).expect(INSIDE);
-                let sums = if self.split.is_along_k() { &mut sums[member] } else { &mut sums[0] };
-                let mut all = MatrixMut::dense(sums, size(shape.m), size(shape.n)).expect("shapes are verified");
-                let mut sums = all.block(m, n).expect(INSIDE);
-                if let Some(initial) = initial {
-                    for (index, row) in (output_rows.start..output_rows.end).enumerate() {
-                        let held = values.sums_row(initial.sums, row, output_columns);
-                        for (sum, held) in sums.row(index).iter_mut().zip(held) {
-                            *sum = accumulator.add(0, i64::from(initial.factor.of_i32(held)));
-                        }
-                    }
-                }
-                integer::multiply_accumulate(*accumulator, left, right, sums).expect("tiles cut k between operations");
+            Arithmetic::Integer(sums) => {
+                let start = initial.map(|initial| {
+                    let rows = output_rows.start..output_rows.end;
+                    rows.map(|row| Start::of(sums.accumulator, initial, values, row, output_columns)).collect()
+                });
+                sums.add(&self.gemm, if self.split.is_along_k() { member } else { 0 }, part, start);
             }
             Arithmetic::Float { operands, plan, open } => {
                 let Accumulator::Float { order, destination, depth } = plan.accumulator else {
@@ -219,27 +312,15 @@ impl MatrixExecutor {
         let (first_row, first_column) = self.origin(tile.batch);
         match &mut self.arithmetic {
             Arithmetic::Int32 { .. } => {}
-            Arithmetic::Integer { accumulator, sums, .. } => {
-                let shape = self.gemm.shape;
-                let (m, n) = (range(tile.m), range(tile.n));
-                let (first, others) = sums.split_first_mut().expect("some member has sums");
-                let mut all = MatrixMut::dense(first, size(shape.m), size(shape.n)).expect("shapes are verified");
-                let mut sums = all.block(m.clone(), n.clone()).expect(INSIDE);
-                self.overflowed += count_overflows(*accumulator, sums.reborrow());
-                integer::read(*accumulator, sums.reborrow());
-                for other in others {
-                    let mut all = MatrixMut::dense(other, size(shape.m), size(shape.n)).expect("shapes are verified");
-                    let mut other = all.block(m.clone(), n.clone()).expect(INSIDE);
-                    self.overflowed += count_overflows(*accumulator, other.reborrow());
-                    integer::read(*accumulator, other.reborrow());
-                    for row in 0..other.rows() {
-                        for (sum, part) in sums.row(row).iter_mut().zip(other.row(row)) {
-                            *sum = accumulator.read(accumulator.add(*sum, *part));
-                        }
-                    }
-                }
-                for (index, row) in (tile.m.start..tile.m.end).enumerate() {
-                    values.write_sums(self.gemm.output, first_row + row, first_column + tile.n.start, sums.row(index));
+            Arithmetic::Integer(sums) => {
+                let columns = tile.n.shifted(first_column);
+                for row in tile.m.start..tile.m.end {
+                    let output_row = first_row + row;
+                    let start = self.gemm.initial;
+                    let start = start.map(|initial| Start::of(sums.accumulator, initial, values, output_row, columns));
+                    let of_batch = row * self.gemm.shape.n;
+                    let (read, exact) = sums.read(range(tile.n.shifted(of_batch)), start.as_ref());
+                    values.write_sums(self.gemm.output, output_row, columns.start, &read, &exact);
                 }
             }
             Arithmetic::Float { open, .. } => {
@@ -269,20 +350,6 @@ fn join(joined: &mut [f32], part: &[f32]) {
         let added = *sum + part;
         *sum = if added.is_nan() { f32::NAN } else { added };
     }
-}
-
-/// Sums that the accumulator cannot hold. Where it saturates on the way the exact sum is not known, and only sums at an end
-/// of its range are counted.
-fn count_overflows(accumulator: IntegerAccumulator, mut sums: MatrixMut<'_, i64>) -> u64 {
-    let (smallest, largest) = (accumulator.smallest(), accumulator.largest());
-    let is_beyond = |sum: &i64| {
-        if accumulator.adjusts_at_end() {
-            *sum < smallest || *sum > largest
-        } else {
-            *sum == smallest || *sum == largest
-        }
-    };
-    (0..sums.rows()).map(|row| sums.row(row).iter().filter(|sum| is_beyond(sum)).count() as u64).sum()
 }
 
 fn size(extent: u64) -> usize {

@@ -7,6 +7,7 @@
 pub mod activity;
 mod batches;
 mod channels;
+mod exact_sums;
 mod matrix;
 mod values;
 mod vector;
@@ -50,7 +51,8 @@ impl Execution {
         self.computed.get(&id).or_else(|| self.tensor(id))
     }
 
-    /// Integer sums that did not fit their accumulator, by operation.
+    /// Integer sums that came out different from the exact ones, by the operation that they end in: parts that several units
+    /// join, that the next product goes on from or that are merged count once, as the sum that leaves the integers.
     pub fn overflowed_sums(&self) -> &[u64] {
         &self.overflowed_sums
     }
@@ -100,7 +102,6 @@ pub fn run(
 ) -> Result<Execution, MissingValues> {
     let mut values = Values::bind(program, bindings)?;
     let mut macs = vec![0; program.ops.len()];
-    let mut overflowed_sums = vec![0; program.ops.len()];
     let mut preparation = VectorExecutor::default();
     for op in &program.preparation {
         let walked = op.kind.walked_input().expect("nothing is multiplied before the run");
@@ -112,11 +113,11 @@ pub fn run(
         let commands = |queue| CommandStream::of_nest(schedule, queue, NestId(index));
         if let Some(work) = &nest.matrix {
             let plan = schedule.accumulation_plan(work.op).expect("every product has an accumulation plan");
-            let mut executor = MatrixExecutor::new(program, work.op, plan);
+            let mut executor = MatrixExecutor::new(program, schedule, work.op, plan);
             let mut prologue = nest.prologue.map(|prologue| {
                 let plan = schedule.accumulation_plan(prologue.op).expect("every product has an accumulation plan");
                 let depth = prologue.operands[0].storage.shape.columns;
-                (prologue.op, Span::new(0, depth), MatrixExecutor::new(program, prologue.op, plan))
+                (prologue.op, Span::new(0, depth), MatrixExecutor::new(program, schedule, prologue.op, plan))
             });
             // The product before it does the same outputs over its own depth, before the first block of k.
             let mut run_prologue = |values: &mut Values, tile: &Tile| {
@@ -124,7 +125,6 @@ pub fn run(
                     && tile.k.start == 0
                 {
                     macs[op.0] += executor.run(values, &Tile { k: *depth, ..*tile });
-                    overflowed_sums[op.0] = executor.overflowed();
                 }
             };
             let tiles = || {
@@ -144,7 +144,6 @@ pub fn run(
                 None => tiles().map(|tile| run(&mut values, &tile)).sum(),
             };
             macs[work.op.0] += executed;
-            overflowed_sums[work.op.0] = executor.overflowed();
         }
         if let Some(work) = &nest.vector {
             let mut executor = VectorExecutor::default();
@@ -161,6 +160,7 @@ pub fn run(
     }
     let observed_counts = program.ops.iter().map(|op| channels::observed(&values, &op.kind)).collect();
     let activity = OperandActivity::of(program, &values);
+    let overflowed_sums = exact_sums::overflowed(program, &values);
     let (tensors, computed) = values.into_tensors();
     Ok(Execution { tensors, computed, macs, overflowed_sums, observed_counts, activity })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::execute::MissingValues;
 use crate::execute::batches::append;
+use crate::execute::exact_sums::ExactSums;
 use crate::numerics::block::{BlockQuantizer, ScaleCodesMut};
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
 use crate::numerics::quantize::ScaledQuantizer;
@@ -18,6 +19,7 @@ pub(super) struct Values {
     tensors: Vec<Stored>,
     /// Where the computed values of recorded tensors go instead.
     computed: BTreeMap<TensorId, Stored>,
+    exact_sums: ExactSums,
 }
 
 struct Stored {
@@ -38,6 +40,11 @@ impl Stored {
     fn range(&self, row: u64, columns: Span) -> std::ops::Range<usize> {
         let start = row * self.shape.columns;
         index(start + columns.start)..index(start + columns.end)
+    }
+
+    fn sums(&self) -> &[i32] {
+        let Elements::I32(sums) = &self.elements else { unreachable!("integer sums are held in 32 bits") };
+        sums
     }
 
     fn into_tensor(self) -> Tensor {
@@ -74,7 +81,7 @@ impl Values {
             };
             tensors.push(stored);
         }
-        Ok(Values { tensors, computed })
+        Ok(Values { tensors, computed, exact_sums: ExactSums::default() })
     }
 
     pub(super) fn shape(&self, id: TensorId) -> MatrixShape {
@@ -198,20 +205,39 @@ impl Values {
     /// Integer sums of some columns of one row.
     pub(super) fn sums_row(&self, id: TensorId, row: u64, columns: Span) -> Vec<i32> {
         let stored = &self.tensors[id.0];
-        let Elements::I32(sums) = &stored.elements else { unreachable!("integer sums are held in 32 bits") };
-        sums[stored.range(row, columns)].to_vec()
+        stored.sums()[stored.range(row, columns)].to_vec()
     }
 
-    /// Writes integer sums, which fit 32 bits, to the columns from `first_column` of one row.
-    pub(super) fn write_sums(&mut self, id: TensorId, row: u64, first_column: u64, sums: &[i64]) {
+    /// What [`Values::sums_row`] would give if no accumulator had an end.
+    pub(super) fn exact_sums_row(&self, id: TensorId, row: u64, columns: Span) -> Vec<i64> {
+        let stored = &self.tensors[id.0];
+        let range = stored.range(row, columns);
+        match self.exact_sums.of(id) {
+            Some(exact) => exact[range].to_vec(),
+            None => stored.sums()[range].iter().map(|sum| i64::from(*sum)).collect(),
+        }
+    }
+
+    /// Sums of a tensor that are stored with another value than the exact one.
+    pub(super) fn sums_that_differ(&self, id: TensorId) -> u64 {
+        let Some(exact) = self.exact_sums.of(id) else { return 0 };
+        let pairs = self.tensors[id.0].sums().iter().zip(exact);
+        pairs.filter(|(sum, exact)| i64::from(**sum) != **exact).count() as u64
+    }
+
+    /// Writes integer sums, which fit 32 bits, to the columns from `first_column` of one row, and notes the exact ones where
+    /// they differ.
+    pub(super) fn write_sums(&mut self, id: TensorId, row: u64, first_column: u64, sums: &[i64], exact: &[i64]) {
         let stored = &mut self.tensors[id.0];
         let range = stored.range(row, Span::new(first_column, first_column + sums.len() as u64));
         let Elements::I32(out) = &mut stored.elements else {
             unreachable!("integer sums are held in 32 bits");
         };
-        for (out, sum) in out[range].iter_mut().zip(sums) {
+        for (out, sum) in out[range.clone()].iter_mut().zip(sums) {
             *out = i32::try_from(*sum).expect("accumulators of up to 32 bits");
         }
+        let all = || out.iter().map(|sum| i64::from(*sum)).collect();
+        self.exact_sums.note(id, range.start, sums, exact, all);
     }
 
     /// Quantizes values into the columns from `first_column` of one row, by one scale, one per column, or none.

@@ -304,7 +304,8 @@ pub struct LayerNumerics {
     /// Error of the layer's own arithmetic.
     #[serde(flatten)]
     pub error: ErrorMetrics,
-    /// Integer sums that did not fit their accumulator and so came out wrong.
+    /// Integer sums that came out different from the exact ones because they did not fit their accumulator: those that leave
+    /// the integers, after parts of several units are joined and paths are merged.
     pub overflowed_sums: u64,
     /// Error of the output with the bias, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
