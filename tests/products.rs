@@ -1,6 +1,8 @@
 //! Convolutions and batches of products: the same anchors as plain products, and arithmetic written out anew.
 
+use npusim::energy;
 use npusim::execute::{self, Granularity};
+use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
 use npusim::hardware::npu::NpuParts;
 use npusim::numerics::formats::FP32;
 use npusim::numerics::tensor::{Elements, Tensor};
@@ -8,6 +10,7 @@ use npusim::program::op::OpKind;
 use npusim::schedule::{token_run, verify};
 use npusim::scheme::{Scheme, cast, w8a8};
 use npusim::shape::{GemmShape, MatrixShape};
+use npusim::units::Cycles;
 use npusim::workload::batching::{BatchAxis, Batching};
 use npusim::workload::bindings::Bindings;
 use npusim::workload::convolution::{ConvolutionWindow, WindowAxis};
@@ -319,4 +322,65 @@ fn a_right_operand_that_fits_is_read_once_for_all_batches_that_share_it() {
     assert_eq!([grid.k.count(), grid.n.count()], [1, 1], "the whole operand is one tile");
     // The left codes stay on the chip; two right operands of 21 x 13 bytes are all that comes.
     assert_eq!(read, 2 * 21 * 13);
+}
+
+/// Steps along k of a walk over `depth` indices in blocks of `block`: a new one after `at_once` indices, at the start of a
+/// block, and, where `run` is given, at the start of each run of so many.
+fn steps_along_k(depth: u64, block: u64, at_once: u64, run: Option<u64>) -> u64 {
+    let (mut steps, mut room) = (0, 0);
+    for index in 0..depth {
+        if room == 0 || index % block == 0 || run.is_some_and(|run| index % run == 0) {
+            (steps, room) = (steps + 1, at_once);
+        }
+        room -= 1;
+    }
+    steps
+}
+
+#[test]
+fn the_whole_window_of_a_convolution_packs_as_every_shorter_block_of_it_does() {
+    // 5 x 5 kernel positions of 3 channels, on 4 x 8 dot products of 16: 25 positions one by one are 25 steps, 75 rows of
+    // im2col are 5. A unit that holds weights takes the channels of one position at a time, in whole and in part.
+    let convolution = Convolution {
+        images: 1,
+        input: [6, 6],
+        channels: 3,
+        outputs: 8,
+        groups: 1,
+        kernel: [5, 5],
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: [[2, 2], [2, 2]],
+    };
+    let (pixels, depth, at_once) = (36, 75, 16);
+    for (weights, run) in [(BlockWeights::Streamed, None), (BlockWeights::HeldDoubleBuffered, Some(3))] {
+        let mut issued_before = None;
+        for block in (1..=depth).rev() {
+            let mut parts = fixture::parts();
+            let (m, n, pipeline) = (4, 8, Cycles(5));
+            parts.matrix_units[0].array =
+                Array::DotProduct(DotProductArray { m, n, k: at_once, pipeline, weights, sequencing: None });
+            let tiling = FixedTiling {
+                layer: "conv".to_owned(),
+                path: "body".to_owned(),
+                m: pixels,
+                k: block,
+                n: 8,
+                order: None,
+            };
+            let mapping = Mapping { tilings: vec![tiling], ..Mapping::default() };
+            let (workload, bindings) = convolution.workload();
+            let run_of = run_workload(parts, (workload.with_mapping(mapping), bindings), &w8a8::PER_TENSOR);
+            let product = run_of.program.ops.iter().position(|op| matches!(op.kind, OpKind::Gemm(_))).unwrap();
+            let statistics = &run_of.statistics.ops[product];
+            let steps = steps_along_k(depth, block, at_once, run);
+            assert_eq!(statistics.issued_macs, pixels * 8 * at_once * steps, "{weights:?}, blocks of {block}");
+            let spent = energy::array::count(&run_of.program, &run_of.schedule, &run_of.npu)[product];
+            let joined = if weights == BlockWeights::Streamed { depth.div_ceil(block) } else { steps };
+            assert_eq!(spent.accumulations, pixels * 8 * joined, "{weights:?}, blocks of {block}");
+            // One block that covers the window is never worse than a cut of it.
+            assert!(statistics.issued_macs >= issued_before.unwrap_or(0), "{weights:?}, blocks of {block}");
+            issued_before = issued_before.or(Some(statistics.issued_macs));
+        }
+    }
 }

@@ -8,10 +8,15 @@
 //! `ceil(m / M) ceil(n / N) ceil(k / depth)` steps, and the pipeline once at its end. With held weights a block of
 //! `depth` x `n` weights stays for the `ceil(m / M)` steps of all rows, and sums are added up in the accumulators, as in
 //! the convolution core of NVDLA (nvdla.org, hardware architecture, "convolution core"): there `m = 1`.
+//!
+//! Which elements of a convolution may share a step follows from the same difference. A held block is the weights of some
+//! channels at one kernel position, and meets the pixels there one after the other ("the atomic operation", same source). A
+//! step of streamed weights takes the next elements of a row of im2col, whichever positions they belong to.
 
-use crate::dataflow::overlap::{held_operands, held_sums};
+use crate::dataflow::folds::{Cut, Folds, Parts, held_operands, held_sums};
+use crate::dataflow::ports::bytes;
 use crate::dataflow::sequenced;
-use crate::dataflow::{ArrayState, Dataflow, Granularity, OperandElements, Passes, Step, TilePhases, TileWork};
+use crate::dataflow::{ArrayState, Dataflow, Granularity, Operand, Passes, TilePhases, TileWork};
 use crate::hardware::array::{Array, BlockWeights, DotProductArray};
 use crate::units::Cycles;
 
@@ -34,32 +39,44 @@ fn blocks(array: &DotProductArray, tile: &TileWork) -> Blocks {
     }
 }
 
-/// Cycles of the phases of one fold.
-struct FoldCycles {
-    /// Loading what is held.
-    load: u64,
-    /// The steps.
-    stream: u64,
-    /// Held sums leaving.
-    drain: u64,
-    /// From one fold to the next in the steady state.
-    period: u64,
-}
-
-fn fold_cycles(array: &DotProductArray, tile: &TileWork) -> FoldCycles {
-    let blocks = blocks(array, tile);
+/// Blocks of outputs where weights are streamed, blocks of weights where they are held.
+fn folds(array: &DotProductArray, tile: &TileWork) -> Folds {
+    let ports = &tile.ports;
+    let depth = array.k * tile.macs_per_element_per_cycle;
+    let columns = Cut { extent: tile.n, at_once: array.n };
     match array.weights {
         BlockWeights::Streamed => {
-            let (stream, drain) = (tile.paces.stream.cycles(blocks.k), tile.paces.sums(1));
-            FoldCycles { load: 0, stream, drain, period: stream.max(drain) }
+            let rows = Cut { extent: tile.m, at_once: array.m };
+            Folds::of(rows.pieces(), columns, |rows, columns| {
+                let step = |k: u64| bytes(ports.activation_bits, rows * k) + bytes(ports.weight_bits, k * columns);
+                let streamed = tile.k_pieces(depth).map(|(times, k)| times * step(k)).sum();
+                let stream = ports.operands(tile.k_blocks(depth), streamed);
+                Parts { load: 0, stream, drain: ports.sums(1, bytes(ports.sum_bits, rows * columns)) }
+            })
         }
         BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => {
-            let stream = tile.paces.stream.cycles(blocks.m).max(tile.paces.sums(blocks.m));
-            let load = tile.paces.load.cycles(1);
-            let period =
-                if array.weights == BlockWeights::HeldDoubleBuffered { stream.max(load) } else { load + stream };
-            FoldCycles { load, stream, drain: 0, period }
+            let steps = tile.m.div_ceil(array.m);
+            let all_rows = |each: &dyn Fn(u64) -> u64| tile.m / array.m * each(array.m) + each(tile.m % array.m);
+            Folds::of(tile.k_pieces(depth), columns, |k, columns| {
+                let streamed = all_rows(&|rows| bytes(ports.activation_bits, rows * k));
+                let sums = all_rows(&|rows| bytes(ports.sum_bits, rows * columns));
+                Parts {
+                    load: ports.operands(1, bytes(ports.weight_bits, k * columns)),
+                    stream: ports.operands(steps, streamed).max(ports.sums(steps, sums)),
+                    drain: 0,
+                }
+            })
         }
+    }
+}
+
+/// Cycles from the start of one fold's stream to the start of the next one's; of ends, where sums are held.
+fn distance(array: &DotProductArray) -> impl Fn(Parts, Parts) -> u64 {
+    let weights = array.weights;
+    move |before, after| match weights {
+        BlockWeights::Streamed => after.stream.max(before.drain),
+        BlockWeights::HeldDoubleBuffered => before.stream.max(after.load),
+        BlockWeights::HeldSingleBuffered => before.stream + after.load,
     }
 }
 
@@ -80,14 +97,13 @@ impl Dataflow for DotProduct {
         if let Some(sequencing) = &dot_product(array).sequencing {
             return sequenced::issue(dot_product(array), sequencing, tile, ready, state);
         }
-        let folds = self.folds(array, tile);
         let array = dot_product(array);
-        let FoldCycles { load, stream, drain, period } = fold_cycles(array, tile);
+        let folds = folds(array, tile);
         match array.weights {
             BlockWeights::Streamed => {
-                let streams = held_sums((stream, drain, period), folds, ready, state);
+                let streams = held_sums(&folds, distance(array), ready, state);
                 // The first step of the way out is the last one of the pipeline.
-                let complete = streams.end + array.pipeline + Cycles(drain - 1);
+                let complete = streams.end + array.pipeline + Cycles(folds.last().drain - 1);
                 TilePhases {
                     start: streams.start,
                     next_issue: streams.end,
@@ -97,7 +113,7 @@ impl Dataflow for DotProduct {
                 }
             }
             BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => {
-                let streams = held_operands((load, stream, period), folds, ready, state);
+                let streams = held_operands(&folds, distance(array), ready, state);
                 let next_load =
                     if array.weights == BlockWeights::HeldDoubleBuffered { streams.last_stream } else { streams.end };
                 (state.load_free, state.stream_free) = (next_load, streams.end);
@@ -122,7 +138,7 @@ impl Dataflow for DotProduct {
         if let Some(sequencing) = &dot_product(array).sequencing {
             return sequenced::steady_cycles(dot_product(array), sequencing, tile);
         }
-        self.folds(array, tile) * fold_cycles(dot_product(array), tile).period
+        folds(dot_product(array), tile).period(distance(dot_product(array)))
     }
 
     fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity {
@@ -130,20 +146,25 @@ impl Dataflow for DotProduct {
         Granularity { m: array.m, k: array.k * macs_per_element_per_cycle, n: array.n }
     }
 
-    fn step(&self, array: &Array, tile: &TileWork) -> Step {
-        let at_once = self.granularity(array, tile.macs_per_element_per_cycle);
-        let (m, k, n) = (tile.m.min(at_once.m), tile.k.min(at_once.k), tile.n.min(at_once.n));
-        let weights = OperandElements { activations: 0, weights: k * n };
-        let activations = OperandElements { activations: m * k, weights: 0 };
+    fn held(&self, array: &Array) -> Option<Operand> {
         match dot_product(array).weights {
-            BlockWeights::Streamed => Step {
-                streamed: OperandElements { weights: k * n, ..activations },
-                loaded: OperandElements::default(),
-                sums: m * n,
-            },
-            BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => {
-                Step { streamed: activations, loaded: weights, sums: m * n }
-            }
+            BlockWeights::Streamed => None,
+            BlockWeights::HeldDoubleBuffered | BlockWeights::HeldSingleBuffered => Some(Operand::Weights),
+        }
+    }
+
+    fn keeps_kernel_positions_apart(&self, array: &Array) -> bool {
+        self.held(array).is_some()
+    }
+
+    fn fold_cycles(&self, array: &Array, tile: &TileWork) -> Folds {
+        folds(dot_product(array), tile)
+    }
+
+    fn is_hindered(&self, array: &Array, tile: &TileWork) -> bool {
+        match &dot_product(array).sequencing {
+            Some(sequencing) => sequenced::is_hindered(dot_product(array), sequencing, tile),
+            None => self.fold_cycles(array, tile) != self.fold_cycles(array, &tile.without_ports()),
         }
     }
 
@@ -184,8 +205,16 @@ fn dot_product(array: &Array) -> &DotProductArray {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataflow::pace::{Pace, Paces};
+    use crate::dataflow::Runs;
+    use crate::dataflow::ports::{Port, Ports};
     use crate::units::Rate;
+
+    /// Operands of a byte and sums of four, through ports of so many bytes a cycle.
+    fn ports(operands: Option<u64>, sums: Option<u64>) -> Ports {
+        let port = |bytes: u64| Port { bytes_per_cycle: Rate::whole(bytes).unwrap(), sharers: 1 };
+        let (operands, sums_out) = (operands.map(port), sums.map(port));
+        Ports { activation_bits: 8, weight_bits: 8, sum_bits: 32, operands, sums_out, sums_in: None }
+    }
 
     fn array(weights: BlockWeights) -> Array {
         Array::DotProduct(DotProductArray { m: 4, n: 8, k: 16, pipeline: Cycles(5), weights, sequencing: None })
@@ -213,29 +242,43 @@ mod tests {
 
     #[test]
     fn held_weights_load_behind_the_rows_or_before_them() {
-        // Blocks of weights: ceil(100 / 16) * ceil(9 / 8) = 14, each for ceil(40 / 4) = 10 steps. A block of 16 x 8 bytes
-        // takes 2 cycles through 64 bytes a cycle.
-        let load = Pace::of(128, Rate::whole(64).unwrap());
-        let paces = Paces { load, ..Paces::UNHINDERED };
-        let tile = TileWork { paces, ..TileWork::unhindered(40, 100, 9, 1) };
+        // Blocks of weights: ceil(100 / 16) * ceil(9 / 8) = 14, each for ceil(40 / 4) = 10 steps. Through 64 bytes a cycle a
+        // block of 16 x 8 bytes takes 2 cycles; the one of four rows, and those of one column, take 1.
+        let tile = TileWork { ports: ports(Some(64), None), ..TileWork::unhindered(40, 100, 9, 1) };
         assert_eq!(completions(&array(BlockWeights::HeldDoubleBuffered), &[tile; 2]), [2 + 140 + 5, 2 + 280 + 5]);
-        assert_eq!(completions(&array(BlockWeights::HeldSingleBuffered), &[tile; 2]), [14 * 12 + 5, 28 * 12 + 5]);
-        // With one step of rows a block of weights is the bottleneck: 14 loads of 2 cycles, and the last step.
-        let short = TileWork { paces, ..TileWork::unhindered(4, 100, 9, 1) };
-        assert_eq!(completions(&array(BlockWeights::HeldDoubleBuffered), &[short]), [28 + 1 + 5]);
+        let one = 140 + 6 * 2 + 8;
+        assert_eq!(completions(&array(BlockWeights::HeldSingleBuffered), &[tile; 2]), [one + 5, 2 * one + 5]);
+        // With one step of rows a block of weights is the bottleneck: the loads, and the last step.
+        let short = TileWork { m: 4, ..tile };
+        assert_eq!(completions(&array(BlockWeights::HeldDoubleBuffered), &[short]), [6 * 2 + 8 + 1 + 5]);
     }
 
     #[test]
     fn short_depths_are_paced_by_the_sums_that_leave_and_narrow_ports_by_the_operands() {
-        let sums_out = Pace::of(128, Rate::whole(32).unwrap());
-        let paces = Paces { sums_out, ..Paces::UNHINDERED };
-        // 3 * 2 blocks of 2 steps, whose 32 sums of 4 bytes take 4 cycles: the first waits for nobody.
-        let tile = TileWork { paces, ..TileWork::unhindered(10, 32, 9, 1) };
-        assert_eq!(completions(&array(BlockWeights::Streamed), &[tile]), [2 + 5 * 4 + 5 + 3]);
-        // 4 x 16 + 16 x 8 bytes a step, through 128 bytes a cycle: seven steps take 10.5 cycles, rounded up.
-        let stream = Pace::of(192, Rate::whole(128).unwrap());
-        let tile = TileWork { paces: Paces { stream, ..Paces::UNHINDERED }, ..TileWork::unhindered(4, 100, 8, 1) };
-        assert_eq!(completions(&array(BlockWeights::Streamed), &[tile]), [11 + 5]);
+        // 3 * 2 blocks of 2 steps. Sums of 4 x 8 outputs of four bytes take 4 cycles through 32 bytes a cycle, those of the
+        // last two rows 2, those of one column 1. The first block waits for nobody, and the second block of columns for
+        // nothing but its own steps after those of the last two rows.
+        let tile = TileWork { ports: ports(None, Some(32)), ..TileWork::unhindered(10, 32, 9, 1) };
+        assert_eq!(completions(&array(BlockWeights::Streamed), &[tile]), [2 + 4 + 4 + 2 + 2 + 2 + 5]);
+        // 4 x 100 + 100 x 8 bytes through 128 bytes a cycle: 9.4 cycles, rounded up.
+        let tile = TileWork { ports: ports(Some(128), None), ..TileWork::unhindered(4, 100, 8, 1) };
+        assert_eq!(completions(&array(BlockWeights::Streamed), &[tile]), [10 + 5]);
+    }
+
+    #[test]
+    fn runs_along_k_take_steps_of_their_own_from_wherever_the_tile_starts() {
+        // Runs of 12 in steps of up to 8: 8, 4, 8, 4. From 5 on: 7, then 8, 4, then 1 of the next.
+        let apart =
+            |k, before| TileWork { runs: Some(Runs { length: 12, before }), ..TileWork::unhindered(1, k, 1, 1) };
+        let pieces =
+            |tile: TileWork| tile.k_pieces(8).flat_map(|(times, k)| vec![k; times as usize]).collect::<Vec<_>>();
+        assert_eq!(pieces(apart(24, 0)), [8, 4, 8, 4]);
+        assert_eq!(pieces(apart(20, 5)), [7, 8, 4, 1]);
+        assert_eq!(pieces(apart(3, 5)), [3]);
+        assert_eq!(pieces(TileWork::unhindered(1, 20, 1, 1)), [8, 8, 4]);
+        // Rows that come one by one.
+        let single = TileWork { runs: Some(Runs { length: 1, before: 0 }), ..TileWork::unhindered(1, 5, 1, 1) };
+        assert_eq!(pieces(single), [1; 5]);
     }
 
     #[test]

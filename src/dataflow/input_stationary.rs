@@ -3,10 +3,10 @@
 //! The weight-stationary array with the operands exchanged, for `Y^T = W^T X^T`: one fold holds
 //! `rows * macs_per_element` (K) x `columns` (M) activations and streams the `n` columns of W.
 
-use crate::dataflow::weight_stationary::{issue_held, steady_held};
-use crate::dataflow::{
-    ArrayState, Dataflow, Granularity, Mapped, OperandElements, Passes, Step, TilePhases, TileWork, systolic,
-};
+use crate::dataflow::folds::Folds;
+use crate::dataflow::ports::Ports;
+use crate::dataflow::weight_stationary::Held;
+use crate::dataflow::{ArrayState, Dataflow, Granularity, Operand, Passes, TilePhases, TileWork, systolic};
 use crate::hardware::array::Array;
 use crate::units::Cycles;
 
@@ -14,8 +14,16 @@ use crate::units::Cycles;
 #[derive(Clone, Copy, Debug)]
 pub struct InputStationary;
 
-fn mapped(tile: &TileWork) -> Mapped {
-    Mapped { rows: tile.lane_steps(), columns: tile.m, steps: tile.n }
+fn held(tile: &TileWork) -> Held {
+    let Ports { activation_bits, weight_bits, .. } = tile.ports;
+    Held {
+        depth: tile.k,
+        columns: tile.m,
+        steps: tile.n,
+        lanes: tile.macs_per_element_per_cycle,
+        streamed_bits: weight_bits,
+        held_bits: activation_bits,
+    }
 }
 
 impl Dataflow for InputStationary {
@@ -28,11 +36,11 @@ impl Dataflow for InputStationary {
     }
 
     fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
-        issue_held(systolic(array), &mapped(tile), &tile.paces, ready, state)
+        held(tile).issue(systolic(array), &tile.ports, ready, state)
     }
 
     fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64 {
-        steady_held(systolic(array), &mapped(tile), &tile.paces)
+        held(tile).steady_cycles(systolic(array), &tile.ports)
     }
 
     fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity {
@@ -40,26 +48,24 @@ impl Dataflow for InputStationary {
         Granularity { m: array.columns, k: array.rows * macs_per_element_per_cycle, n: 1 }
     }
 
-    fn step(&self, array: &Array, tile: &TileWork) -> Step {
-        let held = self.granularity(array, tile.macs_per_element_per_cycle);
-        let columns = tile.m.min(held.m);
-        Step {
-            streamed: OperandElements { activations: 0, weights: tile.k.min(held.k) },
-            loaded: OperandElements { activations: columns * tile.macs_per_element_per_cycle, weights: 0 },
-            sums: columns,
-        }
+    fn held(&self, _: &Array) -> Option<Operand> {
+        Some(Operand::Activations)
+    }
+
+    fn fold_cycles(&self, array: &Array, tile: &TileWork) -> Folds {
+        held(tile).folds(systolic(array), &tile.ports)
     }
 
     fn passes(&self, array: &Array, tile: &TileWork) -> Passes {
-        let (array, mapped) = (systolic(array), mapped(tile));
+        let (array, mapped) = (systolic(array), held(tile).mapped());
         Passes { activation_reads: 1, weight_reads: mapped.column_folds(array), sum_writes: mapped.row_folds(array) }
     }
 
     fn folds(&self, array: &Array, tile: &TileWork) -> u64 {
-        mapped(tile).folds(systolic(array))
+        held(tile).mapped().folds(systolic(array))
     }
 
     fn issued_macs(&self, array: &Array, tile: &TileWork) -> u64 {
-        mapped(tile).issued_macs(systolic(array), tile.macs_per_element_per_cycle)
+        held(tile).mapped().issued_macs(systolic(array), tile.macs_per_element_per_cycle)
     }
 }

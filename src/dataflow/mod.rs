@@ -6,15 +6,16 @@
 //! nor schedules. A new dataflow is one file and one line in [`ALL`].
 
 pub mod dot_product;
+mod folds;
 pub mod input_stationary;
 pub mod output_stationary;
-mod overlap;
-pub mod pace;
+pub mod ports;
 mod sequenced;
 mod serial;
 pub mod weight_stationary;
 
-use crate::dataflow::pace::Paces;
+use crate::dataflow::folds::Folds;
+use crate::dataflow::ports::Ports;
 use crate::dataflow::sequenced::ResultQueue;
 use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
@@ -47,8 +48,22 @@ pub trait Dataflow: Sync + std::fmt::Debug {
     /// What the array holds, or works on at once, along each axis: below these extents, work is padded.
     fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity;
 
-    /// Elements that pass the ports in one step of each phase.
-    fn step(&self, array: &Array, tile: &TileWork) -> Step;
+    /// Which operand is loaded and stays in the array, if any.
+    fn held(&self, array: &Array) -> Option<Operand>;
+
+    /// Whether the array takes a convolution's kernel positions one by one, each with its channels: a step never spans two
+    /// of them. One that reads rows of im2col takes them as they come.
+    fn keeps_kernel_positions_apart(&self, _array: &Array) -> bool {
+        false
+    }
+
+    /// The folds of a tile, each as long as the ports make it.
+    fn fold_cycles(&self, array: &Array, tile: &TileWork) -> Folds;
+
+    /// Whether a port makes any phase of the tile longer.
+    fn is_hindered(&self, array: &Array, tile: &TileWork) -> bool {
+        self.fold_cycles(array, tile) != self.fold_cycles(array, &tile.without_ports())
+    }
 
     /// How often the elements of a tile pass the ports.
     fn passes(&self, array: &Array, tile: &TileWork) -> Passes;
@@ -87,24 +102,50 @@ pub struct TileWork {
     pub k: u64,
     /// Columns of W.
     pub n: u64,
-    /// Runs along K that blocks of weights do not cross, all equally long: the positions of a convolution's kernel, each
-    /// with its channels.
-    pub k_runs: u64,
+    /// Runs along K that no step crosses, where there are such.
+    pub runs: Option<Runs>,
     /// Multiply-accumulates that one processing element does a cycle, along K.
     pub macs_per_element_per_cycle: u64,
     /// What the ports allow.
-    pub paces: Paces,
+    pub ports: Ports,
+}
+
+/// Runs along K that no step crosses, all equally long: the positions of a convolution's kernel, each with its channels, or
+/// rows that come one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runs {
+    /// Indices of a run.
+    pub length: u64,
+    /// Indices of the tile's first run that lie before the tile.
+    pub before: u64,
 }
 
 impl TileWork {
     /// A tile whose operands and sums are not held up by any port.
     pub const fn unhindered(m: u64, k: u64, n: u64, macs_per_element_per_cycle: u64) -> TileWork {
-        TileWork { m, k, n, k_runs: 1, macs_per_element_per_cycle, paces: Paces::UNHINDERED }
+        TileWork { m, k, n, runs: None, macs_per_element_per_cycle, ports: Ports::UNHINDERED }
     }
 
-    /// Blocks of `depth` along K.
-    const fn k_blocks(&self, depth: u64) -> u64 {
-        self.k_runs * self.k.div_ceil(self.k_runs).div_ceil(depth)
+    /// The same tile with no port in the way.
+    pub const fn without_ports(&self) -> TileWork {
+        TileWork { ports: Ports::UNHINDERED, ..*self }
+    }
+
+    /// The pieces of at most `depth` into which K falls, equal ones together, with how often each occurs. The last one
+    /// listed is the tile's last.
+    fn k_pieces(&self, depth: u64) -> impl Iterator<Item = (u64, u64)> + Clone {
+        let Runs { length: run, before } = self.runs.unwrap_or(Runs { length: self.k, before: 0 });
+        let first = self.k.min(run - before);
+        let rest = self.k - first;
+        let pieces = [(1, first), (rest / run, run), (1, rest % run)]
+            .into_iter()
+            .flat_map(move |(times, length)| [(times * (length / depth), depth), (times, length % depth)]);
+        pieces.filter(|(times, length)| times * length > 0)
+    }
+
+    /// How many these are.
+    fn k_blocks(&self, depth: u64) -> u64 {
+        self.k_pieces(depth).map(|(times, _)| times).sum()
     }
 
     /// Steps along K when an element takes all its lanes at once.
@@ -124,24 +165,13 @@ pub struct Granularity {
     pub n: u64,
 }
 
-/// Elements of one step of each phase.
+/// One of the two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Operands of a streamed step.
-    pub streamed: OperandElements,
-    /// Operands of a step of loading what stays; none where nothing is loaded.
-    pub loaded: OperandElements,
-    /// Partial sums of a step that brings results.
-    pub sums: u64,
-}
-
-/// Elements of the two operands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OperandElements {
-    /// Of X.
-    pub activations: u64,
-    /// Of W.
-    pub weights: u64,
+pub enum Operand {
+    /// X.
+    Activations,
+    /// W.
+    Weights,
 }
 
 /// How often each element of a tile passes a port.

@@ -10,9 +10,10 @@
 //! have to wait until the result before it has moved, `rows` cycles after the last step before: the steady period of a
 //! fold is `max(k, rows)`.
 
-use crate::dataflow::overlap::held_sums;
+use crate::dataflow::folds::{Cut, Folds, Parts, held_sums};
+use crate::dataflow::ports::bytes;
 use crate::dataflow::{
-    ArrayState, Dataflow, Granularity, Mapped, OperandElements, Passes, Step, TilePhases, TileWork, serial, systolic,
+    ArrayState, Dataflow, Granularity, Mapped, Operand, Passes, TilePhases, TileWork, serial, systolic,
 };
 use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
@@ -36,26 +37,23 @@ impl Dataflow for OutputStationary {
 
     fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
         let (array, mapped) = (systolic(array), mapped(tile));
-        let parts = parts(array, &mapped, tile);
-        if let Some(folds) = &array.serial_folds {
-            return serial::issue(array, folds, &mapped, parts, ready, state);
+        let folds = folds(array, tile);
+        if let Some(serial) = &array.serial_folds {
+            return serial::issue(array, serial, &mapped, &folds, ready, state);
         }
-        let serial::Parts { stream, drain, .. } = parts;
         // From the cycle after the last step on: the way to the bottom of the last used column, then the results.
-        let tail = |columns: u64| array.rows - 1 + columns - 1 + drain;
-        let period = period(array, parts);
-        let streams = held_sums((stream, drain, period), mapped.folds(array), ready, state);
+        let tail = |columns: u64, drain: u64| array.rows - 1 + columns - 1 + drain;
+        let (distance, drain) = (distance(array), folds.last().drain);
+        let streams = held_sums(&folds, &distance, ready, state);
         if !array.double_buffered {
             // Without result registers the whole array drains before anything else enters.
-            state.stream_free = streams.end + Cycles(tail(array.columns));
+            state.stream_free = streams.end + Cycles(tail(array.columns, drain));
         }
         // Where the last column fold is narrow, the full one before it may still be draining.
-        let narrow = (streams.end + Cycles(tail(mapped.last_columns(array)))).get();
-        let full = if mapped.column_folds(array) > 1 {
-            (streams.end + Cycles(tail(array.columns))).get() - mapped.row_folds(array) * period
-        } else {
-            0
-        };
+        let narrow = (streams.end + Cycles(tail(mapped.last_columns(array), drain))).get();
+        let full = folds.before_last_column().map_or(0, |before| {
+            (streams.end + Cycles(tail(array.columns, before.drain))).get() - folds.distance_of_last_column(&distance)
+        });
         TilePhases {
             start: streams.start,
             next_issue: state.stream_free,
@@ -66,11 +64,10 @@ impl Dataflow for OutputStationary {
     }
 
     fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64 {
-        let (array, mapped) = (systolic(array), mapped(tile));
-        let parts = parts(array, &mapped, tile);
+        let (array, folds) = (systolic(array), folds(systolic(array), tile));
         match &array.serial_folds {
-            Some(folds) => serial::cycles(array, folds, &mapped, parts),
-            None => mapped.folds(array) * period(array, parts),
+            Some(serial) => serial::cycles(array, serial, &mapped(tile), &folds),
+            None => folds.period(distance(array)),
         }
     }
 
@@ -79,15 +76,12 @@ impl Dataflow for OutputStationary {
         Granularity { m: array.rows, k: macs_per_element_per_cycle, n: array.columns }
     }
 
-    fn step(&self, array: &Array, tile: &TileWork) -> Step {
-        let array = systolic(array);
-        let lanes = tile.macs_per_element_per_cycle.min(tile.k);
-        let (rows, columns) = (tile.m.min(array.rows), tile.n.min(array.columns));
-        Step {
-            streamed: OperandElements { activations: rows * lanes, weights: columns * lanes },
-            loaded: OperandElements::default(),
-            sums: columns,
-        }
+    fn held(&self, _: &Array) -> Option<Operand> {
+        None
+    }
+
+    fn fold_cycles(&self, array: &Array, tile: &TileWork) -> Folds {
+        folds(systolic(array), tile)
     }
 
     fn passes(&self, array: &Array, tile: &TileWork) -> Passes {
@@ -104,16 +98,24 @@ impl Dataflow for OutputStationary {
     }
 }
 
-/// Nothing is loaded; a row of the array leaves in one step.
-fn parts(array: &SystolicArray, mapped: &Mapped, tile: &TileWork) -> serial::Parts {
-    let stream = tile.paces.stream.cycles(mapped.steps);
-    serial::Parts { load: 0, stream, drain: tile.paces.sums(array.rows) }
+/// Nothing is loaded. A row of the array leaves in one step, those beyond the tile without any sums.
+fn folds(array: &SystolicArray, tile: &TileWork) -> Folds {
+    let (ports, lanes) = (&tile.ports, tile.macs_per_element_per_cycle);
+    let rows = Cut { extent: tile.m, at_once: array.rows };
+    let columns = Cut { extent: tile.n, at_once: array.columns };
+    Folds::of(rows.pieces(), columns, |rows, columns| {
+        let step = |lanes: u64| bytes(ports.activation_bits, rows * lanes) + bytes(ports.weight_bits, lanes * columns);
+        let streamed = tile.k / lanes * step(lanes) + step(tile.k % lanes);
+        let drained = rows * bytes(ports.sum_bits, columns);
+        Parts { load: 0, stream: ports.operands(tile.lane_steps(), streamed), drain: ports.sums(array.rows, drained) }
+    })
 }
 
-fn period(array: &SystolicArray, parts: serial::Parts) -> u64 {
-    if array.double_buffered {
-        parts.stream.max(parts.drain)
-    } else {
-        parts.stream + array.rows + array.columns - 2 + parts.drain
+/// Cycles from the end of one fold's stream to the end of the next one's.
+fn distance(array: &SystolicArray) -> impl Fn(Parts, Parts) -> u64 {
+    let (is_double_buffered, skew) = (array.double_buffered, array.rows + array.columns - 2);
+    move |before, after| match is_double_buffered {
+        true => after.stream.max(before.drain),
+        false => skew + before.drain + after.stream,
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use crate::dataflow::ports::bytes;
 use crate::dataflow::{ArrayState, SequencedPhases, TilePhases, TileWork};
 use crate::hardware::array::{BlockWeights, DotProductArray};
 use crate::hardware::sequencing::{ResultPath, Sequencing, StartRule};
@@ -86,14 +87,32 @@ fn passes(array: &DotProductArray, tile: &TileWork) -> Passes {
     }
 }
 
-/// Cycles of one pass of `steps` over a block.
-fn pass_cycles(array: &DotProductArray, sequencing: &Sequencing, tile: &TileWork, steps: u64) -> u64 {
-    let stream = tile.paces.stream.cycles(steps);
+/// Cycles of one pass of `steps` over a block of `k` indices.
+fn pass_cycles(array: &DotProductArray, sequencing: &Sequencing, tile: &TileWork, steps: u64, k: u64) -> u64 {
+    let step = bytes(tile.ports.activation_bits, array.m.min(tile.m) * k);
+    let stream = tile.ports.operands(steps, steps * step);
     let load = sequencing.shortest_block.get();
     match array.weights {
         BlockWeights::HeldSingleBuffered => load + stream,
         BlockWeights::HeldDoubleBuffered | BlockWeights::Streamed => stream.max(load),
     }
+}
+
+/// Cycles of the passes of `steps` over all blocks along K, and of the last of them.
+fn all_passes(array: &DotProductArray, sequencing: &Sequencing, tile: &TileWork, steps: u64) -> (u64, u64) {
+    let pieces = tile.k_pieces(array.k * tile.macs_per_element_per_cycle);
+    pieces.fold((0, 0), |(all, _), (times, k)| {
+        let pass = pass_cycles(array, sequencing, tile, steps, k);
+        (all + times * pass, pass)
+    })
+}
+
+/// Whether a port makes a pass longer.
+pub(super) fn is_hindered(array: &DotProductArray, sequencing: &Sequencing, tile: &TileWork) -> bool {
+    let free = tile.without_ports();
+    let steps = sequencing.stripe.stripes(passes(array, tile).steps).map(|(_, length)| length);
+    let passes = |tile: &TileWork, steps: u64| all_passes(array, sequencing, tile, steps);
+    steps.into_iter().any(|steps| passes(tile, steps) != passes(&free, steps))
 }
 
 /// The next tile is of another product.
@@ -125,17 +144,17 @@ pub(super) fn issue(
     let mut waited_for_room = Cycles::ZERO;
     for _ in 0..groups {
         for (count, length) in sequencing.stripe.stripes(steps) {
-            let pass = Cycles(pass_cycles(array, sequencing, tile, length));
+            let (all, last) = all_passes(array, sequencing, tile, length);
             for _ in 0..count {
                 let room = state.results.grant(path, row_elements, length);
-                let follows = cursor + pass * (blocks - 1);
+                let follows = cursor + Cycles(all - last);
                 last_pass = follows.max(room);
                 waited_for_room += last_pass - follows;
                 let sums = last_pass + array.pipeline + path.latency;
                 let (leaves, _) = state.results.leave(path, row_elements, length, sums);
                 first_result.get_or_insert(leaves);
                 last_step = last_pass + Cycles(length - 1);
-                cursor = last_pass + pass;
+                cursor = last_pass + Cycles(last);
             }
         }
     }
@@ -162,14 +181,14 @@ pub(super) fn issue(
 /// [`Dataflow::steady_cycles`](crate::dataflow::Dataflow::steady_cycles) of such an array: the slower of passes and way
 /// out, and both in turns where a stripe fills the buffer.
 pub(super) fn steady_cycles(array: &DotProductArray, sequencing: &Sequencing, tile: &TileWork) -> u64 {
-    let Passes { blocks, groups, steps, row_elements } = passes(array, tile);
+    let Passes { groups, steps, row_elements, .. } = passes(array, tile);
     let path = &sequencing.results;
     let stripes = sequencing.stripe.stripes(steps).map(|(count, length)| {
-        let pass = pass_cycles(array, sequencing, tile, length);
+        let (all, _) = all_passes(array, sequencing, tile, length);
         let leave = leave_cycles(path, row_elements, length);
         let latency = array.pipeline + path.latency + path.credit_return;
         let out = if length >= path.depth { leave + latency } else { leave };
-        count * (blocks * pass).max(out.get())
+        count * all.max(out.get())
     });
     groups * stripes.sum::<u64>()
 }

@@ -1,65 +1,60 @@
 //! Systolic folds that overlap with nothing, as the sum of their stated parts.
 
+use crate::dataflow::folds::{Folds, Parts};
 use crate::dataflow::{ArrayState, Mapped, TilePhases};
 use crate::hardware::array::{Drain, Fill, SerialFolds, StationaryLoad, SystolicArray};
 use crate::units::Cycles;
 
-/// Cycles of the parts that the memory ports pace.
-#[derive(Clone, Copy)]
-pub(super) struct Parts {
-    /// Loading the stationary operand.
-    pub(super) load: u64,
-    /// The steps of the stream.
-    pub(super) stream: u64,
-    /// Results leaving row by row.
-    pub(super) drain: u64,
-}
-
 /// All folds of a tile, one after the other.
 pub(super) fn issue(
     array: &SystolicArray,
-    folds: &SerialFolds,
+    serial: &SerialFolds,
     mapped: &Mapped,
-    parts: Parts,
+    folds: &Folds,
     ready: Cycles,
     state: &mut ArrayState,
 ) -> TilePhases {
     let start = ready.max(state.stream_free);
-    let complete = start + Cycles(cycles(array, folds, mapped, parts));
+    let complete = start + Cycles(cycles(array, serial, mapped, folds));
     let last = Mapped {
         rows: (mapped.rows - 1) % array.rows + 1,
         columns: (mapped.columns - 1) % array.columns + 1,
         steps: mapped.steps,
     };
-    let [load, stream, ..] = shares(folds, parts);
-    let last_fold = cycles(array, folds, &last, parts);
+    let [load, stream, drain] = shares(serial, folds.last());
+    let last_fold = load + stream + drain + serial.overhead.get() + ways(array, serial, &last);
     let released = Cycles(complete.get() - last_fold + load + stream);
     (state.load_free, state.stream_free, state.results_free) = (complete, complete, complete);
     TilePhases { start, next_issue: complete, operands_released: released, complete, sequenced: None }
 }
 
 /// Cycles of all folds of a tile.
-pub(super) fn cycles(array: &SystolicArray, folds: &SerialFolds, mapped: &Mapped, parts: Parts) -> u64 {
+pub(super) fn cycles(array: &SystolicArray, serial: &SerialFolds, mapped: &Mapped, folds: &Folds) -> u64 {
+    let paced = folds.sum(|parts| shares(serial, parts).into_iter().sum());
+    paced + folds.count() * serial.overhead.get() + ways(array, serial, mapped)
+}
+
+/// The ways of operands and sums through the array, in all folds of a tile.
+fn ways(array: &SystolicArray, serial: &SerialFolds, mapped: &Mapped) -> u64 {
     let (row_folds, column_folds) = (mapped.row_folds(array), mapped.column_folds(array));
     let count = row_folds * column_folds;
-    let fixed: u64 = shares(folds, parts).into_iter().sum::<u64>() + folds.overhead.get();
-    let fill = match folds.fill {
+    let fill = match serial.fill {
         Fill::FullArray => count * (array.rows + array.columns - 2),
         // Each row fold meets each column fold, so the used rows are passed once per column fold, and conversely.
         Fill::Used => column_folds * mapped.rows + row_folds * mapped.columns - 2 * count,
         Fill::None => 0,
     };
     let corners = longer_than_one(mapped.rows, array.rows) * longer_than_one(mapped.columns, array.columns);
-    count * fixed + fill + corners * folds.corner.get()
+    fill + corners * serial.corner.get()
 }
 
 /// Load, stream and drain as far as the folds have them.
-fn shares(folds: &SerialFolds, parts: Parts) -> [u64; 3] {
-    let load = match folds.load {
+fn shares(serial: &SerialFolds, parts: Parts) -> [u64; 3] {
+    let load = match serial.load {
         StationaryLoad::Rows => parts.load,
         StationaryLoad::Hidden => 0,
     };
-    let drain = match folds.drain {
+    let drain = match serial.drain {
         Drain::Rows => parts.drain,
         Drain::Overlapped => 0,
     };
@@ -74,8 +69,10 @@ const fn longer_than_one(extent: u64, length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataflow::ports::{Port, Ports};
     use crate::dataflow::{self, TileWork};
     use crate::hardware::array::Array;
+    use crate::units::Rate;
 
     fn array(dataflow: &'static str, [rows, columns]: [u64; 2], folds: SerialFolds) -> Array {
         let double_buffered = false;
@@ -189,5 +186,51 @@ mod tests {
         // A full fold, 8 + 20 + 14 + 7, then 8 + 20 of the fold of three columns, and its 8 + 3 - 2 and 7.
         assert_eq!(phases.operands_released, Cycles(100 + 49 + 28));
         assert_eq!(phases.complete, Cycles(100 + 49 + 28 + 9 + 7));
+    }
+
+    #[test]
+    fn a_narrow_port_takes_the_time_of_the_bytes_that_pass_it_and_of_no_others() {
+        // A byte takes 1000 cycles, so nothing but bytes counts: each operand once for each of its passes, no more and no
+        // fewer, also where a tile leaves most of the array without work. INT8 operands, sums of four bytes.
+        let slow = || Some(Port { bytes_per_cycle: Rate::try_new(1, 1000).unwrap(), sharers: 1 });
+        let [eights, none] = [8, 0].map(|bits| Ports { activation_bits: bits, weight_bits: bits, ..Ports::UNHINDERED });
+        let operands = Ports { operands: slow(), ..eights };
+        let sums = Ports { sum_bits: 32, sums_out: slow(), ..none };
+        for name in ["weight_stationary", "input_stationary", "output_stationary"] {
+            let load = if name == "output_stationary" { StationaryLoad::Hidden } else { StationaryLoad::Rows };
+            let array = array(name, [16, 8], SerialFolds { load, drain: Drain::Rows, ..BARE });
+            for [m, k, n] in [[1, 1, 1], [3, 16, 8], [16, 32, 24], [5, 17, 9], [40, 100, 33], [129, 7, 3]] {
+                for lanes in [1, 4] {
+                    let tile = TileWork::unhindered(m, k, n, lanes);
+                    let cycles = |ports| dataflow::of(&array).steady_cycles(&array, &TileWork { ports, ..tile });
+                    let passes = dataflow::of(&array).passes(&array, &tile);
+                    let read = m * k * passes.activation_reads + k * n * passes.weight_reads;
+                    let unhindered = cycles(Ports::UNHINDERED);
+                    // What is not paced by the operands is the drain, a cycle for each row of a fold.
+                    let folds = dataflow::of(&array).folds(&array, &tile);
+                    let drains = if name == "output_stationary" { 16 * folds } else { 0 };
+                    assert_eq!(cycles(operands), 1000 * read + drains, "{name} {m}x{k}x{n}, {lanes} lanes");
+                    let written = 4 * m * n * passes.sum_writes;
+                    let streams_and_drains = cycles(sums) - 1000 * written;
+                    assert!(streams_and_drains <= unhindered, "{name} {m}x{k}x{n}, {lanes} lanes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_do_not_exist_take_no_port_time() {
+        // 16 x 128 weights in an array of 128 rows: 2048 bytes pass a port of 64 bytes a cycle in 32 cycles, behind the 128
+        // of the shift chain. At 8 bytes a cycle they take 256.
+        let port = |bytes| Some(Port { bytes_per_cycle: Rate::whole(bytes).unwrap(), sharers: 1 });
+        let array = array("weight_stationary", [128, 128], SerialFolds { load: StationaryLoad::Rows, ..BARE });
+        let cycles = |bytes| {
+            let ports = Ports { activation_bits: 8, weight_bits: 8, operands: port(bytes), ..Ports::UNHINDERED };
+            let tile = TileWork { ports, ..TileWork::unhindered(64, 16, 1024, 1) };
+            dataflow::of(&array).steady_cycles(&array, &tile)
+        };
+        assert_eq!(cycles(128), 8 * (128 + 64));
+        assert_eq!(cycles(64), 8 * (128 + 64));
+        assert_eq!(cycles(8), 8 * (256 + 16 * 64 / 8));
     }
 }

@@ -8,11 +8,13 @@
 //! With a second register set the next fold loads while this one streams. The shift chain of a column is free from the
 //! moment the fold's first row passes it, and the next fold follows with the same skew, so the skew is paid once and the
 //! steady period of a fold is `max(m, rows)`.
+//!
+//! A load takes its `rows` cycles whatever part of the fold is used; the port gives only the weights that there are.
 
-use crate::dataflow::overlap::held_operands;
-use crate::dataflow::pace::Paces;
+use crate::dataflow::folds::{Cut, Folds, Parts, held_operands};
+use crate::dataflow::ports::{Ports, bytes};
 use crate::dataflow::{
-    ArrayState, Dataflow, Granularity, Mapped, OperandElements, Passes, Step, TilePhases, TileWork, serial, systolic,
+    ArrayState, Dataflow, Granularity, Mapped, Operand, Passes, TilePhases, TileWork, serial, systolic,
 };
 use crate::hardware::array::{Array, SystolicArray};
 use crate::units::Cycles;
@@ -21,8 +23,16 @@ use crate::units::Cycles;
 #[derive(Clone, Copy, Debug)]
 pub struct WeightStationary;
 
-fn mapped(tile: &TileWork) -> Mapped {
-    Mapped { rows: tile.lane_steps(), columns: tile.n, steps: tile.m }
+fn held(tile: &TileWork) -> Held {
+    let Ports { activation_bits, weight_bits, .. } = tile.ports;
+    Held {
+        depth: tile.k,
+        columns: tile.n,
+        steps: tile.m,
+        lanes: tile.macs_per_element_per_cycle,
+        streamed_bits: activation_bits,
+        held_bits: weight_bits,
+    }
 }
 
 impl Dataflow for WeightStationary {
@@ -35,11 +45,11 @@ impl Dataflow for WeightStationary {
     }
 
     fn issue(&self, array: &Array, tile: &TileWork, ready: Cycles, state: &mut ArrayState) -> TilePhases {
-        issue_held(systolic(array), &mapped(tile), &tile.paces, ready, state)
+        held(tile).issue(systolic(array), &tile.ports, ready, state)
     }
 
     fn steady_cycles(&self, array: &Array, tile: &TileWork) -> u64 {
-        steady_held(systolic(array), &mapped(tile), &tile.paces)
+        held(tile).steady_cycles(systolic(array), &tile.ports)
     }
 
     fn granularity(&self, array: &Array, macs_per_element_per_cycle: u64) -> Granularity {
@@ -47,88 +57,112 @@ impl Dataflow for WeightStationary {
         Granularity { m: 1, k: array.rows * macs_per_element_per_cycle, n: array.columns }
     }
 
-    fn step(&self, array: &Array, tile: &TileWork) -> Step {
-        let held = self.granularity(array, tile.macs_per_element_per_cycle);
-        let columns = tile.n.min(held.n);
-        Step {
-            streamed: OperandElements { activations: tile.k.min(held.k), weights: 0 },
-            loaded: OperandElements { activations: 0, weights: columns * tile.macs_per_element_per_cycle },
-            sums: columns,
-        }
+    fn held(&self, _: &Array) -> Option<Operand> {
+        Some(Operand::Weights)
+    }
+
+    fn fold_cycles(&self, array: &Array, tile: &TileWork) -> Folds {
+        held(tile).folds(systolic(array), &tile.ports)
     }
 
     fn passes(&self, array: &Array, tile: &TileWork) -> Passes {
-        let (array, mapped) = (systolic(array), mapped(tile));
+        let (array, mapped) = (systolic(array), held(tile).mapped());
         Passes { activation_reads: mapped.column_folds(array), weight_reads: 1, sum_writes: mapped.row_folds(array) }
     }
 
     fn folds(&self, array: &Array, tile: &TileWork) -> u64 {
-        mapped(tile).folds(systolic(array))
+        held(tile).mapped().folds(systolic(array))
     }
 
     fn issued_macs(&self, array: &Array, tile: &TileWork) -> u64 {
-        mapped(tile).issued_macs(systolic(array), tile.macs_per_element_per_cycle)
+        held(tile).mapped().issued_macs(systolic(array), tile.macs_per_element_per_cycle)
     }
 }
 
-/// A tile whose stationary operand lies on `mapped`, K along the rows.
-pub(super) fn issue_held(
-    array: &SystolicArray,
-    mapped: &Mapped,
-    paces: &Paces,
-    ready: Cycles,
-    state: &mut ArrayState,
-) -> TilePhases {
-    let (parts, skew) = (parts(array, mapped, paces), array.rows + array.columns - 2);
-    if let Some(folds) = &array.serial_folds {
-        return serial::issue(array, folds, mapped, parts, ready, state);
+/// A tile whose one operand stays, K along the rows of the array.
+pub(super) struct Held {
+    /// K.
+    pub(super) depth: u64,
+    /// What lies along the columns: N of held weights, M of held activations.
+    pub(super) columns: u64,
+    /// Steps of the stream, along the third axis.
+    pub(super) steps: u64,
+    /// Elements of K that one processing element takes at once.
+    pub(super) lanes: u64,
+    /// Bits of an element that streams.
+    pub(super) streamed_bits: u64,
+    /// Bits of an element that stays.
+    pub(super) held_bits: u64,
+}
+
+impl Held {
+    pub(super) const fn mapped(&self) -> Mapped {
+        Mapped { rows: self.depth.div_ceil(self.lanes), columns: self.columns, steps: self.steps }
     }
-    let serial::Parts { load, stream, .. } = parts;
-    let period = period(array, parts);
-    let streams = held_operands((load, stream, period), mapped.folds(array), ready, state);
-    // Only used columns carry results. Where the last column fold is narrow, the full one before it, which ended
-    // `row_folds` periods earlier, may still be draining.
-    let narrow = (streams.end + Cycles(array.rows + mapped.last_columns(array))).get() - 2;
-    let full = if mapped.column_folds(array) > 1 {
-        (streams.end + Cycles(skew)).get() - mapped.row_folds(array) * period
-    } else {
-        0
-    };
-    (state.load_free, state.stream_free) = if array.double_buffered {
-        (streams.last_stream, streams.end)
-    } else {
-        // Without a second register set the whole array drains before anything else enters.
-        (streams.end + Cycles(skew), streams.end + Cycles(skew))
-    };
-    TilePhases {
-        start: streams.start,
-        next_issue: state.load_free,
-        operands_released: streams.end,
-        complete: Cycles(narrow.max(full)),
-        sequenced: None,
+
+    pub(super) fn folds(&self, array: &SystolicArray, ports: &Ports) -> Folds {
+        let rows = Cut { extent: self.depth, at_once: array.rows * self.lanes };
+        let columns = Cut { extent: self.columns, at_once: array.columns };
+        Folds::of(rows.pieces(), columns, |depth, columns| {
+            let streamed = self.steps * bytes(self.streamed_bits, depth);
+            let rows_of = |lanes: u64| bytes(self.held_bits, columns * lanes);
+            let loaded = depth / self.lanes * rows_of(self.lanes) + rows_of(depth % self.lanes);
+            // Results leave with the skew of the stream, one step of results for each streamed step; there is no drain.
+            let sums = self.steps * bytes(ports.sum_bits, columns);
+            let stream = ports.operands(self.steps, streamed).max(ports.sums(self.steps, sums));
+            Parts { load: ports.operands(array.rows, loaded), stream, drain: 0 }
+        })
+    }
+
+    pub(super) fn issue(
+        &self,
+        array: &SystolicArray,
+        ports: &Ports,
+        ready: Cycles,
+        state: &mut ArrayState,
+    ) -> TilePhases {
+        let (mapped, folds) = (self.mapped(), self.folds(array, ports));
+        if let Some(serial) = &array.serial_folds {
+            return serial::issue(array, serial, &mapped, &folds, ready, state);
+        }
+        let (distance, skew) = (distance(array), array.rows + array.columns - 2);
+        let streams = held_operands(&folds, &distance, ready, state);
+        // Only used columns carry results. Where the last column fold is narrow, the full one before it may still be
+        // draining.
+        let narrow = (streams.end + Cycles(array.rows + mapped.last_columns(array))).get() - 2;
+        let full = folds.before_last_column().map_or(0, |before| {
+            (streams.last_stream + Cycles(before.stream + skew)).get() - folds.distance_of_last_column(&distance)
+        });
+        (state.load_free, state.stream_free) = if array.double_buffered {
+            (streams.last_stream, streams.end)
+        } else {
+            // Without a second register set the whole array drains before anything else enters.
+            (streams.end + Cycles(skew), streams.end + Cycles(skew))
+        };
+        TilePhases {
+            start: streams.start,
+            next_issue: state.load_free,
+            operands_released: streams.end,
+            complete: Cycles(narrow.max(full)),
+            sequenced: None,
+        }
+    }
+
+    pub(super) fn steady_cycles(&self, array: &SystolicArray, ports: &Ports) -> u64 {
+        let folds = self.folds(array, ports);
+        match &array.serial_folds {
+            Some(serial) => serial::cycles(array, serial, &self.mapped(), &folds),
+            None => folds.period(distance(array)),
+        }
     }
 }
 
-/// [`Dataflow::steady_cycles`] of such a tile.
-pub(super) fn steady_held(array: &SystolicArray, mapped: &Mapped, paces: &Paces) -> u64 {
-    let parts = parts(array, mapped, paces);
-    match &array.serial_folds {
-        Some(folds) => serial::cycles(array, folds, mapped, parts),
-        None => mapped.folds(array) * period(array, parts),
-    }
-}
-
-/// Results leave with the skew of the stream, one step of results for each streamed step; there is no drain.
-fn parts(array: &SystolicArray, mapped: &Mapped, paces: &Paces) -> serial::Parts {
-    let stream = paces.stream.cycles(mapped.steps).max(paces.sums(mapped.steps));
-    serial::Parts { load: paces.load.cycles(array.rows), stream, drain: 0 }
-}
-
-fn period(array: &SystolicArray, parts: serial::Parts) -> u64 {
-    if array.double_buffered {
-        parts.stream.max(parts.load)
-    } else {
-        parts.load + parts.stream + array.rows + array.columns - 2
+/// Cycles from the start of one fold's stream to the start of the next one's.
+fn distance(array: &SystolicArray) -> impl Fn(Parts, Parts) -> u64 {
+    let (is_double_buffered, skew) = (array.double_buffered, array.rows + array.columns - 2);
+    move |before, after| match is_double_buffered {
+        true => before.stream.max(after.load),
+        false => before.stream + skew + after.load,
     }
 }
 

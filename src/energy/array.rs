@@ -1,6 +1,6 @@
 //! What arrays do inside their tiles, as closed forms of the schedule: the same tiles that the timed run works through.
 
-use crate::dataflow;
+use crate::dataflow::{self, Operand};
 use crate::hardware::array::Array;
 use crate::hardware::npu::Npu;
 use crate::program::Program;
@@ -9,7 +9,7 @@ use crate::schedule::Schedule;
 use crate::schedule::grid::{Grid, Tile};
 use crate::schedule::nest::MatrixWork;
 use crate::schedule::tile_kinds::{output_tiles, tiles};
-use crate::schedule::tile_work::tile_work;
+use crate::schedule::tile_work::{run_length, tile_work};
 use crate::shape::Span;
 
 /// Actions of one operation inside the arrays.
@@ -32,7 +32,7 @@ pub fn count(program: &Program, schedule: &Schedule, npu: &Npu) -> Vec<ArrayActi
     let mut actions = vec![ArrayActions::default(); program.ops.len()];
     for nest in &schedule.nests {
         let Some(matrix) = &nest.matrix else { continue };
-        add_tiles(npu, matrix, tiles(&nest.grid), &mut actions[matrix.op.0]);
+        add_tiles(npu, matrix, tiles(&nest.grid, run_length(npu, matrix)), &mut actions[matrix.op.0]);
         if let Some(prologue) = &nest.prologue {
             let depth = Span::new(0, prologue.operands[0].storage.shape.columns);
             add_tiles(npu, prologue, whole_depth(&nest.grid, depth), &mut actions[prologue.op.0]);
@@ -62,15 +62,14 @@ fn add_tiles(npu: &Npu, matrix: &MatrixWork, tiles: impl Iterator<Item = (u64, T
     let dataflow = dataflow::of(&unit.array);
     for (times, whole) in tiles {
         for (_, tile) in matrix.split.parts_of(whole) {
-            let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
+            let work = tile_work(npu, matrix, &tile);
             let passes = dataflow.passes(&unit.array, &work);
-            let loaded = dataflow.step(&unit.array, &work).loaded;
-            if loaded.weights > 0 {
-                actions.weight_loads += times * passes.weight_reads * work.k * work.n;
-            }
-            if loaded.activations > 0 {
-                actions.weight_loads += times * passes.activation_reads * work.m * work.k;
-            }
+            actions.weight_loads += times
+                * match dataflow.held(&unit.array) {
+                    None => 0,
+                    Some(Operand::Weights) => passes.weight_reads * work.k * work.n,
+                    Some(Operand::Activations) => passes.activation_reads * work.m * work.k,
+                };
             actions.accumulations += times * passes.sum_writes * work.m * work.n;
             match unit.array {
                 Array::Systolic(_) => {

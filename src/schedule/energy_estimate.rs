@@ -13,7 +13,7 @@ use crate::schedule::nest::{Access, Nest, TileMap};
 use crate::schedule::room::leaving;
 use crate::schedule::spill::{spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{output_tiles, tiles};
-use crate::schedule::tile_work::tile_work;
+use crate::schedule::tile_work::{run_length, tile_work};
 
 /// Energy in pJ that depends on `grid`, alone on the machine.
 pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
@@ -42,9 +42,9 @@ pub fn energy_pj(npu: &Npu, nest: &Nest, grid: &Grid) -> f64 {
 
     let dataflow = dataflow::of(&unit.array);
     let (mut operand_bytes, mut sum_bytes, mut idle_macs) = (0, 0, 0);
-    for (times, whole) in tiles(grid) {
+    for (times, whole) in tiles(grid, run_length(npu, matrix)) {
         for (_, tile) in matrix.split.parts_of(whole) {
-            let work = tile_work(npu, matrix, [tile.m.len(), tile.k.len(), tile.n.len()]);
+            let work = tile_work(npu, matrix, &tile);
             let passes = dataflow.passes(&unit.array, &work);
             let reads = [passes.activation_reads, passes.weight_reads];
             let sides = matrix.operands.iter().zip(&matrix.scales).zip(reads);

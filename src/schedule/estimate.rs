@@ -14,8 +14,8 @@ use crate::schedule::nest::{Access, Destination, DmaQueue, Layout, Load, Nest, O
 use crate::schedule::room::{Buffer, leaving, needed};
 use crate::schedule::spill::{home, spilled_bytes, spilled_to};
 use crate::schedule::tile_kinds::{lengths, output_tiles, tiles};
-use crate::schedule::tile_work::tile_work;
-use crate::shape::Blocking;
+use crate::schedule::tile_work::{run_length, tile_work};
+use crate::shape::{Blocking, Span};
 use crate::units::{Bytes, Cycles};
 
 /// Estimated cost of a nest.
@@ -338,20 +338,17 @@ fn matrix_work(npu: &Npu, nest: &Nest, grid: &Grid) -> Work {
     let unit = npu.matrix_unit(matrix.unit);
     let dataflow = dataflow::of(&unit.array);
     // The first member's part is the largest, and the team waits for it.
-    let extents = |tile: &Tile| {
-        let part = matrix.split.part(tile, 0).expect("the first member always has a part");
-        [part.m.len(), part.k.len(), part.n.len()]
-    };
-    let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, extents(tile)));
-    let mut all: u64 = tiles(grid).map(|(times, tile)| times * steady(&tile)).sum();
+    let first_part = |tile: &Tile| matrix.split.part(tile, 0).expect("the first member always has a part");
+    let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &tile_work(npu, matrix, &first_part(tile)));
+    let mut all: u64 = tiles(grid, run_length(npu, matrix)).map(|(times, tile)| times * steady(&tile)).sum();
     if let Some(prologue) = &nest.prologue {
-        let depth = prologue.operands[0].storage.shape.columns;
-        let work = |tile: &Tile| tile_work(npu, prologue, [tile.m.len(), depth, tile.n.len()]);
+        let depth = Span::new(0, prologue.operands[0].storage.shape.columns);
+        let work = |tile: &Tile| tile_work(npu, prologue, &Tile { k: depth, ..*tile });
         let steady = |tile: &Tile| dataflow.steady_cycles(&unit.array, &work(tile));
         all += output_tiles(grid).map(|(times, tile)| times * steady(&tile)).sum::<u64>();
     }
     // Full tiles one after the other show what starting a tile adds to its steady cycles.
-    let work = tile_work(npu, matrix, extents(&grid.first_tile()));
+    let work = tile_work(npu, matrix, &first_part(&grid.first_tile()));
     let mut state = ArrayState::default();
     let first = dataflow.issue(&unit.array, &work, unit.launch, &mut state);
     let second = dataflow.issue(&unit.array, &work, first.next_issue + unit.launch, &mut state);

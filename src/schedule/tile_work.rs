@@ -1,44 +1,45 @@
 //! What a tile of a product is to the array that works on it: its extents, and what the ports of the memories allow.
 
-use crate::dataflow::pace::{Pace, Paces};
-use crate::dataflow::{self, OperandElements, TileWork};
+use crate::dataflow::ports::{Port, Ports};
+use crate::dataflow::{self, Runs, TileWork};
 use crate::hardware::npu::Npu;
+use crate::schedule::grid::Tile;
 use crate::schedule::nest::MatrixWork;
 
-/// The work of one member of the team on its part, `m x k x n`, of a tile of `matrix`. The members stream at the same time,
-/// each its own operands, so they share the ports of the operand memory evenly.
-pub fn tile_work(npu: &Npu, matrix: &MatrixWork, [m, k, n]: [u64; 3]) -> TileWork {
+/// The work of one member of the team on its part of a tile of `matrix`. The members stream at the same time, each its own
+/// operands, so they share the ports of the operand memory evenly.
+pub fn tile_work(npu: &Npu, matrix: &MatrixWork, part: &Tile) -> TileWork {
     let unit = npu.matrix_unit(matrix.unit);
-    let mut work = TileWork::unhindered(m, k, n, matrix.macs_per_element_per_cycle);
-    if let Some(window) = &matrix.window
-        && k == window.depth()
-    {
-        work.k_runs = window.y.kernel() * window.x.kernel();
-    }
-    let dataflow = dataflow::of(&unit.array);
-    let step = if matrix.is_gathered {
-        dataflow.step(&unit.array, &TileWork { k: 1, ..work })
-    } else {
-        dataflow.step(&unit.array, &work)
-    };
-    if matrix.is_gathered && !dataflow.is_systolic() {
-        // Rows that come one by one take a step each, whatever the depth of a step.
-        work.k *= dataflow.granularity(&unit.array, matrix.macs_per_element_per_cycle).k;
-    }
-    let [left, right] = &matrix.operands;
-    let operand_bytes = |elements: OperandElements| {
-        matrix.split.parts()
-            * (left.storage.row_bytes(elements.activations) + right.storage.row_bytes(elements.weights))
-    };
-    let operands = npu.sram(unit.operand_memory).read_bytes_per_cycle;
     let accumulators = npu.sram(unit.accumulator_memory);
-    let sharing = matrix.sharing_sums.min(matrix.split.parts());
-    let sum_bytes = sharing * matrix.sums.row_bytes(step.sums);
-    let paces = Paces {
-        stream: Pace::of(operand_bytes(step.streamed), operands),
-        load: Pace::of(operand_bytes(step.loaded), operands),
-        sums_out: Pace::of(sum_bytes, accumulators.write_bytes_per_cycle),
-        sums_in: Pace::of(sum_bytes, accumulators.read_bytes_per_cycle),
-    };
-    TileWork { paces, ..work }
+    let [left, right] = &matrix.operands;
+    let port = |bytes_per_cycle, sharers| Some(Port { bytes_per_cycle, sharers });
+    let (members, holders) = (matrix.split.parts(), matrix.sharing_sums.min(matrix.split.parts()));
+    let length = run_length(npu, matrix);
+    TileWork {
+        m: part.m.len(),
+        k: part.k.len(),
+        n: part.n.len(),
+        runs: length.map(|length| Runs { length, before: part.k.start % length }),
+        macs_per_element_per_cycle: matrix.macs_per_element_per_cycle,
+        ports: Ports {
+            activation_bits: left.storage.element_bits,
+            weight_bits: right.storage.element_bits,
+            sum_bits: matrix.sums.element_bits,
+            operands: port(npu.sram(unit.operand_memory).read_bytes_per_cycle, members),
+            sums_out: port(accumulators.write_bytes_per_cycle, holders),
+            sums_in: port(accumulators.read_bytes_per_cycle, holders),
+        },
+    }
+}
+
+/// Indices along k of a run that no step of the array crosses; `None` where it takes them as they come.
+pub fn run_length(npu: &Npu, matrix: &MatrixWork) -> Option<u64> {
+    let array = &npu.matrix_unit(matrix.unit).array;
+    let dataflow = dataflow::of(array);
+    // Rows that come one by one are worked on one by one, unless an array holds them first.
+    if matrix.is_gathered && !dataflow.is_systolic() {
+        return Some(1);
+    }
+    let window = matrix.window.filter(|_| dataflow.keeps_kernel_positions_apart(array));
+    window.map(|window| window.channels)
 }

@@ -1,6 +1,5 @@
 //! How long a command keeps a unit, and what it moves: closed forms over the hardware's parameters.
 
-use crate::dataflow::pace::Paces;
 use crate::dataflow::{self, ArrayState, Dataflow, TilePhases, TileWork};
 use crate::hardware::matrix_unit::{MatrixUnit, MatrixUnitId};
 use crate::hardware::memory::MemoryId;
@@ -12,7 +11,7 @@ use crate::schedule::commands::VectorTile;
 use crate::schedule::grid::Tile;
 use crate::schedule::nest::{Access, MatrixWork, Nest, Read, TileMap};
 use crate::schedule::team::Team;
-use crate::schedule::tile_work::tile_work;
+use crate::schedule::tile_work::{run_length, tile_work};
 use crate::timing::statistics::{ArraySteps, OpStatistics, Traffic};
 use crate::units::{Bytes, Cycles};
 
@@ -60,10 +59,12 @@ pub(super) enum Product {
 #[derive(Clone, Copy)]
 struct TileCost {
     op: OpId,
-    extents: [u64; 3],
+    /// Rows, depth and columns, and the place of its start within a run along k.
+    extents: [u64; 4],
     work: TileWork,
     /// The same where no port is in the way.
     unhindered: TileWork,
+    is_hindered: bool,
     issued_macs: u64,
     operand_bytes: Bytes,
     sum_bytes: Bytes,
@@ -116,7 +117,7 @@ impl MatrixEngine {
             let index = usize::try_from(index).expect("members are few");
             let cost = self.cost(npu, matrix, (index, stream), &part);
             let (array, member) = (&self.unit.array, &mut self.members[index]);
-            let is_hindered = cost.work.paces.hinder() || held_up > Cycles::ZERO;
+            let is_hindered = cost.is_hindered || held_up > Cycles::ZERO;
             let hindered = is_hindered.then(|| member.state.clone());
             member.state.hold_up(held_up);
             let phases = self.dataflow.issue(array, &cost.work, start, &mut member.state);
@@ -158,7 +159,8 @@ impl MatrixEngine {
 
     #[inline]
     fn cost(&mut self, npu: &Npu, matrix: &MatrixWork, (member, stream): (usize, usize), tile: &Tile) -> TileCost {
-        let extents = [tile.m.len(), tile.k.len(), tile.n.len()];
+        let place = run_length(npu, matrix).map_or(0, |length| tile.k.start % length);
+        let extents = [tile.m.len(), tile.k.len(), tile.n.len(), place];
         match self.members[member].streams[stream].recent {
             Some(recent) if recent.op == matrix.op && recent.extents == extents => recent,
             Some(_) | None => {
@@ -170,8 +172,8 @@ impl MatrixEngine {
     }
 
     /// Operands are read, and partial sums written, as often as the dataflow says.
-    fn cost_anew(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile, extents: [u64; 3]) -> TileCost {
-        let work = tile_work(npu, matrix, extents);
+    fn cost_anew(&self, npu: &Npu, matrix: &MatrixWork, tile: &Tile, extents: [u64; 4]) -> TileCost {
+        let work = tile_work(npu, matrix, tile);
         let passes = self.dataflow.passes(&self.unit.array, &work);
         let times = [passes.activation_reads, passes.weight_reads];
         let bytes = |read: &Read| read.array_bytes(tile);
@@ -182,7 +184,8 @@ impl MatrixEngine {
             op: matrix.op,
             extents,
             work,
-            unhindered: TileWork { paces: Paces::UNHINDERED, ..work },
+            unhindered: work.without_ports(),
+            is_hindered: self.dataflow.is_hindered(&self.unit.array, &work),
             issued_macs: self.dataflow.issued_macs(&self.unit.array, &work),
             operand_bytes: codes + scales,
             sum_bytes: matrix.sums.tile_bytes(&TileMap::OUTPUT, tile),

@@ -146,7 +146,7 @@ fn reads(npu: &Npu, schedule: &Schedule) -> (u64, u64, u64) {
         sum_bytes = matrix.sums.element_bits / 8;
         for step in nest.grid.walk(AxisSet::MKN) {
             let [m, k, n] = [step.tile.m, step.tile.k, step.tile.n].map(|span| span.len());
-            let passes = dataflow::of(array).passes(array, &tile_work(npu, matrix, [m, k, n]));
+            let passes = dataflow::of(array).passes(array, &tile_work(npu, matrix, &step.tile));
             activations += m * k * passes.activation_reads;
             weights += k * n * passes.weight_reads;
         }
