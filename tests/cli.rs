@@ -510,3 +510,52 @@ fn descriptions_in_lists_end_with_their_sentence_and_stand_left() {
         assert!(!description.trim_end().ends_with([',', '.', ':']), "{line}");
     }
 }
+
+/// Runs the command under a time limit that a file without end would exceed, and returns what it says.
+fn refused_at_once(arguments: &[&str]) -> String {
+    let assert = npusim().args(arguments).timeout(std::time::Duration::from_secs(60)).assert().code(2);
+    stderr_of(assert)
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_pipes_and_folders_in_the_place_of_a_file_are_refused_instead_of_being_read_without_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    let written = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for named in ["/dev/zero", pipe, "/tmp"] {
+        let is_refused = |arguments: &[&str]| {
+            let said = refused_at_once(arguments);
+            assert!(said.contains("not a file"), "{arguments:?}: {said}");
+        };
+        for wrong in ["--hw", "--workload", "--scheme"] {
+            let mut arguments = vec!["run", "--hw", "edge-int8", "--workload", "gpt2-small-block", "--scheme", "fp16"];
+            let position = arguments.iter().position(|argument| *argument == wrong).unwrap();
+            arguments[position + 1] = named;
+            is_refused(&arguments);
+        }
+        is_refused(&["check", named]);
+        is_refused(&["explore", named]);
+        for key in ["npy", "safetensors"] {
+            let text = format!(
+                "name: n\nactivation_format: fp32\ntensors: [{{ name: x, shape: [4, 4], {key}: {named} }}]\n\
+                 layers: [{{ name: a, activate: {{ input: x, function: relu }} }}]\n"
+            );
+            let workload = written("w.yaml", text);
+            is_refused(&["run", "--hw", "edge-int8", "--workload", &workload, "--scheme", "fp16"]);
+        }
+        let calibration = format!("scheme.calibration={named}");
+        let scheme = ["--scheme", "smoothquant_per_token", "--set", &calibration];
+        is_refused(&[&["run", "--hw", "edge-int8", "--workload", "gpt2-small-block"], &scheme[..]].concat());
+    }
+    for named in ["/dev/zero", pipe] {
+        let said = refused_at_once(&["plot", named]);
+        assert!(said.contains("not a file"), "plot {named}: {said}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::cli::arguments::PlotArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::ConfigError;
 use crate::config::files::write_whole;
+use crate::config::input_files;
 use crate::explore::run::{SUMMARY, TABLE};
 use crate::report::plots::saved::Saved;
 use crate::report::plots::{self, PictureFile};
@@ -81,5 +82,6 @@ fn result_file(given: &Path) -> Result<PathBuf, CliError> {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_path_buf(), cause })
+    input_files::read_text(path, input_files::MOST_BYTES)
+        .map_err(|cause| ConfigError::Read { path: path.to_path_buf(), cause })
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::config::diagnostics::ConfigError;
 use crate::config::files::write_whole;
+use crate::config::input_files;
 use crate::workload::calibration::Calibration;
 
 /// The calibration in the file at `path`.
@@ -12,7 +13,7 @@ use crate::workload::calibration::Calibration;
 /// [`ConfigError::Read`] where it cannot be read or is no calibration; the reason has its line and column.
 pub fn read(path: &Path) -> Result<Calibration, ConfigError> {
     let failure = |cause: std::io::Error| ConfigError::Read { path: path.to_path_buf(), cause };
-    let text = std::fs::read(path).map_err(failure)?;
+    let text = input_files::read(path, input_files::MOST_BYTES).map_err(failure)?;
     serde_json::from_slice(&text).map_err(|problem| {
         let message = format!("it is no calibration: {problem}");
         failure(std::io::Error::new(std::io::ErrorKind::InvalidData, message))

@@ -1,7 +1,5 @@
 //! A document of the user: its text, read within limits, and the tree parsed from it.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::config::deserialize;
 use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::dotted_path::DottedPath;
+use crate::config::input_files;
 use crate::config::node::{Node, Value};
 use crate::config::parse::parse;
 use crate::config::source::{Place, Source};
@@ -33,12 +32,7 @@ impl Document {
     pub fn open(path: impl AsRef<Path>) -> Result<Document, ConfigError> {
         let path = path.as_ref();
         let failure = |cause| ConfigError::Read { path: path.to_path_buf(), cause };
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failure)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            let message = format!("it is larger than the {} MiB a document may have", MAX_BYTES >> 20);
-            return Err(failure(io::Error::new(io::ErrorKind::FileTooLarge, message)));
-        }
+        let bytes = input_files::read(path, MAX_BYTES).map_err(failure)?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Document::from_bytes(path.display().to_string(), &bytes, folder)
     }

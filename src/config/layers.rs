@@ -12,7 +12,7 @@
 //! - { name: sum, add: { left: x, right: fc } }                                   # multiply alike
 //! - { name: probabilities, softmax: { input: scores, scale: 0.125, causal: true } }
 //! - { name: ln, layer_norm: { input: x, weight: g, bias: b, epsilon: 1e-5 } }    # rms_norm alike, without bias
-//! - { name: turned, rotary: { input: q, width: 128, base: 1000000 } }
+//! - { name: turned, rotary: { input: q, width: 128, base: 1000000, offset: 0 } }
 //! ```
 //!
 //! Shapes are those of the tensors; what a layer computes says its own.
@@ -26,6 +26,7 @@ use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::config::repeat::{Instance, RepeatFile};
 use crate::config::scopes::Values;
+use crate::config::sequences::Sequences;
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::{BatchAxis, Batching};
 use crate::workload::layer::{
@@ -36,6 +37,9 @@ use crate::workload::vector::{Mask, Real, VectorArithmetic, VectorLayer};
 
 /// The most batches of a product.
 const MOST_BATCHES: u64 = 1 << 16;
+
+/// The largest offset of rotary positions: with as many rows, each position is still a whole number in FP32.
+const LARGEST_OFFSET: u64 = 1 << 22;
 
 /// A layer, or a block of layers, as written.
 #[derive(Deserialize)]
@@ -114,6 +118,7 @@ struct RotaryFile {
     input: Field<String>,
     width: Field<u64>,
     base: Field<f64>,
+    offset: Field<u64>,
 }
 
 /// What a layer computes, as written.
@@ -215,10 +220,10 @@ enum Meaning<'f> {
     Convolution { written: &'f Placed<ConvolutionFile>, steps: Steps },
     Activate(ActivationFunction),
     Pair(VectorArithmetic),
-    Softmax { written: &'f SoftmaxFile, scale: Real, mask: Mask },
+    Softmax { written: &'f SoftmaxFile, scale: Real, is_causal: bool },
     LayerNorm { written: &'f LayerNormFile, epsilon: Real },
     RmsNorm { written: &'f RmsNormFile, epsilon: Real },
-    Rotary { written: &'f RotaryFile, base: Real },
+    Rotary { written: &'f RotaryFile, base: Real, offset: u64 },
 }
 
 /// A layer whose names are resolved and whose shape is not known yet.
@@ -230,6 +235,13 @@ pub(crate) struct Reference<'f> {
     weight: Option<SourceTensorId>,
     bias: Option<SourceTensorId>,
     recorded_output: Option<SourceTensorId>,
+}
+
+/// What is known of a value before it is computed.
+#[derive(Clone)]
+struct Output {
+    axes: Axes,
+    sequences: Sequences,
 }
 
 /// Axes of a tensor or of a layer's output, outermost first; the last one are the columns of its matrix.
@@ -308,10 +320,7 @@ impl<'f> Kind<'f> {
                 };
                 let is_causal = written.causal.optional().map_or(Ok(false), |causal| causal.boolean());
                 let is_causal = problems.take(is_causal);
-                problems.built(|| {
-                    let mask = if is_causal? { Mask::Causal } else { Mask::None };
-                    Some(Meaning::Softmax { written, scale: scale?, mask })
-                })
+                problems.built(|| Some(Meaning::Softmax { written, scale: scale?, is_causal: is_causal? }))
             }
             Kind::LayerNorm(written) => {
                 if written.bias.is_given() && !written.weight.is_given() {
@@ -323,8 +332,10 @@ impl<'f> Kind<'f> {
             }
             Kind::RmsNorm(written) => Ok(Meaning::RmsNorm { written, epsilon: epsilon(&written.epsilon)? }),
             Kind::Rotary(written) => {
-                let base = written.base.required().must("a number above 0 and up to 1e9", is_positive)?;
-                Ok(Meaning::Rotary { written, base: real(base) })
+                let base = problems.take(written.base.required().must("a number above 0 and up to 1e9", is_positive));
+                let offset = written.offset.optional().map_or(Ok(0), |offset| offset.in_range(0..=LARGEST_OFFSET));
+                let offset = problems.take(offset);
+                problems.built(|| Some(Meaning::Rotary { written, base: real(base?), offset: offset? }))
             }
         }
     }
@@ -349,18 +360,26 @@ pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> R
         }
     }
     let mut ready: Vec<usize> = (0..references.len()).filter(|index| waiting[*index] == 0).collect();
-    let mut outputs: Vec<Option<Axes>> = vec![None; references.len()];
+    let mut outputs: Vec<Option<Output>> = vec![None; references.len()];
     let mut shaped: Vec<Option<LayerOperation>> = vec![None; references.len()];
     let mut problems = Problems::default();
     while let Some(index) = ready.pop() {
-        let axes_of = |value: &ValueRef| match value {
-            ValueRef::Source(id) => tensors[id.0].clone(),
+        let output_of = |value: &ValueRef| match value {
+            ValueRef::Source(id) => {
+                let axes = tensors[id.0].clone();
+                Output { sequences: Sequences::of_tensor(&axes), axes }
+            }
             ValueRef::Layer(id) => outputs[id.0].clone().expect("its producer came before it"),
         };
-        let inputs: Vec<Axes> = references[index].inputs.iter().map(axes_of).collect();
+        let inputs: Vec<Output> = references[index].inputs.iter().map(output_of).collect();
         // Without a shape, what waits for it has none either.
         let Some((operation, axes)) = problems.take(references[index].shaped(&inputs, tensors)) else { continue };
-        outputs[index] = Some(axes);
+        let of_inputs = inputs.iter().map(|input| input.sequences);
+        let sequences = match &operation {
+            LayerOperation::Gemm(gemm) => Sequences::of_product(gemm, inputs[0].sequences),
+            _ => of_inputs.reduce(Sequences::joined).expect("a layer has an input"),
+        };
+        outputs[index] = Some(Output { axes, sequences });
         shaped[index] = Some(operation);
         for consumer in std::mem::take(&mut consumers[index]) {
             waiting[consumer] -= 1;
@@ -385,18 +404,19 @@ pub(crate) fn with_shapes(tensors: &[Axes], references: Vec<Reference<'_>>) -> R
 
 impl Reference<'_> {
     /// What the layer computes, and the axes of its output.
-    fn shaped(&self, inputs: &[Axes], tensors: &[Axes]) -> Result<(LayerOperation, Axes), ConfigError> {
-        let matrix = matrix_of(&inputs[0]);
+    fn shaped(&self, inputs: &[Output], tensors: &[Axes]) -> Result<(LayerOperation, Axes), ConfigError> {
+        let Output { axes, sequences } = &inputs[0];
+        let matrix = matrix_of(axes);
         let constants: Vec<SourceTensorId> = [self.weight, self.bias].into_iter().flatten().collect();
         let vector = |function, constants| {
             let layer = VectorLayer { function, inputs: self.inputs.clone(), constants, shape: matrix };
-            Ok((LayerOperation::Vector(layer), inputs[0].clone()))
+            Ok((LayerOperation::Vector(layer), axes.clone()))
         };
         match &self.meaning {
             Meaning::Gemm { written, weight_layout, batching, role } => {
                 let mut problems = Problems::default();
                 let left = problems.take(one_of(&written.input, matrix, batching.left, batching.count));
-                let right = matrix_of(&inputs[1]);
+                let right = matrix_of(&inputs[1].axes);
                 let right = problems.take(one_of(&written.weight, right, batching.right, batching.right_count()));
                 let (left, right) = problems.built(|| left.zip(right))?;
                 let n = if *weight_layout == RightLayout::NByK { right.rows } else { right.columns };
@@ -416,21 +436,20 @@ impl Reference<'_> {
             Meaning::Convolution { written, steps } => {
                 let weight = self.weight.expect("the names of a convolution are resolved");
                 let operands = (self.inputs[0], weight, self.bias);
-                convolutions::shaped(written, steps, operands, &inputs[0], &tensors[weight.0])
+                convolutions::shaped(written, steps, operands, axes, &tensors[weight.0])
             }
             Meaning::Activate(function) => {
                 let (function, input) = (*function, self.inputs[0]);
-                Ok((LayerOperation::Activate { function, input, shape: matrix }, inputs[0].clone()))
+                Ok((LayerOperation::Activate { function, input, shape: matrix }, axes.clone()))
             }
             Meaning::Pair(function) => vector(*function, constants),
-            Meaning::Softmax { written, scale, mask } => {
-                let is_causal = *mask == Mask::Causal;
-                if is_causal && !matrix.rows.is_multiple_of(matrix.columns) {
-                    let (rows, columns) = (matrix.rows, matrix.columns);
-                    let message = format!("{rows} rows are not as many queries as the {columns} keys, for each head");
-                    return Err(written.causal.problem(message).help("leave causal out, or give square scores").into());
-                }
-                vector(VectorArithmetic::Softmax { scale: *scale, mask: *mask }, constants)
+            Meaning::Softmax { written, scale, is_causal } => {
+                let mask = match is_causal {
+                    true => sequences.causal_mask(matrix.rows, matrix.columns),
+                    false => Ok(Mask::None),
+                };
+                let mask = mask.map_err(|(message, help)| written.causal.problem(message).help(help))?;
+                vector(VectorArithmetic::Softmax { scale: *scale, mask }, constants)
             }
             Meaning::LayerNorm { written, epsilon } => {
                 let width = width(&written.width, matrix, 1)?;
@@ -440,9 +459,10 @@ impl Reference<'_> {
                 let width = width(&written.width, matrix, 1)?;
                 vector(VectorArithmetic::RmsNorm { width, epsilon: *epsilon }, constants)
             }
-            Meaning::Rotary { written, base } => {
+            Meaning::Rotary { written, base, offset } => {
                 let width = width(&written.width, matrix, 2)?;
-                vector(VectorArithmetic::Rotary { width, base: *base }, constants)
+                let positions = sequences.positions(matrix.rows, *offset);
+                vector(VectorArithmetic::Rotary { width, base: *base, positions }, constants)
             }
         }
     }

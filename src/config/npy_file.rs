@@ -10,10 +10,11 @@ use std::path::Path;
 
 use crate::config::diagnostics::{Cited, Diagnostic, quoted};
 use crate::config::placed::Placed;
+use crate::config::stored_array::{self, ByteOrder};
 use crate::config::tensors;
 use crate::config::workload::TensorFile;
-use crate::numerics::formats::FP16;
-use crate::numerics::tensor::{Elements, Tensor};
+use crate::numerics::formats::{ElementFormat, FP16, FP32, INT8, INT16, UINT8};
+use crate::numerics::tensor::{Tensor, transposed};
 use crate::shape::MatrixShape;
 
 /// Magic string and version.
@@ -35,25 +36,17 @@ pub(crate) fn read(path: &Path, shape: MatrixShape, written: &Placed<TensorFile>
     let length = file.metadata().map_err(unreadable)?.len();
     let (header, header_end) = read_header(&mut file).map_err(unreadable)?.map_err(|why| not_npy(&why))?;
     let Header { descr, fortran_order, shape: axes } = Header::parse(&header).map_err(|why| not_npy(&why))?;
-    let is_equal = match axes.as_slice() {
-        [columns] => shape == MatrixShape::new(1, *columns),
-        [rows, columns] => shape == MatrixShape::new(*rows, *columns),
-        _ => false,
-    };
-    if !is_equal {
-        let message = format!("the array in {shown} has the shape {axes:?}");
-        return Err(written.shape.problem(message).note(format!("here it is {shape}")));
-    }
-    let Some(element) = Element::of(&descr) else {
+    stored_array::check_shape(&axes, shape, written, &format!("the array in {shown}"))?;
+    let Some((format, order)) = element(&descr) else {
         let problem = cited.problem(format!("{shown} holds {}", described(&descr)));
-        let problem = problem.note("float32, float16, int8 and uint8 can be read");
+        let problem = problem.note("float32, float16, int16, int8, uint8 and bool can be read");
         return Err(match descr.ends_with("f8") {
             true => problem.help("float64 would have to be rounded; save array.astype(numpy.float32)"),
             false => problem,
         });
     };
     // The axes are those of the workload, so at most 2^22 each.
-    let promised = header_end + shape.elements() * element.bytes() as u64;
+    let promised = header_end + shape.elements() * u64::from(format.storage_bits() / 8);
     if promised != length {
         let (state, help) = match promised > length {
             true => ("is not whole", "it was cut off; copy or write it anew"),
@@ -64,13 +57,8 @@ pub(crate) fn read(path: &Path, shape: MatrixShape, written: &Placed<TensorFile>
             .note(format!("the header accounts for {promised} bytes, the file has {length}"))
             .help(help));
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
-    let values = element.values(&bytes);
-    if values.len() as u64 != shape.elements() {
-        return Err(cited.problem(format!("the file {shown} changed while it was read")));
-    }
-    let values = if fortran_order { rows_first(&values, shape) } else { values };
+    let values = stored_array::values(&mut file, format, order, shape.elements()).map_err(unreadable)?;
+    let values = if fortran_order { last_axis_innermost(values, &axes) } else { values };
     tensors::finite(shape, values, &format!("the array in {shown}"), cited)
 }
 
@@ -159,82 +147,48 @@ fn described(descr: &str) -> String {
     let name = match descr.trim_start_matches(['<', '>', '=', '|']) {
         "f8" => "float64",
         "f16" => "extended precision floats",
-        "i2" => "int16",
         "i4" => "int32",
         "i8" => "int64",
         "u2" => "uint16",
         "u4" => "uint32",
         "u8" => "uint64",
-        "b1" => "truth values",
         _ => return format!("the type {}", quoted(descr)),
     };
     name.to_owned()
 }
 
-/// A type whose every value FP32 holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Element {
-    F32 { big_endian: bool },
-    F16 { big_endian: bool },
-    I8,
-    U8,
+/// The type of elements whose every value FP32 holds, and the order of its bytes. Truth values are 0 and 1.
+fn element(descr: &str) -> Option<(&'static ElementFormat, ByteOrder)> {
+    let (order, kind) = descr.split_at_checked(1)?;
+    let order = match order {
+        "<" => ByteOrder::Little,
+        ">" => ByteOrder::Big,
+        "|" if kind.ends_with('1') => ByteOrder::Little,
+        _ => return None,
+    };
+    let formats = [("f4", &FP32), ("f2", &FP16), ("i2", &INT16), ("i1", &INT8), ("u1", &UINT8), ("b1", &UINT8)];
+    formats.into_iter().find(|(name, _)| *name == kind).map(|(_, format)| (format, order))
 }
 
-impl Element {
-    fn of(descr: &str) -> Option<Element> {
-        let (order, kind) = descr.split_at_checked(1)?;
-        let big_endian = match order {
-            "<" => false,
-            ">" => true,
-            "|" => {
-                return [("i1", Element::I8), ("u1", Element::U8)].into_iter().find(|it| it.0 == kind).map(|it| it.1);
-            }
-            _ => return None,
-        };
-        match kind {
-            "f4" => Some(Element::F32 { big_endian }),
-            "f2" => Some(Element::F16 { big_endian }),
-            _ => None,
+/// Values of an array of `axes` whose first axis is innermost, as one whose last axis is.
+fn last_axis_innermost(values: Vec<f32>, axes: &[u64]) -> Vec<f32> {
+    // As rows of its first axis, one for each position along all others; and each row of the transpose is again such an
+    // array, of one axis less.
+    let [first, others @ ..] = axes else { return values };
+    let first = *first as usize;
+    if others.is_empty() || first == 0 {
+        return values;
+    }
+    let part = values.len() / first;
+    let mut turned = transposed(&values, part, first);
+    drop(values);
+    if others.len() > 1 {
+        for part in turned.chunks_exact_mut(part) {
+            let inner = last_axis_innermost(part.to_vec(), others);
+            part.copy_from_slice(&inner);
         }
     }
-
-    fn bytes(self) -> usize {
-        match self {
-            Element::F32 { .. } => 4,
-            Element::F16 { .. } => 2,
-            Element::I8 | Element::U8 => 1,
-        }
-    }
-
-    fn values(self, bytes: &[u8]) -> Vec<f32> {
-        match self {
-            Element::F32 { big_endian } => {
-                let bits = |bytes: &[u8]| {
-                    let bytes = bytes.try_into().expect("a chunk of four");
-                    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
-                };
-                bytes.chunks_exact(4).map(bits).map(f32::from_bits).collect()
-            }
-            Element::F16 { big_endian } => {
-                let code = |bytes: &[u8]| {
-                    let bytes = bytes.try_into().expect("a chunk of two");
-                    if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
-                };
-                let codes: Vec<u16> = bytes.chunks_exact(2).map(code).collect();
-                let shape = MatrixShape::new(1, codes.len() as u64);
-                let tensor = Tensor::try_new(shape, &FP16, Elements::Code16(codes));
-                tensor.map_or_else(|_| Vec::new(), |tensor| tensor.to_f32())
-            }
-            Element::I8 => bytes.iter().map(|byte| f32::from(*byte as i8)).collect(),
-            Element::U8 => bytes.iter().map(|byte| f32::from(*byte)).collect(),
-        }
-    }
-}
-
-/// Values written column after column, as rows.
-fn rows_first(values: &[f32], shape: MatrixShape) -> Vec<f32> {
-    let (rows, columns) = (shape.rows as usize, shape.columns as usize);
-    (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))).map(|(r, c)| values[c * rows + r]).collect()
+    turned
 }
 
 #[cfg(test)]
@@ -257,9 +211,16 @@ mod tests {
 
     /// What a workload of one 2x3 tensor `x` gets from a file of these bytes.
     fn loaded(bytes: &[u8]) -> Result<Vec<f32>, ConfigError> {
+        loaded_as("[2, 3]", bytes)
+    }
+
+    /// The same for a tensor of that shape.
+    fn loaded_as(shape: &str, bytes: &[u8]) -> Result<Vec<f32>, ConfigError> {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("x.npy"), bytes).unwrap();
-        let text = "name: one\nactivation_format: fp32\ntensors: [{ name: x, shape: [2, 3], npy: x.npy }]\nlayers: [{ name: act, activate: { input: x, function: relu } }]\n";
+        let text = format!(
+            "name: one\nactivation_format: fp32\ntensors: [{{ name: x, shape: {shape}, npy: x.npy }}]\nlayers: [{{ name: act, activate: {{ input: x, function: relu }} }}]\n"
+        );
         let document = Document::from_bytes("w.yaml", text.as_bytes(), folder.path()).unwrap();
         let (workload, places) = workload::resolve(&document).unwrap();
         let bindings = load(&workload, &places, Generated::Wanted)?;
@@ -282,11 +243,18 @@ mod tests {
             // Codes of binary16: 1 is 0x3C00, 2 0x4000, 3 0x4200, 4 0x4400, 5 0x4500, 6 0x4600.
             ("<f2", [0x3C00u16, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600].map(u16::to_le_bytes).concat()),
             (">f2", [0x3C00u16, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600].map(u16::to_be_bytes).concat()),
+            ("<i2", [1i16, 2, 3, 4, 5, 6].map(i16::to_le_bytes).concat()),
+            (">i2", [1i16, 2, 3, 4, 5, 6].map(i16::to_be_bytes).concat()),
             ("|i1", vec![1, 2, 3, 4, 5, 6]),
             ("|u1", vec![1, 2, 3, 4, 5, 6]),
         ] {
             assert_eq!(loaded(&file_of(descr, "False", "(2, 3)", &data)).unwrap(), COUNT, "{descr}");
         }
+        assert_eq!(
+            loaded(&file_of("|b1", "False", "(2, 3)", &[0, 1, 0, 1, 1, 0])).unwrap(),
+            [0.0, 1.0, 0.0, 1.0, 1.0, 0.0]
+        );
+        assert_eq!(loaded(&file_of("<i2", "False", "(2, 3)", &[0x00, 0x80].repeat(6))).unwrap(), [-32768.0; 6]);
         assert_eq!(loaded(&file_of("|i1", "False", "(2, 3)", &[0xFF; 6])).unwrap(), [-1.0; 6]);
         assert_eq!(loaded(&file_of("|u1", "False", "(2, 3)", &[0xFF; 6])).unwrap(), [255.0; 6]);
     }
@@ -296,6 +264,26 @@ mod tests {
         // Column by column: (1, 4), (2, 5), (3, 6).
         let data = [1.0f32, 4.0, 2.0, 5.0, 3.0, 6.0].map(f32::to_le_bytes).concat();
         assert_eq!(loaded(&file_of("<f4", "True", "(2, 3)", &data)).unwrap(), COUNT);
+    }
+
+    #[test]
+    fn a_kernel_of_four_axes_is_read_in_both_orders() {
+        // numpy.arange(120).reshape(2, 3, 4, 5): element (a, b, c, d) is ((a 3 + b) 4 + c) 5 + d. In the order of Fortran it
+        // stands at a + 2 (b + 3 (c + 4 d)).
+        let mut by_column = vec![0; 120];
+        for index in 0..120usize {
+            let (a, b, c, d) = (index / 60, index / 20 % 3, index / 5 % 4, index % 5);
+            by_column[a + 2 * (b + 3 * (c + 4 * d))] = index as u8;
+        }
+        let by_row: Vec<u8> = (0..120).collect();
+        let expected: Vec<f32> = (0..120).map(|value| value as f32).collect();
+        for (order, data) in [("False", &by_row), ("True", &by_column)] {
+            let file = file_of("|u1", order, "(2, 3, 4, 5)", data);
+            assert_eq!(loaded_as("[2, 3, 4, 5]", &file).unwrap(), expected, "fortran_order {order}");
+            assert!(loaded_as("[3, 2, 4, 5]", &file).is_err());
+        }
+        let flattened = file_of("|u1", "False", "(24, 5)", &by_row);
+        assert_eq!(loaded_as("[2, 3, 4, 5]", &flattened).unwrap(), expected);
     }
 
     #[test]
@@ -322,7 +310,10 @@ mod tests {
             ("é", "holds the type"),
         ] {
             let error = error(&file_of(descr, "False", "(2, 3)", &[0; 48]));
-            assert!(error.contains(words) && error.contains("float32, float16, int8 and uint8 can be read"), "{error}");
+            assert!(
+                error.contains(words) && error.contains("float32, float16, int16, int8, uint8 and bool can be read"),
+                "{error}"
+            );
         }
         assert!(error(&file_of("<f8", "False", "(2, 3)", &[0; 48])).contains("astype(numpy.float32)"));
         let text = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3), }";

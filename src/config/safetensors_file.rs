@@ -11,10 +11,10 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::config::diagnostics::{Cited, Diagnostic, Problems, listed, nearest, quoted};
 use crate::config::field::Field;
+use crate::config::stored_array::{self, ByteOrder};
 use crate::config::tensors::{self, Wanted};
-use crate::numerics::formats::{BF16, ElementFormat, FP16, FP32};
-use crate::numerics::tensor::{Elements, Tensor};
-use crate::shape::MatrixShape;
+use crate::numerics::formats::{BF16, ElementFormat, FP8_E4M3, FP8_E5M2, FP16, FP32, INT8, INT16, UINT8};
+use crate::numerics::tensor::Tensor;
 
 /// The longest header of a safetensors file in bytes, as in the format's own reader.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -100,57 +100,42 @@ impl SafetensorsFile {
                 None => problem,
             });
         };
-        let shape = wanted.description.shape;
-        let is_equal = match info.shape.as_slice() {
-            [columns] => shape == MatrixShape::new(1, *columns as u64),
-            [rows, columns] => shape == MatrixShape::new(*rows as u64, *columns as u64),
-            _ => false,
-        };
-        if !is_equal {
-            let message =
-                format!("the entry {} of {} has the shape {:?}", quoted(wanted.entry), path.display(), info.shape);
-            return Err(wanted.written.shape.problem(message).note(format!("here it is {shape}")));
-        }
+        let what = format!("the entry {} of {}", quoted(wanted.entry), path.display());
+        let axes: Vec<u64> = info.shape.iter().map(|axis| *axis as u64).collect();
+        stored_array::check_shape(&axes, wanted.description.shape, wanted.written, &what)?;
         if format_of(info.dtype).is_none() {
-            let message = format!("the entry {} of {} holds {:?}", quoted(wanted.entry), path.display(), info.dtype);
-            return Err(wanted.entry_field().problem(message).note("F32, F16 and BF16 can be read"));
+            let problem = wanted.entry_field().problem(format!("{what} holds {:?}", info.dtype));
+            return Err(problem.note("F32, F16, BF16, F8_E4M3, F8_E5M2, I16, I8, U8 and BOOL can be read"));
         }
         Ok(info.clone())
     }
 
     /// The values of an entry that [`SafetensorsFile::find`] has accepted.
     fn read(&mut self, path: &Path, wanted: &Wanted<'_>, info: &TensorInfo) -> Result<Tensor, Diagnostic> {
-        let (start, end) = info.data_offsets;
-        let mut bytes = vec![0; end - start];
-        self.file
-            .seek(SeekFrom::Start(self.data_start + start as u64))
-            .and_then(|_| self.file.read_exact(&mut bytes))
-            .map_err(|cause| tensors::unreadable(path, &wanted.written.safetensors, &cause))?;
         let format = format_of(info.dtype).expect("an entry of another type was refused");
         let shape = wanted.description.shape;
-        let values = as_f32(shape, format, &bytes);
+        let values = self
+            .file
+            .seek(SeekFrom::Start(self.data_start + info.data_offsets.0 as u64))
+            .and_then(|_| stored_array::values(&mut self.file, format, ByteOrder::Little, shape.elements()))
+            .map_err(|cause| tensors::unreadable(path, &wanted.written.safetensors, &cause))?;
         let what = format!("the entry {} of {}", quoted(wanted.entry), path.display());
         tensors::finite(shape, values, &what, wanted.entry_field())
     }
 }
 
-/// The format of entries that `fp32` holds exactly. F64 is not among them, so it is refused rather than rounded.
+/// The format of entries that `fp32` holds exactly, truth values as 0 and 1. F64 and wide integers are not among them, so
+/// they are refused rather than rounded.
 fn format_of(dtype: Dtype) -> Option<&'static ElementFormat> {
     match dtype {
         Dtype::F32 => Some(&FP32),
         Dtype::F16 => Some(&FP16),
         Dtype::BF16 => Some(&BF16),
+        Dtype::F8_E4M3 => Some(&FP8_E4M3),
+        Dtype::F8_E5M2 => Some(&FP8_E5M2),
+        Dtype::I16 => Some(&INT16),
+        Dtype::I8 => Some(&INT8),
+        Dtype::U8 | Dtype::BOOL => Some(&UINT8),
         _ => None,
     }
-}
-
-/// Little-endian codes as values.
-fn as_f32(shape: MatrixShape, format: &'static ElementFormat, bytes: &[u8]) -> Vec<f32> {
-    if format == &FP32 {
-        let value = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("a chunk of four"));
-        return bytes.chunks_exact(4).map(value).collect();
-    }
-    let code = |bytes: &[u8]| u16::from_le_bytes(bytes.try_into().expect("a chunk of two"));
-    let codes = bytes.chunks_exact(2).map(code).collect();
-    Tensor::try_new(shape, format, Elements::Code16(codes)).expect("the header agrees with the shape").to_f32()
 }

@@ -12,7 +12,7 @@ use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, quote
 use crate::config::field::Field;
 use crate::config::placed::Placed;
 use crate::config::workload::{TensorFile, TensorPlaces};
-use crate::config::{npy_file, safetensors_file};
+use crate::config::{input_files, npy_file, safetensors_file};
 use crate::numerics::formats::FP32;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
@@ -148,13 +148,12 @@ pub(crate) fn open(path: &Path, cited: &Field<PathBuf>, kind: &str) -> Result<Fi
                 "run without numbers: --no-numerics; or run the workload from its file in the repository (workloads/)",
             ));
     }
-    // Asked before it is opened, because to open a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(|cause| unreadable(path, cited, &cause))?.is_file() {
-        return Err(cited
-            .problem(format!("{} is a folder, a pipe or a device", path.display()))
-            .note(format!("{kind} is expected")));
-    }
-    File::open(path).map_err(|cause| unreadable(path, cited, &cause))
+    input_files::open(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidInput => {
+            cited.problem(format!("{}: {cause}", path.display())).note(format!("{kind} is expected"))
+        }
+        _ => unreadable(path, cited, &cause),
+    })
 }
 
 /// The error about a file that the system does not let us read.
@@ -225,6 +224,76 @@ layers:
         assert_eq!(values(&file_of("F32", "[3]", &single)), [0.1, -0.0, 3.0]);
     }
 
+    /// What a workload of one tensor `x` of that `shape` gets from a file of that name, through a product that reads it.
+    fn loaded_as(shape: &str, file: &str, bytes: &[u8]) -> Result<Vec<f32>, ConfigError> {
+        let folder = tempfile::TempDir::new().unwrap();
+        std::fs::write(folder.path().join(file), bytes).unwrap();
+        let key = file.split_once('.').unwrap().1;
+        let text = format!(
+            "name: one\nactivation_format: fp32\ntensors: [{{ name: x, shape: {shape}, {key}: {file} }}]\n\
+             layers: [{{ name: act, activate: {{ input: x, function: relu }} }}]\n"
+        );
+        let document = Document::from_bytes("w.yaml", text.as_bytes(), folder.path()).unwrap();
+        let (workload, places) = workload::resolve(&document).unwrap();
+        let bindings = load(&workload, &places, Generated::Wanted)?;
+        Ok(bindings.get(SourceTensorId(0)).unwrap().as_f32().unwrap().to_vec())
+    }
+
+    #[test]
+    fn an_image_and_a_kernel_are_read_in_their_own_axes_and_flattened() {
+        let count = |elements: u8| (0..elements).collect::<Vec<u8>>();
+        let as_values = |bytes: &[u8]| bytes.iter().map(|byte| f32::from(*byte)).collect::<Vec<f32>>();
+        for (declared, flattened, elements) in [("[5, 6, 3]", "[30,3]", 90), ("[3, 3, 2, 4]", "[18,4]", 72)] {
+            let data = count(elements);
+            let axes = declared.replace(' ', "");
+            for shape in [axes.as_str(), flattened] {
+                let read = loaded_as(declared, "x.safetensors", &file_of("U8", shape, &data)).unwrap();
+                assert_eq!(read, as_values(&data), "{declared} as {shape}");
+            }
+            // As many elements in other axes are another array.
+            let turned = format!("[{}]", axes.trim_matches(['[', ']']).rsplit(',').collect::<Vec<_>>().join(","));
+            for shape in [turned.as_str(), &format!("[1,{elements}]"), &format!("[1,{}", &axes[1..])] {
+                let error = loaded_as(declared, "x.safetensors", &file_of("U8", shape, &data)).unwrap_err();
+                assert_eq!(error.diagnostics()[0].path().to_string(), "tensors[0].shape", "{shape}");
+            }
+        }
+        let error = loaded_as("[2, 1, 3]", "x.safetensors", &file_of("U8", "[3,2]", &[0; 6])).unwrap_err().to_string();
+        assert!(error.contains("here it is [2, 1, 3], or 2x3 as a matrix"), "{error}");
+    }
+
+    #[test]
+    fn a_transposed_matrix_is_called_so_with_the_way_to_use_it() {
+        let error = loaded_as("[2, 3]", "x.safetensors", &file_of("U8", "[3,2]", &[0; 6])).unwrap_err().to_string();
+        assert!(error.contains("it is the transpose") && error.contains("weight_transposed: true"), "{error}");
+    }
+
+    #[test]
+    fn integers_and_eight_bit_floats_become_fp32_exactly() {
+        assert_eq!(values(&file_of("I8", "[3]", &[0x80, 0xFF, 0x7F])), [-128.0, -1.0, 127.0]);
+        assert_eq!(values(&file_of("U8", "[3]", &[0x80, 0xFF, 0x7F])), [128.0, 255.0, 127.0]);
+        assert_eq!(values(&file_of("BOOL", "[3]", &[1, 0, 1])), [1.0, 0.0, 1.0]);
+        let words = [i16::MIN, -2, i16::MAX].map(i16::to_le_bytes).concat();
+        assert_eq!(values(&file_of("I16", "[3]", &words)), [-32768.0, -2.0, 32767.0]);
+        // OCP 8-bit floating point specification, tables 1 and 2: 1, the largest number, the smallest subnormal.
+        assert_eq!(values(&file_of("F8_E4M3", "[3]", &[0x38, 0x7E, 0x81])), [1.0, 448.0, -0.001_953_125]);
+        assert_eq!(values(&file_of("F8_E5M2", "[3]", &[0x3C, 0x7B, 0x81])), [1.0, 57344.0, -1.525_878_906_25e-5]);
+        for (dtype, code) in [("F8_E4M3", 0x7F), ("F8_E5M2", 0x7C), ("F8_E5M2", 0xFF)] {
+            let error = loaded(&file_of(dtype, "[3]", &[0, code, 0])).unwrap_err().to_string();
+            assert!(error.contains("at row 0, column 1"), "{dtype} {code:x}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_array_longer_than_a_chunk_comes_out_whole_and_a_cut_one_is_refused() {
+        // 70,000 elements of 2 bytes are two chunks and a part of one.
+        let data: Vec<u8> = (0..70_000u32).flat_map(|index| ((index % 30_000) as u16).to_le_bytes()).collect();
+        let file = file_of("I16", "[100,700]", &data);
+        let read = loaded_as("[100, 700]", "x.safetensors", &file).unwrap();
+        assert!(read.iter().enumerate().all(|(index, value)| *value == (index % 30_000) as f32));
+        let error = loaded_as("[100, 700]", "x.safetensors", &file[..file.len() - 1]).unwrap_err().to_string();
+        assert!(error.contains("x.safetensors is not whole"), "{error}");
+    }
+
     #[test]
     fn a_vector_is_one_row_with_or_without_that_axis_in_the_file() {
         let data = [0u8; 12];
@@ -261,7 +330,7 @@ layers:
         let document = Document::from_bytes("w.yaml", WORKLOAD.as_bytes(), folder.path()).unwrap();
         let (workload, places) = workload::resolve(&document).unwrap();
         let error = load(&workload, &places, Generated::Wanted).unwrap_err().to_string();
-        assert!(error.contains("x.safetensors is a folder, a pipe or a device"), "{error}");
+        assert!(error.contains("x.safetensors: it is a folder, not a file"), "{error}");
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub(crate) struct TensorFile {
     pub(crate) generate: Option<Placed<GenerateFile>>,
 }
 
+impl TensorFile {
+    /// The axes as written, of a tensor whose shape was resolved.
+    pub(crate) fn declared_axes(&self) -> Axes {
+        self.shape.iter().map(|axis| axis.required().value().expect("the shape was resolved")).collect()
+    }
+}
+
 /// Where each tensor of a workload was written, for errors found when its values are read.
 #[derive(Clone, Debug)]
 pub struct TensorPlaces(Vec<Arc<Placed<TensorFile>>>);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::config::input_files;
 use crate::explore::space::Choice;
 
 /// Version of the lines.
@@ -170,7 +171,7 @@ impl Journal {
 /// # Errors
 /// It cannot be read, or its first line is none of a journal.
 pub fn read(path: &Path) -> io::Result<Option<Contents>> {
-    let mut reader = BufReader::new(File::open(path)?);
+    let mut reader = BufReader::new(input_files::open(path)?);
     let mut bytes = Vec::new();
     let mut next = |bytes: &mut Vec<u8>| -> io::Result<Option<usize>> {
         bytes.clear();

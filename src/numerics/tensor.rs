@@ -281,6 +281,19 @@ impl Elements {
         }
     }
 
+    /// The codes of `format` in `bytes`: each in the whole bytes that its bits fill, least significant byte first. Bytes
+    /// behind the last whole code are left out.
+    pub fn from_le_bytes(format: &'static ElementFormat, bytes: &[u8]) -> Elements {
+        match format.storage_bits() {
+            ..=8 => Elements::from_codes(format, bytes.iter().map(|byte| u32::from(*byte))),
+            9..=16 => {
+                let code = |bytes: &[u8; 2]| u32::from(u16::from_le_bytes(*bytes));
+                Elements::from_codes(format, bytes.as_chunks().0.iter().map(code))
+            }
+            17.. => Elements::from_codes(format, bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes))),
+        }
+    }
+
     /// The codes, borrowed.
     pub fn as_view(&self) -> ElementsView<'_> {
         match self {
@@ -445,10 +458,18 @@ fn first<T: Copy + Into<i64>>(codes: &[T], is_wrong: impl Fn(T) -> bool) -> Opti
     Some((index, codes[index].into()))
 }
 
-fn transposed<T: Copy>(elements: &[T], rows: usize, columns: usize) -> Vec<T> {
-    let mut result = Vec::with_capacity(elements.len());
-    for column in 0..columns {
-        result.extend((0..rows).map(|row| elements[row * columns + column]));
+/// The row-major `elements` with rows and columns exchanged.
+pub fn transposed<T: Copy>(elements: &[T], rows: usize, columns: usize) -> Vec<T> {
+    /// Columns that are written at a time, each a stream of its own: as many as caches follow.
+    const STREAMS: usize = 16;
+    let mut result = elements.to_vec();
+    for first in (0..columns).step_by(STREAMS) {
+        let last = columns.min(first + STREAMS);
+        for row in 0..rows {
+            for (column, element) in (first..last).zip(&elements[row * columns + first..]) {
+                result[column * rows + row] = *element;
+            }
+        }
     }
     result
 }
@@ -515,6 +536,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn codes_are_read_from_bytes_the_least_significant_first() {
+        assert_eq!(Elements::from_le_bytes(&INT8, &[1, 0xFF]), Elements::I8(vec![1, -1]));
+        assert_eq!(Elements::from_le_bytes(&UINT8, &[1, 0xFF]), Elements::Code8(vec![1, 255]));
+        assert_eq!(Elements::from_le_bytes(&FP16, &[0x34, 0x12, 9]), Elements::Code16(vec![0x1234]));
+        assert_eq!(Elements::from_le_bytes(&INT32, &[0xFE, 0xFF, 0xFF, 0xFF]), Elements::I32(vec![-2]));
+        assert_eq!(Elements::from_le_bytes(&FP32, &1.5f32.to_le_bytes()), Elements::F32(vec![1.5]));
+    }
+
+    #[test]
+    fn a_transpose_wider_than_its_streams_exchanges_each_element() {
+        let elements: Vec<usize> = (0..3 * 37).collect();
+        let expected: Vec<usize> = (0..37).flat_map(|column| (0..3).map(move |row| row * 37 + column)).collect();
+        assert_eq!(transposed(&elements, 3, 37), expected);
     }
 
     #[test]

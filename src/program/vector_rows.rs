@@ -33,9 +33,9 @@ pub fn apply(function: VectorArithmetic, index: u64, row: &mut [f32], second: &[
             let parts = row.chunks_exact_mut(heads(width));
             parts.for_each(|part| rows::rms_norm(part, epsilon.get(), constant(0)));
         }
-        VectorArithmetic::Rotary { width, base } => {
+        VectorArithmetic::Rotary { width, base, positions } => {
             let parts = row.chunks_exact_mut(heads(width));
-            parts.for_each(|part| rows::rotary(part, index as f32, base.get()));
+            parts.for_each(|part| rows::rotary(part, positions.of(index) as f32, base.get()));
         }
     }
 }

@@ -38,11 +38,11 @@ pub(super) fn evaluate(layer: &VectorLayer, inputs: &[Vec<f64>], constants: &[Ve
                 let place = column % part.len();
                 x[index] / (mean + f64::from(epsilon.get())).sqrt() * constant(0, place, 1.0)
             }
-            VectorArithmetic::Rotary { width, base } => {
+            VectorArithmetic::Rotary { width, base, positions } => {
                 let part = part(values, column, width);
                 let (half, place) = (part.len() / 2, column % part.len());
                 let frequency = real_functions::pow(f64::from(base.get()), -((place % half) as f64) / half as f64);
-                let (sine, cosine) = real_functions::sine_and_cosine(row as f64 * frequency);
+                let (sine, cosine) = real_functions::sine_and_cosine(positions.of(row as u64) as f64 * frequency);
                 if place < half {
                     part[place] * cosine - part[place + half] * sine
                 } else {

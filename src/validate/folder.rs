@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value};
 
+use crate::config::input_files;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::validate::ValidateError;
 use crate::validate::sha256::hex_digest;
@@ -128,12 +129,8 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ValidateError> {
-    let failure = |source| ValidateError::Read { path: path.to_owned(), source };
-    // To open a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(failure)?.is_file() {
-        return Err(failure(std::io::Error::other("it is a folder, a pipe or a device, not a file")));
-    }
-    std::fs::read(path).map_err(failure)
+    input_files::read(path, input_files::MOST_BYTES)
+        .map_err(|source| ValidateError::Read { path: path.to_owned(), source })
 }
 
 fn stem(pack: &str) -> &str {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
+use crate::config::input_files;
 use crate::validate::ValidateError;
 
 /// One row.
@@ -57,7 +58,7 @@ pub(super) fn read(path: &Path, columns: &[&'static str]) -> Result<Vec<Row>, Va
     let mut rows = Vec::new();
     for file in files(path)? {
         let broken = |source| ValidateError::Csv { path: file.clone(), source };
-        let text = std::fs::read_to_string(&file);
+        let text = input_files::read_text(&file, input_files::MOST_BYTES);
         let text = text.map_err(|source| ValidateError::Read { path: file.clone(), source })?;
         // The reader counts a line of a CRLF file only when it comes to the next record.
         let text = text.replace("\r\n", "\n");

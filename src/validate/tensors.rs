@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::calibrate::{Activations, layer_calibration};
 use crate::config::defaults::Defaults;
-use crate::config::{hardware, presets};
+use crate::config::{hardware, input_files, presets};
 use crate::hardware::npu::Npu;
 use crate::numerics::block;
 use crate::numerics::formats;
@@ -73,8 +73,10 @@ impl ValidationSet for Tensors {
 
 fn run_pair(expected: &Path) -> Result<Vec<ValidationRow>, ValidateError> {
     let tensors = PathBuf::from(expected.to_string_lossy().replace(".expected.json", ".safetensors"));
-    let bytes =
-        |path: &Path| std::fs::read(path).map_err(|source| ValidateError::Read { path: path.to_owned(), source });
+    let bytes = |path: &Path| {
+        input_files::read(path, input_files::MOST_BYTES)
+            .map_err(|source| ValidateError::Read { path: path.to_owned(), source })
+    };
     let figures: Value = serde_json::from_slice(&bytes(expected)?)
         .map_err(|source| ValidateError::Json { path: expected.to_owned(), source })?;
     let name =

@@ -45,12 +45,14 @@ pub enum VectorArithmetic {
         /// What is added to the mean square.
         epsilon: Real,
     },
-    /// Rotary positions: row `r` is token `r`.
+    /// Rotary positions.
     Rotary {
         /// Columns of a head.
         width: u64,
         /// Base of the frequencies.
         base: Real,
+        /// Which token a row is.
+        positions: Positions,
     },
 }
 
@@ -59,8 +61,12 @@ pub enum VectorArithmetic {
 pub enum Mask {
     /// All.
     None,
-    /// Those up to its own position. Row `r` is query `r mod columns`: as many queries as keys, heads one below the other.
-    Causal,
+    /// Those up to its own position. The rows are queries of heads one below the other, and the last query of each head is
+    /// the newest token, which sees all columns (the bottom right corner of the mask).
+    Causal {
+        /// Queries of a head, no more than there are columns.
+        queries: u64,
+    },
 }
 
 impl Mask {
@@ -68,8 +74,24 @@ impl Mask {
     pub const fn visible(self, row: u64, columns: u64) -> u64 {
         match self {
             Mask::None => columns,
-            Mask::Causal => row % columns + 1,
+            Mask::Causal { queries } => columns - queries + row % queries + 1,
         }
+    }
+}
+
+/// Which tokens the rows of a matrix are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Positions {
+    /// The token of the first row: as many as a cache holds already.
+    pub offset: u64,
+    /// Rows of a sequence; sequences lie one below the other.
+    pub period: u64,
+}
+
+impl Positions {
+    /// The token of row `row`.
+    pub const fn of(self, row: u64) -> u64 {
+        self.offset + row % self.period
     }
 }
 
