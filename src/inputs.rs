@@ -149,14 +149,11 @@ impl Inputs {
     }
 
     /// Values of the workload's tensors, or `None` where it has shapes only.
+    ///
+    /// # Errors
+    /// As [`bindings`].
     pub fn bindings(&self) -> Result<Option<Bindings>, ConfigError> {
-        match tensors::coverage(&self.workload, &self.places) {
-            Coverage::ShapesOnly => Ok(None),
-            Coverage::Partial(without) => Err(tensors::missing_values(&self.workload, &self.places, &without)),
-            Coverage::Whole | Coverage::NotEmbedded => {
-                tensors::load(&self.workload, &self.places, Generated::Wanted).map(Some)
-            }
-        }
+        bindings(&self.workload, &self.places)
     }
 
     /// What the scheme knows about the activations: from its file, else from the values of this run, else so many channels
@@ -218,6 +215,18 @@ impl Inputs {
     }
 }
 
+/// Values of the tensors of `workload`, or `None` where it has shapes only.
+///
+/// # Errors
+/// Only some tensors have values, or values cannot be read.
+pub fn bindings(workload: &Workload, places: &TensorPlaces) -> Result<Option<Bindings>, ConfigError> {
+    match tensors::coverage(workload, places) {
+        Coverage::ShapesOnly => Ok(None),
+        Coverage::Partial(without) => Err(tensors::missing_values(workload, places, &without)),
+        Coverage::Whole | Coverage::NotEmbedded => tensors::load(workload, places, Generated::Wanted).map(Some),
+    }
+}
+
 /// Files or built-in names of a run.
 #[derive(Clone, Copy)]
 pub struct Names<'a> {
@@ -252,6 +261,12 @@ pub fn file_of(path: &str, origin: &Place) -> Result<usize, Diagnostic> {
     target(path, origin).map(|(kind, _)| kind)
 }
 
+/// `path` within its file: without the word that names the kind of file.
+pub fn within(path: &str) -> &str {
+    let rest = |kind: &str| path.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.'));
+    RUN_KINDS.iter().find_map(|(kind, _)| rest(kind)).unwrap_or(path)
+}
+
 /// The position among [`Documents::each`] of the file that `word` stands for as a whole, if it does.
 pub fn whole_file(word: &str) -> Option<usize> {
     RUN_KINDS.iter().position(|(kind, _)| *kind == word)
@@ -282,7 +297,7 @@ fn target<'p>(path: &'p str, origin: &Place) -> Result<(usize, &'p str), Diagnos
         [] => {
             let keys = || RUN_KINDS.iter().flat_map(|(_, kind)| kind.keys().iter().copied());
             let message = format!("no file of this run has \"{first}\"");
-            let problem = Diagnostic::new(origin, &DottedPath::default(), message);
+            let problem = Diagnostic::new(origin, &DottedPath::default(), message).of_path();
             Err(match nearest(first, keys()) {
                 Some(key) => problem.help(format!("did you mean \"{key}\"?")),
                 None => problem.note(format!("known: {}", keys().collect::<Vec<_>>().join(", "))),

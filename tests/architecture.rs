@@ -70,6 +70,7 @@ const FENCES: &[Fence] = &[
     Fence { name: "serde_json", modules: JSON },
     Fence { name: "serde_yaml", modules: &["config"] },
     Fence { name: "sha2", modules: &["workload", "validate", "explore"] },
+    Fence { name: "signal_hook", modules: &["cli::interrupts"] },
     Fence { name: "sobol_burley", modules: &["explore"] },
     Fence { name: "statrs", modules: &["numerics::error_metrics", "report", "explore"] },
     Fence { name: "strsim", modules: &["config", "cli"] },

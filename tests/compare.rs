@@ -150,7 +150,7 @@ fn an_earlier_comparison_is_replaced_and_the_result_of_a_run_is_not() {
     }
     npusim("run").args(["--no-numerics", "--out"]).arg(&run).assert().success();
     let message = refused(&[&into[..], &[run.to_str().unwrap()]].concat());
-    assert!(message.contains("it holds layers.csv, report.json"), "{message}");
+    assert!(message.contains("it holds the result of `npusim run` (report.json)"), "{message}");
     for name in ["report.json", "layers.csv", "summary.md", "energy.svg"] {
         assert!(run.join(name).is_file(), "{name} is still there");
     }

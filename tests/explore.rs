@@ -279,7 +279,7 @@ fn what_would_mix_or_overwrite_results_is_refused() {
     study(folder.path(), &GRID.replace("to: 32", "to: 64"));
     assert!(refused(&["--resume"]).contains("the journal of another study or of other files: the study differs"));
     assert!(refused(&["--shard", "4/3"]).contains("there is no part 4 of 3"));
-    study(folder.path(), &GRID.replace("systolic_array.rows", "systolic_array.rose"));
+    study(folder.path(), &GRID.replace("values: [16, 32]", "values: [16, 48]"));
     let text = refused(&["--resume"]);
     assert!(text.contains("another study"), "{text}");
     assert_eq!(files(&out), before);

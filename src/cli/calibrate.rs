@@ -7,6 +7,7 @@ use crate::cli::arguments::CalibrateArguments;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print};
 use crate::config::kinds::FileKind;
+use crate::config::output_file::OutputFile;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::{calibration, presets, scheme, tensors, workload};
 use crate::workload::calibration::{Calibration, LayerCalibration};
@@ -31,10 +32,12 @@ pub(super) fn run(arguments: &CalibrateArguments) -> Result<ExitCode, CliError> 
         let problem = format!("the tensors of `{}` have shapes but no values to calibrate on", workload.name());
         return Err(CliError::NothingToCalibrate(problem));
     }
+    // The place is checked before the work, so that an unusable one is refused at once.
+    let place = arguments.out.as_ref().map(|out| OutputFile::try_new(out, calibration::FILE)).transpose()?;
     let bindings = tensors::load(&workload, &places, Generated::Wanted)?;
     let calibration = calibrate_and_observe(&workload, &bindings, request)?;
-    if let Some(out) = &arguments.out {
-        calibration::write(out, &calibration)?;
+    if let Some(place) = place {
+        calibration::write(place, &calibration)?;
     }
     print(&format!("{} under {}", workload.name(), scheme.name()))?;
     print(&table::table(Columns::Figures, &HEADINGS, &rows(&calibration)))?;

@@ -10,7 +10,8 @@ use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
 use crate::config::kinds::FileKind;
 use crate::config::tensors::{Coverage, Generated};
-use crate::config::{energy, hardware, presets, scheme, study, tensors, workload};
+use crate::config::{energy, hardware, presets, scheme, tensors, workload};
+use crate::explore::run;
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
@@ -54,7 +55,7 @@ fn check(document: &Document) -> Result<String, ConfigError> {
         FileKind::Workload => return check_workload(document),
         FileKind::Scheme => scheme::resolve(document).map(drop)?,
         FileKind::EnergyTable => energy::resolve(&document.read()?).map(drop)?,
-        FileKind::Study => study::resolve(document).map(drop)?,
+        FileKind::Study => run::check(document)?,
     }
     Ok(format!("a sound {}", kind.noun()))
 }

@@ -3,15 +3,18 @@
 //! Points that cannot be simulated are results, with their reason (status 0); a point at which the program panics is a
 //! mistake of the program (status 1), and all others are done nevertheless.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::arguments::{ExploreArguments, MergeArguments};
+use crate::cli::interrupts::{self, Resumable};
 use crate::cli::progress::Points;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, plot, print};
 use crate::config::document::Document;
 use crate::config::study;
+use crate::explore::journal::Shard;
 use crate::explore::results::{FrontPoint, StudySummary};
 use crate::explore::run::{self, Finished, Options, SUMMARY, TABLE};
 use crate::explore::sensitivity::Sensitivity;
@@ -28,8 +31,13 @@ pub(super) fn run(arguments: &ExploreArguments) -> Result<ExitCode, CliError> {
     let threads = arguments.threads.map_or(0, usize::from);
     let options = Options { resume: arguments.resume, shard: arguments.shard, threads };
     let progress = Points::default();
+    interrupts::can_resume(Resumable {
+        journal: run::journal_path(&folder, arguments.shard),
+        command: resuming(arguments, &folder),
+    });
     let Finished { summary, taken_over, damaged, panicked, journal } =
         run::run(&document, &folder, options, &progress)?;
+    interrupts::is_done();
     drop(progress);
     if taken_over > 0 {
         print(&format!("{taken_over} points were taken over from {}", journal.display()))?;
@@ -45,6 +53,18 @@ pub(super) fn run(arguments: &ExploreArguments) -> Result<ExitCode, CliError> {
         }
     }
     Ok(if panicked > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The command that goes on with this one.
+fn resuming(arguments: &ExploreArguments, folder: &Path) -> String {
+    let mut command = format!("npusim explore {} --out {} --resume", arguments.study.display(), folder.display());
+    if let Some(Shard { number, of }) = arguments.shard {
+        command.push_str(&format!(" --shard {number}/{of}"));
+    }
+    if let Some(threads) = arguments.threads {
+        command.push_str(&format!(" --threads {threads}"));
+    }
+    command
 }
 
 pub(super) fn merge(arguments: &MergeArguments) -> Result<ExitCode, CliError> {
@@ -63,8 +83,16 @@ fn show(summary: &StudySummary, folder: &Path) -> Result<(), CliError> {
         "{}: {} {kind}, {} could not be simulated, {} break a constraint",
         summary.study, summary.points, summary.failed, summary.infeasible
     ))?;
-    for (reason, points) in &summary.failures {
+    if let Some(asked) = summary.asked_points {
+        print(&format!("the space has fewer points than the {asked} that the sampler asks for: each is done once"))?;
+    }
+    let mut failures: Vec<(&String, &u64)> = summary.failures.iter().collect();
+    failures.sort_by_key(|(_, points)| Reverse(**points));
+    for (reason, points) in failures.iter().take(SHOWN) {
         print(&format!("  {points} points: {reason}"))?;
+    }
+    if failures.len() > SHOWN {
+        print(&format!("  and {} more reasons, which {SUMMARY} has", failures.len() - SHOWN))?;
     }
     let volume = summary.hypervolume.map(|share| format!("; hypervolume {share:.4} of the box")).unwrap_or_default();
     print(&format!("front of {}: {} points{volume}", summary.objectives.join(", "), summary.front.len()))?;

@@ -2,8 +2,9 @@
 //!
 //! Results go to standard output, everything else to standard error. Exit status 0 means done, 1 that the run itself
 //! failed (a bar was missed, a result could not be written), 2 that the usage or the input was wrong; then nothing has
-//! been written. A reader that closes the pipe early has seen enough: what follows is dropped without a word, and the
-//! status is the one that the command has anyway, so that `npusim check FILE... | head -1` still tells wrong files.
+//! been written; 130 and 143 that SIGINT or SIGTERM ended it. A reader that closes the pipe early has seen enough: what follows is dropped without a word, and the
+//! status is the one that the command has anyway, so that `npusim check FILE... | head -1` still tells wrong files. A standard output that was
+//! closed from the start (`>&-`) is `/dev/null` before `main` begins, by the rule of the standard library, and cannot be told from it.
 
 mod arguments;
 mod calibrate;
@@ -12,6 +13,7 @@ mod compare;
 mod completions;
 mod explore;
 mod init;
+mod interrupts;
 mod list;
 mod plot;
 mod progress;
@@ -21,6 +23,7 @@ mod schema;
 mod table;
 mod validate;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -28,6 +31,7 @@ use clap::Parser;
 
 use crate::calibrate::CalibrationError;
 use crate::config::diagnostics::{ConfigError, Diagnostic};
+use crate::config::unfinished::uninterrupted;
 use crate::explore::run::ExploreError;
 use crate::inputs::InputError;
 use crate::simulation::SimulationError;
@@ -36,7 +40,11 @@ use arguments::{Arguments, Command};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    run().unwrap_or_else(|error| {
+    interrupts::listen();
+    let outcome = run();
+    // A process that is told to end has its own status and last words.
+    uninterrupted(|| ());
+    outcome.unwrap_or_else(|error| {
         print_error(&error.to_string());
         error.status()
     })
@@ -45,8 +53,14 @@ pub fn main() -> ExitCode {
 fn run() -> Result<ExitCode, CliError> {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // clap prints its own usage errors and leaves with status 2.
-        Err(answer) if answer.use_stderr() => answer.exit(),
+        // clap prints its own usage errors and leaves with status 2. It repeats arguments as they are, in its colours.
+        Err(answer) if answer.use_stderr() && std::env::args().all(|argument| shown(&argument) == argument) => {
+            answer.exit()
+        }
+        Err(answer) if answer.use_stderr() => {
+            print_message(&answer.to_string());
+            return Ok(ExitCode::from(2));
+        }
         // The help and the version are results, so they may fail to be written like others.
         Err(answer) => return answer.print().or_else(forgive_closed_pipe).map(|()| ExitCode::SUCCESS),
     };
@@ -125,13 +139,15 @@ impl From<InputError> for CliError {
 impl CliError {
     /// 1 where the input is right but a result could not be written, else 2.
     fn status(&self) -> ExitCode {
-        match self {
-            CliError::Explore(ExploreError::Journal { .. } | ExploreError::Threads(_)) => ExitCode::FAILURE,
-            CliError::Print(_)
-            | CliError::Trace(_)
-            | CliError::Config(ConfigError::Write { .. } | ConfigError::Leftover { .. }) => ExitCode::FAILURE,
-            _ => ExitCode::from(2),
-        }
+        let is_unwritten =
+            |error: &ConfigError| matches!(error, ConfigError::Write { .. } | ConfigError::Leftover { .. });
+        let is_failure = match self {
+            CliError::Print(_) | CliError::Trace(_) => true,
+            CliError::Config(error) | CliError::Explore(ExploreError::Config(error)) => is_unwritten(error),
+            CliError::Explore(error) => error.is_failure(),
+            _ => false,
+        };
+        if is_failure { ExitCode::FAILURE } else { ExitCode::from(2) }
     }
 
     fn unknown(kind: &'static str, given: &str, nearest: Option<&str>, known: &[&str]) -> CliError {
@@ -157,6 +173,24 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         .join("\n   caused by: ")
 }
 
+/// `text` with its control characters escaped, but for ends of lines and tabs: names of files, arguments and what other
+/// programs wrote may hold some, and none of them may steer the terminal.
+fn shown(text: &str) -> Cow<'_, str> {
+    let is_order = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if !text.contains(is_order) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_order(character) {
+            shown.extend(character.escape_debug());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// Prints a result.
 ///
 /// # Errors
@@ -164,23 +198,36 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 #[allow(clippy::print_stdout, reason = "the command line is where results are printed")]
 fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()).or_else(forgive_closed_pipe)
+    let text = shown(text.trim_end_matches('\n'));
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).or_else(forgive_closed_pipe)
 }
 
 fn forgive_closed_pipe(cause: io::Error) -> Result<(), CliError> {
     if cause.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(CliError::Print(cause)) }
 }
 
-#[allow(clippy::print_stderr, reason = "the command line is where messages are printed")]
 fn print_error(text: &str) {
-    // There is nowhere left to tell that this fails.
-    let _ = writeln!(io::stderr(), "error: {text}");
+    print_message(&format!("error: {text}"));
 }
 
 /// What is odd in files and yet no mistake: the command goes on, and its status does not change.
-#[allow(clippy::print_stderr, reason = "the command line is where messages are printed")]
 fn print_notes(notes: &[Diagnostic]) {
-    for note in notes {
-        let _ = writeln!(io::stderr(), "note: {note}");
+    notes.iter().for_each(|note| print_message(&format!("note: {note}")));
+}
+
+#[allow(clippy::print_stderr, reason = "the command line is where messages are printed")]
+fn print_message(text: &str) {
+    // There is nowhere left to tell that this fails.
+    let _ = writeln!(io::stderr(), "{}", shown(text.trim_end_matches('\n')));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_control_character_reaches_the_terminal_but_lines_and_tabs() {
+        assert_eq!(shown("a\u{1b}[31mb\r\u{9b}\u{7f}"), "a\\u{1b}[31mb\\r\\u{9b}\\u{7f}");
+        assert!(matches!(shown("one\n\ttwo \u{e9}"), Cow::Borrowed(_)));
     }
 }

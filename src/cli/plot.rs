@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use crate::cli::arguments::PlotArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::ConfigError;
-use crate::config::files::write_whole;
+use crate::config::files::{other_than_folder, write_all_whole};
 use crate::config::input_files;
+use crate::config::result_form::foreign_words;
 use crate::explore::run::{SUMMARY, TABLE};
 use crate::report::plots::saved::Saved;
 use crate::report::plots::{self, PictureFile};
@@ -43,10 +44,17 @@ pub(super) fn run(arguments: &PlotArguments) -> Result<ExitCode, CliError> {
         let problem = format!("{}: there is nothing in it that a picture shows", shown());
         return Err(CliError::NothingToDraw(problem));
     }
-    if !folder.as_os_str().is_empty() {
+    if arguments.out.is_some() {
+        check_place(&folder)?;
+    }
+    let is_new = !folder.as_os_str().is_empty() && !folder.exists();
+    if is_new {
         fs::create_dir_all(&folder).map_err(|cause| ConfigError::Write { path: folder.clone(), cause })?;
     }
-    let names = write(&folder, pictures)?;
+    let names = write(&folder, pictures).inspect_err(|_| {
+        // It goes if nothing came into it.
+        let _ = if is_new { fs::remove_dir(&folder) } else { Ok(()) };
+    })?;
     let place = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
     print(&format!("written: {} ({})", place.display(), names.join(", ")))?;
     Ok(ExitCode::SUCCESS)
@@ -61,12 +69,45 @@ pub(super) fn of_study(folder: &Path) -> Result<Vec<&'static str>, CliError> {
     Ok(write(folder, plots::files(&saved))?)
 }
 
-fn write(folder: &Path, pictures: Vec<PictureFile>) -> Result<Vec<&'static str>, ConfigError> {
-    let mut names = Vec::new();
-    for picture in pictures {
-        write_whole(folder.join(picture.name), picture.contents)?;
-        names.push(picture.name);
+/// Checks that pictures can stand in `folder`, whose name the user gives: a new or empty one, one with pictures of ours alone,
+/// or that of a result.
+fn check_place(folder: &Path) -> Result<(), ConfigError> {
+    if fs::symlink_metadata(folder).is_err() {
+        return Ok(());
     }
+    if let Some(found) = other_than_folder(folder) {
+        let help = "pictures are files in a folder: name a new one with --out".to_owned();
+        return Err(ConfigError::NoOutputFolder { path: folder.to_path_buf(), found, help });
+    }
+    if RESULTS.iter().any(|name| folder.join(name).is_file()) {
+        return Ok(());
+    }
+    let failure = |cause| ConfigError::Read { path: folder.to_path_buf(), cause };
+    let names =
+        fs::read_dir(folder).map_err(failure)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.collect::<Result<_, _>>().map_err(failure)?;
+    names.retain(|name| !plots::file_names().any(|picture| picture == name));
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(ConfigError::Occupied { path: folder.to_path_buf(), found: foreign_words(names) }),
+    }
+}
+
+/// Writes the pictures; one that is there is replaced only if it was drawn here.
+fn write(folder: &Path, pictures: Vec<PictureFile>) -> Result<Vec<&'static str>, ConfigError> {
+    let names: Vec<&'static str> = pictures.iter().map(|picture| picture.name).collect();
+    let is_ours = |name: &str| {
+        let path = folder.join(name);
+        fs::symlink_metadata(&path).is_err() || fs::read(path).is_ok_and(|file| plots::is_drawn_here(name, &file))
+    };
+    if let Some(name) = names.iter().find(|name| !is_ours(name)) {
+        return Err(ConfigError::NoOutputFolder {
+            path: folder.join(name),
+            found: "this file is not replaced: it is no picture that npusim drew".to_owned(),
+            help: "move it, or name another folder with --out".to_owned(),
+        });
+    }
+    write_all_whole(folder, pictures.into_iter().map(|picture| (picture.name, picture.contents)))?;
     Ok(names)
 }
 

@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use crate::cli::arguments::ValidateArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::nearest;
-use crate::config::files::write_whole;
-use crate::validate::{self, markdown_page};
+use crate::config::output_file::{OutputFile, ResultFile};
+use crate::validate::{self, markdown};
+
+/// The page; an earlier one is known by how it begins.
+const PAGE: ResultFile = ResultFile { noun: "a validation page", option: "--markdown", is_earlier: markdown::is_page };
 
 pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let sets = match (arguments.set.as_slice(), &arguments.rows) {
@@ -16,10 +19,12 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
         (names, _) => names.iter().map(|name| set(name)).collect::<Result<_, _>>()?,
     };
     let near: Vec<PathBuf> = [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect();
+    // The place is checked before the work, so that an unusable one is refused at once.
+    let place = arguments.markdown.as_ref().map(|path| OutputFile::try_new(path, PAGE)).transpose()?;
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
-    if let Some(path) = &arguments.markdown {
-        let command = format!("npusim validate --markdown {}", path.display());
-        write_whole(path, markdown_page(&report, &command))?;
+    if let (Some(place), Some(path)) = (place, &arguments.markdown) {
+        let command = format!("{} --markdown {}", markdown::COMMAND, path.display());
+        place.write(markdown::page(&report, &command))?;
     }
     if arguments.json {
         print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"))?;

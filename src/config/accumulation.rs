@@ -115,7 +115,7 @@ fn resolve_integer(
     let product_bits = u64::from(pair.activation.storage_bits() + pair.weight.storage_bits());
     let width = u64::from(pair.accumulator.storage_bits());
     let bits = written.accumulator_bits.or_default(width, "all bits of the accumulator's format", defaults);
-    let bits = problems.take(bits.in_range(product_bits..=width));
+    let bits = problems.take(bits.beside_others().in_range(product_bits..=width));
     let bits = bits.map(|bits| u32::try_from(bits).expect("formats have less than 2^32 bits"));
     let rules = [
         ("wrap", IntegerOverflow::Wrap),
@@ -141,7 +141,7 @@ fn resolve_overflow(
     let given =
         [("rule", place_if_given(&overflow.rule)), ("saturate_every", place_if_given(&overflow.saturate_every))];
     match exactly_one(overflow, &given)? {
-        0 => overflow.rule.required().one_of(rules),
+        0 => overflow.rule.required().beside_others().one_of(rules),
         _ => Ok(IntegerOverflow::Saturate(SaturationPoint::Every(products(&overflow.saturate_every)?))),
     }
 }
@@ -201,7 +201,8 @@ fn resolve_truncation(
     let bits = problems.take(truncated.bits.required().in_range(1..=80));
     // Of a number of products that cannot be read a mistake is noted already.
     let most = n.map_or(MOST_PRODUCTS, |n| u64::from(n.get()));
-    let group = truncated.group.or_default(1, "each product is cut on its own", defaults).in_range(1..=most);
+    let group =
+        truncated.group.or_default(1, "each product is cut on its own", defaults).beside_others().in_range(1..=most);
     let group = problems.take(group);
     let result_bits = truncated.result_bits.or_default(24, "results keep the bits of FP32", defaults);
     let result_bits = problems.take(result_bits.in_range(2..=24));

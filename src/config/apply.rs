@@ -24,7 +24,7 @@ impl Document {
     pub fn apply(&mut self, path: &str, value: &str, origin: &Place) -> Result<(), Diagnostic> {
         let parsed = parse(&Source::document("value", value, "")).map_err(|problem| {
             let message = format!("the value {}: {}", quoted(value), problem.message());
-            Diagnostic::new(origin, &DottedPath::default(), message)
+            Diagnostic::new(origin, &DottedPath::default(), message).of_value()
         })?;
         let null = || Node { place: origin.clone(), value: Value::Scalar(Scalar { text: "".into(), quoted: false }) };
         let node = parsed.unwrap_or_else(null);
@@ -38,11 +38,12 @@ impl Document {
     pub fn apply_node(&mut self, path: &str, node: Node, origin: &Place) -> Result<(), Diagnostic> {
         let steps = steps_of(path).ok_or_else(|| {
             Diagnostic::new(origin, &DottedPath::default(), format!("{} is not a path", quoted(path)))
+                .of_path()
                 .help("a path is keys and indices joined by dots, such as matrix_units.0.systolic_array.rows")
         })?;
         if steps.len() > MAX_DEPTH {
             let message = format!("the path has more than {MAX_DEPTH} steps");
-            return Err(Diagnostic::new(origin, &DottedPath::default(), message));
+            return Err(Diagnostic::new(origin, &DottedPath::default(), message).of_path());
         }
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         set(&mut self.root, &steps, node.placed_at(origin), origin, &DottedPath::default())
@@ -77,7 +78,7 @@ fn set(node: &mut Node, steps: &[&str], new: Node, origin: &Place, path: &Dotted
     if node.as_scalar().is_some_and(Scalar::is_null) {
         *node = Node { place: origin.clone(), value: Value::Mapping(Vec::new()) };
     }
-    let problem = |message: String| Diagnostic::new(origin, path, message);
+    let problem = |message: String| Diagnostic::new(origin, path, message).of_path();
     match &mut node.value {
         Value::Mapping(entries) => {
             let below = path.key(step.to_string());

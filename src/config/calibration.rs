@@ -1,10 +1,11 @@
 //! Calibration files: JSON, written by a calibration and read by a run.
 
+use std::io::BufReader;
 use std::path::Path;
 
 use crate::config::diagnostics::ConfigError;
-use crate::config::files::write_whole;
 use crate::config::input_files;
+use crate::config::output_file::{OutputFile, ResultFile};
 use crate::workload::calibration::Calibration;
 
 /// The calibration in the file at `path`.
@@ -20,13 +21,20 @@ pub fn read(path: &Path) -> Result<Calibration, ConfigError> {
     })
 }
 
+/// The file of a calibration; an earlier one is known by its form.
+pub const FILE: ResultFile = ResultFile {
+    noun: "a calibration",
+    option: "--out",
+    is_earlier: |file| serde_json::from_reader::<_, Calibration>(BufReader::new(file)).is_ok(),
+};
+
 /// Writes a calibration whole or not at all.
 ///
 /// # Errors
-/// [`ConfigError::Write`].
-pub fn write(path: &Path, calibration: &Calibration) -> Result<(), ConfigError> {
+/// As [`OutputFile::write`].
+pub fn write(place: OutputFile, calibration: &Calibration) -> Result<(), ConfigError> {
     let text = serde_json::to_string_pretty(calibration).expect("a calibration has only names and finite numbers");
-    write_whole(path, text + "\n")
+    place.write(text + "\n")
 }
 
 #[cfg(test)]
@@ -42,7 +50,7 @@ mod tests {
         let request = CalibrationRequest { outliers: Some(rule), ..CalibrationRequest::default() };
         let layer = LayerCalibration { channels: 3, outliers: Some(vec![1]), ..LayerCalibration::default() };
         let calibration = Calibration { request, layers: [("fc1".to_owned(), layer)].into(), ..Calibration::default() };
-        write(&path, &calibration).unwrap();
+        write(OutputFile::try_new(&path, FILE).unwrap(), &calibration).unwrap();
         assert_eq!(read(&path).unwrap(), calibration);
         std::fs::write(&path, "{\"request\": 3}").unwrap();
         let refused = read(&path).unwrap_err().to_string();

@@ -100,7 +100,7 @@ pub(crate) fn shaped(
     let groups = match written.groups.optional() {
         Some(groups) => {
             let divides = format!("a divisor of the {channels} channels and of the {outputs} outputs");
-            groups.must(&divides, |groups| {
+            groups.beside_others().must(&divides, |groups| {
                 (1..=LARGEST).contains(groups) && channels.is_multiple_of(*groups) && outputs.is_multiple_of(*groups)
             })?
         }

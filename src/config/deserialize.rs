@@ -162,15 +162,12 @@ impl<'n> NodeDeserializer<'n> {
         }
     }
 
-    fn problem(&self, message: String) -> ReadError {
-        ReadError::Placed(Diagnostic::new(self.place(), &self.path, message))
-    }
-
     fn entries(&self, keys: &[&str]) -> Result<&'n [(Key, Node)], ReadError> {
         let node = self.node()?;
         node.as_mapping().ok_or_else(|| {
             let given = given_instead(node);
-            let problem = Diagnostic::new(&node.place, &self.path, format!("{given}; a mapping is expected here"));
+            let message = format!("{given}; a mapping is expected here");
+            let problem = Diagnostic::new(&node.place, &self.path, message).of_value();
             ReadError::Placed(match keys {
                 [] => problem,
                 keys => problem.help(format!("its keys are: {}", listed(keys.iter().copied()))),
@@ -244,7 +241,8 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let node = self.node()?;
         let Some(items) = node.as_sequence() else {
-            return Err(self.problem(format!("{}; a list is expected here", given_instead(node))));
+            let message = format!("{}; a list is expected here", given_instead(node));
+            return Err(ReadError::Placed(Diagnostic::new(&node.place, &self.path, message).of_value()));
         };
         visitor.visit_seq(Items { items: items.iter().enumerate(), path: &self.path, problems: self.problems })
     }
@@ -294,7 +292,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
 }
 
 fn unknown_key(key: &Key, known: &[&str], path: &DottedPath) -> Diagnostic {
-    let problem = Diagnostic::new(&key.place, path, format!("unknown key {}", quoted(&key.text)));
+    let problem = Diagnostic::new(&key.place, path, format!("unknown key {}", quoted(&key.text))).of_path();
     let problem = match nearest(&key.text, known.iter().copied()) {
         Some(name) => problem.note(format!("did you mean \"{name}\"?")),
         None => problem,

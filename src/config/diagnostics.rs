@@ -29,6 +29,18 @@ struct Parts {
     message: String,
     note: String,
     help: Vec<String>,
+    fault: Fault,
+}
+
+/// What is at fault, for who puts the same value into many documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Values that do not go together, as far as the diagnostic tells: in another document the value may be right.
+    Combination,
+    /// The value by itself: of the wrong kind, or outside of what is ever allowed there.
+    Value,
+    /// The path: nothing stands there, or can stand there.
+    Path,
 }
 
 impl Diagnostic {
@@ -40,6 +52,7 @@ impl Diagnostic {
             message: message.into(),
             note: String::new(),
             help: Vec::new(),
+            fault: Fault::Combination,
         }))
     }
 
@@ -55,6 +68,29 @@ impl Diagnostic {
     /// With one more remedy, shown below the source line.
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.0.help.push(help.into());
+        self
+    }
+
+    /// The same mistake, known for one of the value by itself.
+    pub(crate) fn of_value(mut self) -> Diagnostic {
+        self.0.fault = Fault::Value;
+        self
+    }
+
+    /// The same mistake, known for one of the path.
+    pub(crate) fn of_path(mut self) -> Diagnostic {
+        self.0.fault = Fault::Path;
+        self
+    }
+
+    /// What is at fault.
+    pub fn fault(&self) -> Fault {
+        self.0.fault
+    }
+
+    /// The same mistake, cited at `place`.
+    pub fn at(mut self, place: &Place) -> Diagnostic {
+        self.0.place = place.clone();
         self
     }
 
@@ -82,7 +118,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { place, path, message, note, help } = &*self.0;
+        let Parts { place, path, message, note, help, fault: _ } = &*self.0;
         write!(formatter, "{place}: ")?;
         if !path.is_root() {
             write!(formatter, "{path}: ")?;
@@ -143,7 +179,7 @@ pub enum ConfigError {
     },
     /// The output folder holds something that is not ours to replace.
     #[error(
-        "{}: this folder is not replaced: {found}\n   help: choose another folder with --out: a new or empty one, or one that holds an earlier result and nothing else",
+        "{}: this folder is not replaced: {found}\n   help: choose another folder with --out: a new or empty one, or one that holds an earlier result of this command and nothing else",
         path.display()
     )]
     Occupied {

@@ -69,8 +69,8 @@ fn resolve_one(area: &Placed<AreaFile>, node_nm: Option<u64>) -> Result<Resolved
     const MOST: f64 = 1e12;
     area.name.required().text()?;
     let typical = area.area_um2.required().in_range(0.0..=MOST)?;
-    let low = area.low_um2.required().in_range(0.0..=typical)?;
-    let high = area.high_um2.required().in_range(typical..=MOST)?;
+    let low = area.low_um2.required().beside_others().in_range(0.0..=typical)?;
+    let high = area.high_um2.required().beside_others().in_range(typical..=MOST)?;
     let per = area.per.required().one_of(&PER)?;
     let mark = area.mark.required().one_of(&Mark::NAMES)?;
     let mut source = format!("{}: {}", mark.name(), one_line(&area.source.required().text()?));
@@ -113,7 +113,7 @@ pub(crate) fn of_npu<'f>(
             continue;
         }
         let components: Vec<(String, Component)> = components(npu).map(|it| (it.to_string(), it)).collect();
-        let component = match area.name.required().one_of(&components) {
+        let component = match area.name.required().beside_others().one_of(&components) {
             Ok(component) => component,
             // A table may serve several accelerators, one of which lacks the memory.
             Err(_) if per == Per::Byte => continue,

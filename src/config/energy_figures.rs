@@ -193,7 +193,7 @@ pub(crate) fn resolve(
         false => (&figure.energy_pj, [&figure.low_pj, &figure.high_pj], MOST_PJ),
         true => (&figure.power_mw, [&figure.low_mw, &figure.high_mw], MOST_MW),
     };
-    let typical_value = typical.required().in_range(0.0..=most)?;
+    let typical_value = typical.required().beside_others().in_range(0.0..=most)?;
     let ends = band_around(figure, typical_value, ends, most)?;
     let figure_band = ends.unwrap_or_else(|| Band::within_factor(typical_value, conditions.uncertainty.of(mark)));
     let mut source = format!("{}: {stated} (", mark.name());
@@ -239,8 +239,8 @@ fn band_around(
     if !low.is_given() && !high.is_given() {
         return Ok(None);
     }
-    let low = low.required().in_range(0.0..=typical)?;
-    let high = high.required().in_range(typical..=most)?;
+    let low = low.required().beside_others().in_range(0.0..=typical)?;
+    let high = high.required().beside_others().in_range(typical..=most)?;
     Ok(Some(Band { low, typical, high }))
 }
 
@@ -302,8 +302,8 @@ fn scaling(scaled: &Placed<ScaledFile>, nodes: Option<(u64, u64)>, source: &mut 
     let reason = one_line(&scaled.reason.required().text()?);
     let ends = [&scaled.low, &scaled.high];
     let factor = if ends.iter().any(|end| end.is_given()) {
-        let low = scaled.low.required().in_range(*FACTORS.start()..=typical)?;
-        let high = scaled.high.required().in_range(typical..=*FACTORS.end())?;
+        let low = scaled.low.required().beside_others().in_range(*FACTORS.start()..=typical)?;
+        let high = scaled.high.required().beside_others().in_range(typical..=*FACTORS.end())?;
         Band { low, typical, high }
     } else {
         Band::exactly(typical)
@@ -352,7 +352,7 @@ pub(crate) fn resolve_relative(
         Some(record) => Ok(vec![(name, record)]),
         None => {
             let names: Vec<(&String, ())> = records.keys().map(|key| (key, ())).collect();
-            figure.relative_to.required().one_of(&names)?;
+            figure.relative_to.required().beside_others().one_of(&names)?;
             unreachable!("a name without a record is not among those of the records")
         }
     }
@@ -360,8 +360,8 @@ pub(crate) fn resolve_relative(
 
 pub(crate) fn resolve_band(file: &Placed<BandFile>) -> Result<Band, Diagnostic> {
     let typical = file.typical.required().in_range(0.0..=1e9)?;
-    let low = file.low.required().in_range(0.0..=typical)?;
-    let high = file.high.required().in_range(typical..=1e9)?;
+    let low = file.low.required().beside_others().in_range(0.0..=typical)?;
+    let high = file.high.required().beside_others().in_range(typical..=1e9)?;
     Ok(Band { low, typical, high })
 }
 

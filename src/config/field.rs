@@ -13,7 +13,7 @@ use serde::de::{self, Deserialize, Visitor};
 
 use crate::config::defaults::Defaults;
 use crate::config::deserialize::{Captured, LEAF, given_instead, missing, take_captured};
-use crate::config::diagnostics::{Cited, Diagnostic, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, Diagnostic, Fault, listed, nearest, quoted};
 use crate::config::dotted_path::DottedPath;
 use crate::config::node::{Node, Value};
 use crate::config::scalar::ScalarType;
@@ -50,9 +50,9 @@ impl<T: ScalarType> Field<T> {
     pub fn required(&self) -> Reading<'_, T> {
         let outcome = match &self.node {
             None => Err(missing(&self.place, &self.path).note(format!("{} is expected in this mapping", T::EXPECTED))),
-            Some(node) => self.convert(node),
+            Some(node) => self.convert(node).map_err(Diagnostic::of_value),
         };
-        Reading { field: self, outcome }
+        Reading { field: self, outcome, fault: Fault::Value }
     }
 
     /// The value if the key was given. A key without a value is a mistake, not an absent key.
@@ -69,7 +69,7 @@ impl<T: ScalarType> Field<T> {
             return self.required();
         }
         defaults.record(&self.path, &default, reason);
-        Reading { field: self, outcome: Ok(default) }
+        Reading { field: self, outcome: Ok(default), fault: Fault::Value }
     }
 
     fn convert(&self, node: &Node) -> Result<T, Diagnostic> {
@@ -94,9 +94,22 @@ impl<T: ScalarType> Field<T> {
 pub struct Reading<'f, T> {
     field: &'f Field<T>,
     outcome: Result<T, Diagnostic>,
+    /// What is at fault if the check that finishes it fails.
+    fault: Fault,
 }
 
 impl<T> Reading<'_, T> {
+    /// The check that follows depends on other values of the document: what it refuses may be right beside others.
+    pub(crate) fn beside_others(self) -> Self {
+        Reading { fault: Fault::Combination, ..self }
+    }
+
+    /// A mistake that the check found.
+    fn refused(&self, message: String, note: String) -> Diagnostic {
+        let problem = self.field.problem(message).note(note);
+        if self.fault == Fault::Value { problem.of_value() } else { problem }
+    }
+
     /// The value without further checks.
     ///
     /// # Errors
@@ -114,11 +127,12 @@ impl<T> Reading<'_, T> {
         T: PartialOrd + fmt::Display,
     {
         let allowed = || format!("allowed: {} to {}", range.start(), range.end());
-        let value = self.outcome.map_err(|problem| problem.note(allowed()))?;
-        if range.contains(&value) {
-            return Ok(value);
+        let value = self.outcome.as_ref().map_err(|problem| problem.clone().note(allowed()))?;
+        if !range.contains(value) {
+            let message = format!("{} is out of range", self.field.given(value));
+            return Err(self.refused(message, allowed()));
         }
-        Err(self.field.problem(format!("{} is out of range", self.field.given(&value))).note(allowed()))
+        self.outcome
     }
 
     /// The value if it is `acceptable`, which is said in words by `allowed`, such as "a power of two".
@@ -130,11 +144,12 @@ impl<T> Reading<'_, T> {
         T: fmt::Display,
     {
         let note = || format!("must be {allowed}");
-        let value = self.outcome.map_err(|problem| problem.note(note()))?;
-        if acceptable(&value) {
-            return Ok(value);
+        let value = self.outcome.as_ref().map_err(|problem| problem.clone().note(note()))?;
+        if !acceptable(value) {
+            let message = format!("{} is not {allowed}", self.field.given(value));
+            return Err(self.refused(message, note()));
         }
-        Err(self.field.problem(format!("{} is not {allowed}", self.field.given(&value))).note(note()))
+        self.outcome
     }
 }
 
@@ -157,12 +172,12 @@ impl Reading<'_, String> {
             [] => "there is none to choose from".to_string(),
             _ => format!("allowed: {}", listed(names())),
         };
-        let given = self.outcome.map_err(|problem| problem.note(allowed()))?;
+        let given = self.outcome.as_ref().map_err(|problem| problem.clone().note(allowed()))?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| name.as_ref() == given) {
             return Ok(choice.clone());
         }
-        let problem = self.field.problem(format!("{} is not known here", quoted(&given))).note(allowed());
-        Err(match nearest(&given, names()) {
+        let problem = self.refused(format!("{} is not known here", quoted(given)), allowed());
+        Err(match nearest(given, names()) {
             Some(name) => problem.help(format!("did you mean \"{name}\"?")),
             None => problem,
         })

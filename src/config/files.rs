@@ -4,20 +4,21 @@
 //! ([`ResultForm`]). Nothing is ever deleted recursively or through a link: an earlier result is set aside by a rename,
 //! and its files are then removed by their names.
 //!
-//! Temporary folders that a killed process leaves behind are not cleaned up later, since another live process may be
-//! writing them; their names say what they are.
+//! What is unfinished when the process is told to end is removed ([`crate::config::unfinished`]). What a killed process
+//! leaves behind is not cleaned up later, since another live process may be writing it; its name says what it is.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile, TempDir};
+use tempfile::{Builder, NamedTempFile, PersistError, TempDir};
 
 use crate::config::diagnostics::ConfigError;
 use crate::config::result_form::{Contents, ResultForm};
+use crate::config::unfinished::{Unfinished, uninterrupted};
 
 /// Prefix of what is being written.
-const UNFINISHED: &str = ".npusim-unfinished-";
+pub(crate) const UNFINISHED: &str = ".npusim-unfinished-";
 /// Prefix of the folder in which an earlier result stands while the new one takes its place.
 const EARLIER: &str = ".npusim-earlier-";
 
@@ -27,14 +28,29 @@ const EARLIER: &str = ".npusim-earlier-";
 /// [`ConfigError::Write`], also where `path` is a folder or its folder does not exist.
 pub fn write_whole(path: impl AsRef<Path>, contents: impl AsRef<[u8]>) -> Result<(), ConfigError> {
     let path = path.as_ref();
-    let write = || -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = temporary_file(folder)?;
-        file.write_all(contents.as_ref())?;
-        file.persist(path)?;
-        Ok(())
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    staged(folder, contents.as_ref())
+        .and_then(|file| file.replace(path))
+        .map_err(|cause| ConfigError::Write { path: path.to_path_buf(), cause })
+}
+
+/// Writes files into `folder`, each replacing one of its name: all of them are written before the first takes its place.
+///
+/// # Errors
+/// As [`write_whole`].
+pub fn write_all_whole<'n>(
+    folder: &Path,
+    files: impl IntoIterator<Item = (&'n str, Vec<u8>)>,
+) -> Result<(), ConfigError> {
+    let failure = |name: &str| {
+        let path = folder.join(name);
+        move |cause| ConfigError::Write { path, cause }
     };
-    write().map_err(|cause| ConfigError::Write { path: path.to_path_buf(), cause })
+    let mut written = Vec::new();
+    for (name, contents) in files {
+        written.push((name, staged(folder, &contents).map_err(failure(name))?));
+    }
+    written.into_iter().try_for_each(|(name, file)| file.replace(&folder.join(name)).map_err(failure(name)))
 }
 
 /// Writes files that are not there yet into `folder`, which is made if need be, and returns their paths.
@@ -51,17 +67,46 @@ pub fn write_new(folder: impl AsRef<Path>, files: &[(&str, &str)]) -> Result<Vec
             help: "name another folder".to_owned(),
         });
     }
-    fs::create_dir_all(folder).map_err(|cause| ConfigError::Write { path: folder.to_path_buf(), cause })?;
+    let failure = |path: &Path| {
+        let path = path.to_path_buf();
+        move |cause| ConfigError::Write { path, cause }
+    };
+    fs::create_dir_all(folder).map_err(failure(folder))?;
+    let mut written = Vec::new();
     for (path, (_, text)) in paths.iter().zip(files) {
-        let write = || -> io::Result<()> {
-            let mut file = temporary_file(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.persist_noclobber(path)?;
-            Ok(())
-        };
-        write().map_err(|cause| ConfigError::Write { path: path.clone(), cause })?;
+        written.push((path, staged(folder, text.as_bytes()).map_err(failure(path))?));
+    }
+    for (path, file) in written {
+        file.place(|file| file.persist_noclobber(path)).map_err(failure(path))?;
     }
     Ok(paths)
+}
+
+/// A file that is written and not in its place yet.
+struct Staged {
+    file: NamedTempFile,
+    _unfinished: Unfinished,
+}
+
+impl Staged {
+    fn replace(self, path: &Path) -> io::Result<()> {
+        self.place(|file| file.persist(path))
+    }
+
+    fn place(self, put: impl FnOnce(NamedTempFile) -> Result<fs::File, PersistError>) -> io::Result<()> {
+        uninterrupted(|| put(self.file).map(drop).map_err(|failure| failure.error))
+    }
+}
+
+/// `contents` under a temporary name in `folder`.
+fn staged(folder: &Path, contents: &[u8]) -> io::Result<Staged> {
+    let mut staged = uninterrupted(|| -> io::Result<Staged> {
+        let file = temporary_file(folder)?;
+        Ok(Staged { _unfinished: Unfinished::note(file.path()), file })
+    })?;
+    // Past the wrapper, whose errors name the temporary file instead of the one that is meant.
+    staged.file.as_file_mut().write_all(contents)?;
+    Ok(staged)
 }
 
 /// A place where an output folder can stand. Nothing is written there yet, so that a run that is broken off leaves
@@ -134,8 +179,7 @@ impl OutputPlace {
         }
         let existing = existing.to_path_buf();
         // Whether it can be written shows only by writing.
-        temporary_folder(&existing, UNFINISHED)
-            .and_then(TempDir::close)
+        uninterrupted(|| temporary_folder(&existing, UNFINISHED).and_then(TempDir::close))
             .map_err(|cause| ConfigError::Write { path: existing.clone(), cause })?;
         Ok(OutputPlace { given, target, existing, form })
     }
@@ -145,8 +189,12 @@ impl OutputPlace {
     /// # Errors
     /// [`ConfigError::Write`].
     pub fn begin(self) -> Result<OutputDirectory, ConfigError> {
-        match temporary_folder(&self.existing, UNFINISHED) {
-            Ok(staging) => Ok(OutputDirectory { place: self, staging }),
+        let begun = uninterrupted(|| {
+            let staging = temporary_folder(&self.existing, UNFINISHED)?;
+            Ok((Unfinished::note(staging.path()), staging))
+        });
+        match begun {
+            Ok((unfinished, staging)) => Ok(OutputDirectory { place: self, staging, _unfinished: unfinished }),
             Err(cause) => Err(ConfigError::Write { path: self.given, cause }),
         }
     }
@@ -158,6 +206,7 @@ impl OutputPlace {
 pub struct OutputDirectory {
     place: OutputPlace,
     staging: TempDir,
+    _unfinished: Unfinished,
 }
 
 impl OutputDirectory {
@@ -189,8 +238,8 @@ impl OutputDirectory {
     /// As [`OutputPlace::try_new`]; what stood at the target then stands there still. [`ConfigError::Leftover`] if the
     /// new result is in its place but the earlier one cannot be removed.
     pub fn commit(self) -> Result<PathBuf, ConfigError> {
-        let OutputDirectory { place, staging } = self;
-        exchange(&place, staging.path())?;
+        let OutputDirectory { place, staging, _unfinished } = self;
+        uninterrupted(|| exchange(&place, staging.path()))?;
         // The folder has moved away; there is nothing left to clean up under its temporary name.
         let _ = staging.keep();
         Ok(place.target)
@@ -239,7 +288,7 @@ fn is_absent(cause: &io::Error) -> bool {
 }
 
 /// What stands at `path` in words, if it is no folder and no link to one.
-fn other_than_folder(path: &Path) -> Option<String> {
+pub(crate) fn other_than_folder(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => None,
         Ok(metadata) if metadata.is_file() => Some("this is a file".to_owned()),
@@ -391,7 +440,7 @@ mod tests {
         let target = folder.path().join("home");
         finished(&target, FIRST);
         fs::write(target.join("thesis.tex"), "years of work").unwrap();
-        let expected = "this folder is not replaced: it holds thesis.tex, which npusim does not write\n   help: choose another folder with --out: a new or empty one, or one that holds an earlier result and nothing else";
+        let expected = "this folder is not replaced: it holds thesis.tex, which npusim does not write\n   help: choose another folder with --out: a new or empty one, or one that holds an earlier result of this command and nothing else";
         assert_eq!(refused(&target), expected);
         assert_eq!(names(&target), [REPORT, "thesis.tex"]);
     }

@@ -211,7 +211,7 @@ fn resolve_vector_unit(
         }
     };
     let name = problems.take(plain_name(&unit.name));
-    let memory = problems.take(unit.memory.required().one_of(memories));
+    let memory = problems.take(unit.memory.required().beside_others().one_of(memories));
     let latency = problems.take(cycles(&unit.latency_cycles));
     problems.built(|| Some(VectorUnit { name: name?, memory: memory?, rates, latency: latency?, extractor }))
 }

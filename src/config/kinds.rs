@@ -1,8 +1,12 @@
 //! Kinds of input file, told apart by their top-level keys.
 
+use std::sync::LazyLock;
+
 use crate::config::diagnostics::{ConfigError, Diagnostic};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
+use crate::config::schema::FileForm;
+use crate::config::{energy, hardware, scheme, study, workload};
 
 /// What a file describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,39 +43,22 @@ impl FileKind {
         if self == FileKind::EnergyTable { "an" } else { "a" }
     }
 
-    /// Its top-level keys.
+    /// Its top-level keys: those that its reader accepts.
     pub fn keys(self) -> &'static [&'static str] {
+        static KEYS: LazyLock<[Vec<&'static str>; FileKind::ALL.len()]> =
+            LazyLock::new(|| FileKind::ALL.map(|kind| kind.form().keys()));
+        let position = FileKind::ALL.iter().position(|kind| *kind == self).expect("every kind is listed");
+        &KEYS[position]
+    }
+
+    /// What such a file may hold.
+    pub(crate) fn form(self) -> FileForm {
         match self {
-            FileKind::Hardware => {
-                &["name", "clock", "voltage", "matrix_units", "vector_units", "memories", "dma", "energy"]
-            }
-            FileKind::Workload => &["name", "activation_format", "defaults", "tensors", "layers", "mapping"],
-            FileKind::Scheme => &[
-                "name",
-                "cast",
-                "w8a8",
-                "blocks",
-                "integer",
-                "muxq",
-                "llm_int8",
-                "osc",
-                "fallback",
-                "calibration",
-                "assumed_channels",
-            ],
-            FileKind::EnergyTable => &["node_nm", "actions"],
-            FileKind::Study => &[
-                "name",
-                "hardware",
-                "workload",
-                "scheme",
-                "numerics",
-                "set",
-                "parameters",
-                "sampler",
-                "objectives",
-                "constraints",
-            ],
+            FileKind::Hardware => hardware::form(),
+            FileKind::Workload => workload::form(),
+            FileKind::Scheme => scheme::form(),
+            FileKind::EnergyTable => energy::form(),
+            FileKind::Study => study::form(),
         }
     }
 
@@ -127,6 +114,7 @@ mod tests {
         assert_eq!(kind("name: a\nclock: 1 GHz\n"), Some(FileKind::Hardware));
         assert_eq!(kind("name: a\nlayers: []\nclok: 1\n"), Some(FileKind::Workload));
         assert_eq!(kind("actions: []\n"), Some(FileKind::EnergyTable));
+        assert_eq!(kind("name: a\ngroups: {}\n"), Some(FileKind::Scheme));
         assert_eq!(kind("name: a\n"), None);
         assert_eq!(kind("colour: red\n"), None);
         assert_eq!(kind("[1, 2]\n"), None);

@@ -472,8 +472,11 @@ fn resolve_batches(written: &Placed<BatchesFile>) -> Result<Batching, ConfigErro
     let mut problems = Problems::default();
     let count = problems.take(written.count.required().in_range(1..=MOST_BATCHES));
     let right_sharing = match (written.weight_shared_by.optional(), count) {
-        (Some(shared), Some(count)) => problems
-            .take(shared.must(&format!("a divisor of the {count} batches"), |by| *by > 0 && count.is_multiple_of(*by))),
+        (Some(shared), Some(count)) => problems.take(
+            shared
+                .beside_others()
+                .must(&format!("a divisor of the {count} batches"), |by| *by > 0 && count.is_multiple_of(*by)),
+        ),
         (Some(shared), None) => problems.take(shared.value()),
         (None, _) => Some(1),
     };
@@ -504,7 +507,7 @@ fn one_of(field: &Field<String>, whole: MatrixShape, axis: BatchAxis, count: u64
 fn width(field: &Field<u64>, of: MatrixShape, multiple_of: u64) -> Result<u64, Diagnostic> {
     let Some(given) = field.optional() else { return Ok(of.columns) };
     let even = if multiple_of > 1 { "an even divisor" } else { "a divisor" };
-    given.must(&format!("{even} of the {} columns", of.columns), |width| {
+    given.beside_others().must(&format!("{even} of the {} columns", of.columns), |width| {
         *width > 0 && of.columns.is_multiple_of(*width) && width.is_multiple_of(multiple_of)
     })
 }

@@ -71,7 +71,7 @@ fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<Fixe
     let product = problems.take(product_of(&written.layer, layers));
     let paths = Path::ALL.map(|path| (path.name(), path));
     let path = match written.path.optional() {
-        Some(path) => problems.take(path.one_of(&paths)),
+        Some(path) => problems.take(path.beside_others().one_of(&paths)),
         None => Some(Path::Body),
     };
     // Of a layer that is not known a mistake is noted already. Products beside the body have a reduction axis of their own;
@@ -79,7 +79,7 @@ fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<Fixe
     let most = product.as_ref().map_or([u64::MAX; 3], |(_, shape)| {
         [shape.m, if path == Some(Path::Body) { shape.k } else { u64::MAX }, shape.n]
     });
-    let mut block = |field: &Field<u64>, most: u64| problems.take(field.required().in_range(1..=most));
+    let mut block = |field: &Field<u64>, most: u64| problems.take(field.required().beside_others().in_range(1..=most));
     let (m, k, n) = (block(&written.m, most[0]), block(&written.k, most[1]), block(&written.n, most[2]));
     let order = problems.take(written.order.optional().map(|order| order.one_of(&LoopOrder::NAMES)).transpose());
     problems.built(|| {

@@ -86,8 +86,8 @@ pub(crate) fn resolve(
     let name = problems.take(plain_name(&unit.name));
     let array = problems.take(resolve_array(unit, defaults));
     let formats = resolve_formats(unit, array.as_ref(), &mut problems, defaults);
-    let operand_memory = problems.take(unit.operand_memory.required().one_of(memories));
-    let accumulator_memory = problems.take(unit.accumulator_memory.required().one_of(memories));
+    let operand_memory = problems.take(unit.operand_memory.required().beside_others().one_of(memories));
+    let accumulator_memory = problems.take(unit.accumulator_memory.required().beside_others().one_of(memories));
     let launch = problems.take(cycles(&unit.launch_cycles));
     let accumulator_shift = if unit.accumulator_shift_cycles.is_given() {
         problems.take(cycles(&unit.accumulator_shift_cycles))
@@ -226,7 +226,7 @@ fn resolve_dot_product(array: &DotProductArrayFile, defaults: &mut Defaults) -> 
         ("held_single_buffered", BlockWeights::HeldSingleBuffered),
     ];
     let streamed = "the weights of a step come with its activations";
-    let chosen = array.weights.or_default(weights[0].0.to_owned(), streamed, defaults).one_of(&weights);
+    let chosen = array.weights.or_default(weights[0].0.to_owned(), streamed, defaults).beside_others().one_of(&weights);
     let chosen = problems.take(chosen);
     let mut sequencing = None;
     if let Some(written) = &array.sequencing {
@@ -252,7 +252,7 @@ fn resolve_pair(file: &FormatFile, defaults: &mut Defaults) -> Result<Pair, Conf
     let activation = problems.take(file.activation.required().one_of(&operands));
     let weight = problems.take(file.weight.required().one_of(&operands));
     let accumulator = activation.zip(weight).and_then(|(activation, weight)| {
-        problems.take(file.accumulator.required().one_of(&accumulators_of(activation, weight)))
+        problems.take(file.accumulator.required().beside_others().one_of(&accumulators_of(activation, weight)))
     });
     let macs_per_element_per_cycle = file
         .macs_per_element_per_cycle

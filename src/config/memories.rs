@@ -228,7 +228,7 @@ fn resolve_sram(sram: &SramFile) -> Result<Sram, ConfigError> {
 fn equal_banks(banks: Reading<'_, u64>, capacity: Option<Bytes>) -> Result<u64, Diagnostic> {
     let Some(capacity) = capacity else { return banks.must("a number of equal banks", |banks| *banks > 0) };
     let allowed = format!("a number of equal banks of {capacity}");
-    banks.must(&allowed, |banks| *banks > 0 && capacity.get().is_multiple_of(*banks))
+    banks.beside_others().must(&allowed, |banks| *banks > 0 && capacity.get().is_multiple_of(*banks))
 }
 
 fn resolve_ports(sram: &SramFile) -> Result<Ports, Diagnostic> {
@@ -247,10 +247,10 @@ fn resolve_ports(sram: &SramFile) -> Result<Ports, Diagnostic> {
 fn resolve_partitions(file: &PartitionsFile, bank: Option<u64>) -> Result<Partitions, ConfigError> {
     let mut problems = Problems::default();
     let mut part = |field: &Field<Bytes>, least: u64| {
-        let bytes = problems.take(field.required().in_range(Bytes(least)..=LARGEST_MEMORY))?;
+        let bytes = problems.take(field.required().beside_others().in_range(Bytes(least)..=LARGEST_MEMORY))?;
         let Some(bank) = bank else { return Some(bytes) };
         let allowed = format!("whole banks, a multiple of {bank} bytes");
-        problems.take(field.required().must(&allowed, |bytes| bytes.get().is_multiple_of(bank)))
+        problems.take(field.required().beside_others().must(&allowed, |bytes| bytes.get().is_multiple_of(bank)))
     };
     let (activations, weights, outputs) = (part(&file.activations, 1), part(&file.weights, 1), part(&file.outputs, 1));
     // Without a resident share every tensor goes off the chip between layers: a design too.
@@ -301,8 +301,8 @@ fn resolve_dma(
 ) -> Result<DmaEngine, ConfigError> {
     let mut problems = Problems::default();
     let name = problems.take(plain_name(&dma.name));
-    let from = problems.take(dma.from.required().one_of(memories));
-    let to = problems.take(dma.to.required().one_of(memories));
+    let from = problems.take(dma.from.required().beside_others().one_of(memories));
+    let to = problems.take(dma.to.required().beside_others().one_of(memories));
     let outstanding = problems.take(dma.outstanding.required().in_range(1..=65_536));
     let setup = problems.take(cycles(&dma.setup_cycles));
     let cycles_per_run = dma.cycles_per_run.optional().map_or(Ok(0), |reading| reading.in_range(0..=1024));

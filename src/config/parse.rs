@@ -77,7 +77,8 @@ impl Builder<'_> {
                 }
                 let quoted = style != ScalarStyle::Plain || is_text_tag;
                 // The reader reports a value that is not there at all as "~".
-                let text = if span.is_empty() { "".into() } else { text.into() };
+                let text: Box<str> = if span.is_empty() { "".into() } else { text.into() };
+                self.refuse_control_characters(&text, span)?;
                 let value = Value::Scalar(Scalar { text, quoted });
                 self.place_node(Node { place: self.place(span), value }, anchor, 1)
             }
@@ -205,6 +206,17 @@ impl Builder<'_> {
         }
     }
 
+    /// Keys and values end in tables, pictures and on the terminal, where such a character would be an order.
+    fn refuse_control_characters(&self, text: &str, span: &Span) -> Result<(), Diagnostic> {
+        let is_order = |character: &char| character.is_control() && !matches!(character, '\n' | '\t');
+        match text.chars().find(is_order) {
+            None => Ok(()),
+            Some(found) => Err(self
+                .problem(span, format!("{} holds the control character U+{:04X}", quoted(text), u32::from(found)))
+                .help("leave it out: names and values are plain text")),
+        }
+    }
+
     fn rewrite(&self, error: &ScanError) -> Diagnostic {
         let marker = error.marker();
         let lines = self.source.text().lines().count();
@@ -317,6 +329,17 @@ mod tests {
         check_tree("a: |\n  one\n  two\n", "1:1+0={a: 2:3+1=\"one\\ntwo\\n\"}");
         check_tree("a: 1\r\nb: 2\r\n", "1:1+0={a: 1:4+1=1 b: 2:4+1=2}");
         check_tree("\u{feff}a: 1\n...\n", "1:1+0={a: 1:4+1=1}");
+    }
+
+    #[test]
+    fn a_control_character_in_a_key_or_value_is_refused_where_it_stands() {
+        let refusal = |shown: &str, code: &str| format!("{shown} holds the control character U+{code}");
+        check_error("a: \"x\\e[31m\"\n", &format!("f.yaml:1:4: a: {}", refusal("\"x\\u{1b}[31m\"", "001B")));
+        check_error("a: 1\n\"b\\x07\": 2\n", &format!("f.yaml:2:1: {}", refusal("\"b\\u{7}\"", "0007")));
+        check_error("a: [1, \"\\x9b2J\"]\n", &format!("f.yaml:1:8: a[1]: {}", refusal("\"\\u{9b}2J\"", "009B")));
+        check_error("a: \"x\\ry\"\n", &format!("f.yaml:1:4: a: {}", refusal("\"x\\ry\"", "000D")));
+        // Lines and tabs are text.
+        check_tree("a: \"x\\n\\ty\"\n", "1:1+0={a: 1:4+8=\"x\\n\\ty\"}");
     }
 
     #[test]

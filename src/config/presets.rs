@@ -13,8 +13,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::config::diagnostics::{ConfigError, Diagnostic, listed, nearest, quoted};
 use crate::config::document::Document;
 use crate::config::dotted_path::DottedPath;
+use crate::config::named_file::NamedFile;
 use crate::config::node::Scalar;
-use crate::config::source::Place;
+use crate::config::source::{Place, Source};
 
 /// An embedded file.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +170,22 @@ pub fn open_workload(name_or_path: &str) -> Result<Document, ConfigError> {
     open("workload", WORKLOADS, name_or_path)
 }
 
+/// The file of the energy table that `document` names, unless the table stands there or is built in.
+pub fn energy_table_file(document: &Document) -> Option<NamedFile> {
+    let node = document.root().get("energy")?;
+    let name = &node.as_scalar().filter(|scalar| !scalar.is_null())?.text;
+    let source = node.place.source();
+    let file = || NamedFile::new(source.resolve_path(&**name), &node.place, &DottedPath::default().key("energy"));
+    embedded_table(name, source).is_none().then(file)
+}
+
+/// The embedded energy table that is meant by `name` in a document.
+fn embedded_table(name: &str, source: &Source) -> Option<&'static Preset> {
+    ENERGY_TABLES
+        .iter()
+        .find(|preset| name == preset.name || (source.is_built_in() && name == format!("energy/{}.yaml", preset.name)))
+}
+
 /// Puts the energy table that `document` names under `energy:` in the place of its name; does nothing where the table
 /// stands there already.
 ///
@@ -183,16 +200,14 @@ pub fn include_energy_table(document: &mut Document) -> Result<(), ConfigError> 
         return Ok(());
     };
     let source = node.place.source();
-    let embedded = ENERGY_TABLES
-        .iter()
-        .find(|preset| name == preset.name || (source.is_built_in() && name == format!("energy/{}.yaml", preset.name)));
-    let table = match embedded {
+    let table = match embedded_table(&name, source) {
         Some(preset) => preset.document()?,
         None => Document::open(source.resolve_path(&name)).map_err(|error| match error {
             ConfigError::Read { path, cause } => {
                 let message = format!("the energy table {} cannot be read: {cause}", path.display());
                 let names = listed(ENERGY_TABLES.iter().map(|preset| preset.name));
                 Diagnostic::new(&node.place, &DottedPath::default().key("energy"), message)
+                    .of_value()
                     .note(format!("a path from the folder of this file, or one of the built-in tables: {names}"))
                     .into()
             }

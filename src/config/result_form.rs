@@ -26,6 +26,37 @@ pub struct ResultForm {
     pub schema_version: u32,
 }
 
+/// The files by which results are known, with the command that writes them.
+const KNOWN_BY: [(&str, &str); 3] =
+    [(REPORT, "npusim run"), ("compare.json", "npusim compare"), ("study.json", "npusim explore")];
+
+/// Whether a file of that name is the journal of a study, or of a part of one.
+pub(crate) fn is_journal(name: &str) -> bool {
+    name.starts_with("journal.") && name.ends_with(".jsonl")
+}
+
+/// Words for the result of another command than that of `form` among the names of files.
+pub(crate) fn other_command<'n>(form: &ResultForm, names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let command = |name: &str| {
+        let known = KNOWN_BY.iter().find(|(file, _)| *file == name && form.files.first() != Some(file));
+        known.map(|(_, command)| *command).or_else(|| is_journal(name).then_some("npusim explore"))
+    };
+    let mut found: Vec<(&str, &str)> = names.filter_map(|name| Some((name, command(name)?))).collect();
+    found.sort_unstable();
+    let (name, command) = found.first()?;
+    Some(format!("it holds the result of `{command}` ({name})"))
+}
+
+/// Words for files that no command writes.
+pub(crate) fn foreign_words(mut names: Vec<String>) -> String {
+    names.sort();
+    let mut text = names.iter().take(SHOWN).map(|name| cut(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    format!("it holds {text}, which npusim does not write")
+}
+
 /// What stands in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Contents {
@@ -61,17 +92,15 @@ impl ResultForm {
             let kind = entry.file_type()?;
             match () {
                 () if kind.is_file() && self.files.contains(&name.as_str()) => ours.push(name),
-                () if kind.is_dir() => foreign.push(format!("{}/", cut(&name))),
-                () => foreign.push(cut(&name)),
+                () if kind.is_dir() => foreign.push(format!("{name}/")),
+                () => foreign.push(name),
             }
         }
-        foreign.sort();
+        if let Some(found) = other_command(self, foreign.iter().map(String::as_str)) {
+            return Ok(Contents::Foreign(found));
+        }
         if !foreign.is_empty() {
-            let mut text = foreign.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-            if foreign.len() > SHOWN {
-                text.push_str(&format!(" and {} more", foreign.len() - SHOWN));
-            }
-            return Ok(Contents::Foreign(format!("it holds {text}, which npusim does not write")));
+            return Ok(Contents::Foreign(foreign_words(foreign)));
         }
         if ours.is_empty() {
             return Ok(Contents::Nothing);
@@ -81,14 +110,24 @@ impl ResultForm {
             ours.sort();
             return Ok(Contents::Foreign(format!("it holds {}, but no {stamp}", ours.join(", "))));
         }
-        let report = BufReader::new(File::open(folder.join(stamp))?);
-        match serde_json::from_reader::<_, Stamp>(report) {
-            Ok(stamp) if stamp.schema_version == u64::from(self.schema_version) => Ok(Contents::EarlierResult),
-            _ => {
-                let text = format!("its {stamp} is none of npusim with schema_version {}", self.schema_version);
-                Ok(Contents::Foreign(text))
-            }
+        if self.has_stamp(folder)? {
+            return Ok(Contents::EarlierResult);
         }
+        let text = format!("its {stamp} is none of npusim with schema_version {}", self.schema_version);
+        Ok(Contents::Foreign(text))
+    }
+
+    /// Whether the report in `folder` is one of ours.
+    ///
+    /// # Errors
+    /// It cannot be opened, though it is there.
+    pub(crate) fn has_stamp(&self, folder: &Path) -> io::Result<bool> {
+        let report = match File::open(folder.join(self.files.first().expect("a result has a report"))) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+            report => BufReader::new(report?),
+        };
+        let stamp = serde_json::from_reader::<_, Stamp>(report);
+        Ok(stamp.is_ok_and(|stamp| stamp.schema_version == u64::from(self.schema_version)))
     }
 
     /// Removes the files of a result by their names, and the folder if nothing else has come into it.
@@ -149,6 +188,14 @@ mod tests {
         let folder = folder_of(&files);
         fs::create_dir(folder.path().join("0")).unwrap();
         assert_eq!(foreign(&folder), "it holds 0/, a, b and 2 more, which npusim does not write");
+    }
+
+    #[test]
+    fn the_result_of_another_command_is_called_so() {
+        let found = |name| foreign(&folder_of(&[(name, "{}"), ("notes.md", "")]));
+        assert_eq!(found("compare.json"), "it holds the result of `npusim compare` (compare.json)");
+        assert_eq!(found("journal.jsonl"), "it holds the result of `npusim explore` (journal.jsonl)");
+        assert_eq!(found("journal.1-of-3.jsonl"), "it holds the result of `npusim explore` (journal.1-of-3.jsonl)");
     }
 
     #[test]

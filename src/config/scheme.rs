@@ -12,6 +12,7 @@ use crate::config::checks::{exactly_one, place_of, plain_name};
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed};
 use crate::config::document::Document;
 use crate::config::field::Field;
+use crate::config::named_file::NamedFile;
 use crate::config::outlier_schemes::{
     ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
     resolve_osc, scale_source, smoothing,
@@ -308,6 +309,16 @@ pub fn calibration_source(document: &Document) -> Result<CalibrationSource, Conf
     calibration_of(&document.read()?)
 }
 
+/// The calibration file that `document` names.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn calibration_file(document: &Document) -> Result<Option<NamedFile>, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let path = calibration_of(&file)?.file;
+    Ok(path.map(|path| NamedFile::new(path, file.calibration.place(), file.calibration.path())))
+}
+
 fn calibration_of(file: &Placed<SchemeFile>) -> Result<CalibrationSource, ConfigError> {
     let mut problems = Problems::default();
     let path = problems.take(file.calibration.optional().map(|path| path.path()).transpose());
@@ -326,8 +337,8 @@ fn resolve_w8a8(name: String, file: &W8A8File) -> Result<W8A8, ConfigError> {
     let is_wide = activation_format.map(|format| format.storage_bits() == 16);
     narrow.push(("int4", &formats::INT4));
     let weight_format = match file.weight_format.optional() {
-        Some(format) => problems.take(format.one_of(&narrow)),
-        None if is_wide == Some(true) => problems.take(file.weight_format.required().one_of(&narrow)),
+        Some(format) => problems.take(format.beside_others().one_of(&narrow)),
+        None if is_wide == Some(true) => problems.take(file.weight_format.required().beside_others().one_of(&narrow)),
         None => activation_format,
     };
     let mut activation_scope = None;

@@ -54,8 +54,9 @@ pub(crate) fn resolve(file: &Placed<SequencingFile>, defaults: &mut Defaults) ->
     }
     let lower = problems.take(file.stripe.lower.required().in_range(1..=MOST_ROWS));
     // Of a bound that cannot be read a mistake is noted already.
-    let upper = problems.take(file.stripe.upper.required().in_range(lower.unwrap_or(1)..=MOST_ROWS));
-    let depth = problems.take(file.results.depth_rows.required().in_range(upper.unwrap_or(1)..=MOST_ROWS));
+    let upper = problems.take(file.stripe.upper.required().beside_others().in_range(lower.unwrap_or(1)..=MOST_ROWS));
+    let depth =
+        problems.take(file.results.depth_rows.required().beside_others().in_range(upper.unwrap_or(1)..=MOST_ROWS));
     let elements_per_cycle = problems.take(rate(&file.results.elements_per_cycle));
     let shortest_block = problems.take(file.shortest_block_cycles.required().in_range(1..=MOST_STEP_CYCLES));
     let mut cycles = |field: &Field<u64>, reason| {

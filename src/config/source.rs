@@ -68,6 +68,11 @@ impl Place {
         Place { source, line: 1, column: 1, length: 0 }
     }
 
+    /// Whether it is a flag or a name on the command line, which is cited as it stands.
+    pub fn is_flag(&self) -> bool {
+        self.source.text.is_none()
+    }
+
     /// The text that the place is in.
     pub fn source(&self) -> &Arc<Source> {
         &self.source

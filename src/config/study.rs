@@ -2,8 +2,8 @@
 //! looked for.
 //!
 //! A parameter is a finite list of values for one or several places of the files, or an expression of parameters before
-//! it. Whether a place exists is found out by the files themselves when a point is put together; the error then cites the
-//! study's line.
+//! it. Whether a place exists and takes the value is found out by the files themselves; the error then cites the study's
+//! line.
 
 use std::fmt;
 
@@ -117,12 +117,12 @@ struct ConstraintFile {
 pub struct Study {
     /// Its name.
     pub name: String,
-    /// Hardware file: a built-in name, or a path from the working folder.
-    pub hardware: String,
+    /// Hardware file.
+    pub hardware: StudiedFile,
     /// Workload file.
-    pub workload: String,
+    pub workload: StudiedFile,
     /// Scheme file.
-    pub scheme: String,
+    pub scheme: StudiedFile,
     /// Whether values are computed too, where the workload has some.
     pub numerics: bool,
     /// How points are evaluated.
@@ -137,6 +137,15 @@ pub struct Study {
     pub objectives: Vec<Objective>,
     /// What a point must keep to.
     pub constraints: Vec<Constraint>,
+}
+
+/// A file of the points, where no parameter names another.
+#[derive(Clone, Debug)]
+pub struct StudiedFile {
+    /// A built-in name, or a path from the working folder.
+    pub name: String,
+    /// Where the study names it.
+    pub place: Place,
 }
 
 /// A value at a place of the files.
@@ -447,9 +456,9 @@ pub fn resolve(document: &Document) -> Result<Study, ConfigError> {
 }
 
 /// A built-in name, or a path from the folder of the study.
-fn file_name(field: &Field<String>) -> Result<String, Diagnostic> {
-    let name = field.required().text()?;
-    Ok(resolve_file(&name, field.place()))
+fn file_name(field: &Field<String>) -> Result<StudiedFile, Diagnostic> {
+    let name = resolve_file(&field.required().text()?, field.place());
+    Ok(StudiedFile { name, place: field.place().clone() })
 }
 
 /// A built-in name as it is, and any other seen from the folder of the file that has it at `place`.

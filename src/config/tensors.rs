@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, quoted};
 use crate::config::field::Field;
+use crate::config::named_file::NamedFile;
 use crate::config::placed::Placed;
 use crate::config::workload::{TensorFile, TensorPlaces};
 use crate::config::{input_files, npy_file, safetensors_file};
@@ -127,6 +128,22 @@ pub(crate) struct Wanted<'w> {
     pub(crate) description: &'w TensorDescription,
     pub(crate) entry: &'w str,
     pub(crate) written: &'w Placed<TensorFile>,
+}
+
+/// The files that hold the values of the tensors of `workload`, each once; none of a built-in workload.
+pub fn files(workload: &Workload, places: &TensorPlaces) -> Vec<NamedFile> {
+    let mut files: BTreeMap<&Path, NamedFile> = BTreeMap::new();
+    for (index, description) in workload.tensors().iter().enumerate() {
+        let (Some(TensorSource::Safetensors { file, .. } | TensorSource::Npy { file }), Some(named)) =
+            (&description.source, file_field(places.get(SourceTensorId(index))))
+        else {
+            continue;
+        };
+        if !is_built_in(named) {
+            files.entry(file).or_insert_with(|| NamedFile::new(file, named.place(), named.path()));
+        }
+    }
+    files.into_values().collect()
 }
 
 /// Where the file of a tensor is named.

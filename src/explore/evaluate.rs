@@ -1,22 +1,24 @@
 //! One point: its files put together, simulated, measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::config::defaults::Defaults;
-use crate::config::diagnostics::ConfigError;
+use crate::config::diagnostics::{ConfigError, Diagnostic, Problems};
 use crate::config::document::Document;
-use crate::config::hardware;
+use crate::config::dotted_path::DottedPath;
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
-use crate::config::study::{Metric, Parameter, Study, Target, Values, resolve_file};
+use crate::config::study::{Metric, Parameter, StudiedFile, Study, Target, Values, resolve_file};
 use crate::config::study_mode::Mode;
+use crate::config::{hardware, workload};
 use crate::explore::estimate::{Prepared, estimated};
 use crate::explore::journal;
+use crate::explore::refusals;
 use crate::explore::space::{Choice, PointValue, Space};
-use crate::hardware::npu::Npu;
-use crate::inputs::{Documents, InputError, file_of, open_file, whole_file};
+use crate::inputs::{Documents, bindings, file_of, open_file, whole_file, within};
 use crate::report::data::Report;
 use crate::scheme;
 use crate::simulation::{RealValues, Setup, simulate_sharing};
@@ -36,6 +38,8 @@ pub struct Evaluator<'s> {
     named: BTreeMap<(usize, String), Document>,
     /// Values, where all points have the same.
     shared: Option<(Bindings, RealValues)>,
+    /// Files that points read while they are simulated.
+    read: BTreeSet<PathBuf>,
     /// What may differ between points that share their tilings.
     off_chip: OffChip,
     /// Scheduled programs of estimated points, by all values but those of off-chip memory.
@@ -81,8 +85,10 @@ impl OffChip {
 
 /// The most scheduled programs that are kept.
 const MOST_PREPARED: usize = 64;
-/// The position of hardware among the files of a run.
+/// The positions of the files of a run.
 const HARDWARE: usize = 0;
+const WORKLOAD: usize = 1;
+const SCHEME: usize = 2;
 
 /// Why a point has no measures.
 #[derive(Debug)]
@@ -94,56 +100,103 @@ enum Failure {
 }
 
 impl<'s> Evaluator<'s> {
-    /// Opens every file that the study or a parameter names, and puts the first combination together, so that what is wrong
-    /// with all points is said before any is simulated.
+    /// Opens every file that the study or a parameter names, and looks for what is wrong at every point.
     ///
     /// # Errors
-    /// A file is wrong, or a path leads nowhere.
-    pub fn new(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, InputError> {
-        let files = [open_file(0, &study.hardware)?, open_file(1, &study.workload)?, open_file(2, &study.scheme)?];
+    /// A file is missing or wrong, a path leads nowhere, or a value is none that its place takes.
+    pub fn open(study: &'s Study, space: &'s Space<'s>) -> Result<Evaluator<'s>, ConfigError> {
+        let mut problems = Problems::default();
+        let [hardware, workload, scheme] = [&study.hardware, &study.workload, &study.scheme];
+        let mut first = |position, file: &StudiedFile| problems.take(open_cited(position, &file.name, &file.place));
+        let files = [first(HARDWARE, hardware), first(WORKLOAD, workload), first(SCHEME, scheme)];
+        let mut named = BTreeMap::new();
+        for parameter in &study.parameters {
+            for target in &parameter.paths {
+                let Some(position) = whole_file(&target.path) else {
+                    problems.take(file_of(&target.path, &target.place));
+                    continue;
+                };
+                for level in parameter.levels() {
+                    let name = resolve_file(&level.text, &level.place);
+                    let document = problems.take(open_cited(position, &name, &level.place));
+                    named.extend(document.map(|document| ((position, name), document)));
+                }
+            }
+        }
+        let files = problems.built(|| {
+            let [hardware, workload, scheme] = files;
+            Some([hardware?, workload?, scheme?])
+        })?;
         let mut evaluator = Evaluator {
             study,
             space,
             files,
-            named: BTreeMap::new(),
+            named,
+            read: BTreeSet::new(),
             shared: None,
             off_chip: OffChip::of(study),
             prepared: Mutex::default(),
         };
-        for parameter in &study.parameters {
-            let wholes = parameter.paths.iter().filter_map(|target| whole_file(&target.path));
-            for position in wholes {
-                for level in parameter.levels() {
-                    let name = resolve_file(&level.text, &level.place);
-                    let document = open_file(position, &name)?;
-                    evaluator.named.insert((position, name), document);
-                }
-            }
-            for target in parameter.paths.iter().filter(|target| whole_file(&target.path).is_none()) {
-                file_of(&target.path, &target.place).map_err(ConfigError::from)?;
-            }
-        }
-        if study.numerics && !evaluator.varies_workload() {
-            let first: Choice = vec![0; space.sizes().len()];
-            if let Ok(values) = space.values(&first) {
-                let inputs = evaluator.documents(&values)?.resolve()?;
-                if let Some(bindings) = inputs.bindings()?
-                    && let Ok(real) = RealValues::of(&inputs.workload, &bindings)
-                {
-                    evaluator.shared = Some((bindings, real));
-                }
-            }
-        }
+        evaluator.read = refusals::check(&evaluator)?;
         Ok(evaluator)
     }
 
-    /// Digest of the study in `document` and of all files that its points are put together from, but for tensor files.
-    pub fn fingerprint(&self, document: &Document) -> String {
-        fingerprint(std::iter::once(document).chain(&self.files).chain(self.named.values()))
+    /// Reads the values that all points share, if they do, so that each need not.
+    ///
+    /// # Errors
+    /// The workload has no values, though a metric needs them, or they cannot be read.
+    pub fn share_values(&mut self) -> Result<(), ConfigError> {
+        if !self.study.numerics || self.varies_workload() {
+            return Ok(());
+        }
+        // What the study sets is in it, whatever the parameters are: they leave it alone.
+        let (workload, places) = workload::resolve(&self.document(WORKLOAD, &[])?)?;
+        let Some(bindings) = bindings(&workload, &places)? else {
+            let metrics = self.study.objectives.iter().map(|objective| objective.metric);
+            let mut metrics = metrics.chain(self.study.constraints.iter().map(|constraint| constraint.metric));
+            let Some(metric) = metrics.find(|metric| metric.needs_values()) else { return Ok(()) };
+            let message = format!("its tensors have shapes but no values, so that {} is never known", metric.name());
+            return Err(Diagnostic::new(&self.study.workload.place, &DottedPath::default(), message).into());
+        };
+        if let Ok(real) = RealValues::of(&workload, &bindings) {
+            self.shared = Some((bindings, real));
+        }
+        Ok(())
+    }
+
+    /// Digest of the study in `document` and of all files that its points are put together from or read.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn fingerprint(&self, document: &Document) -> Result<String, ConfigError> {
+        let mut texts: Vec<String> = Vec::new();
+        for path in &self.read {
+            let failure = |cause| ConfigError::Read { path: path.clone(), cause };
+            texts.extend([path.display().to_string(), journal::digest_of_file(path).map_err(failure)?]);
+        }
+        let documents = std::iter::once(document).chain(&self.files).chain(self.named.values());
+        Ok(fingerprint(documents, texts.iter().map(String::as_str)))
+    }
+
+    pub(super) fn study(&self) -> &'s Study {
+        self.study
+    }
+
+    pub(super) fn space(&self) -> &'s Space<'s> {
+        self.space
+    }
+
+    /// The file of that position where no parameter names another.
+    pub(super) fn first_file(&self, position: usize) -> &Document {
+        &self.files[position]
+    }
+
+    /// How long the file of that position is.
+    pub(super) fn lines(&self, position: usize) -> usize {
+        self.files[position].source().text().lines().count()
     }
 
     fn varies_workload(&self) -> bool {
-        const WORKLOAD: usize = 1;
         let targets = self.study.parameters.iter().flat_map(|parameter| &parameter.paths);
         targets.into_iter().any(|target| {
             let file = whole_file(&target.path).or_else(|| file_of(&target.path, &target.place).ok());
@@ -171,7 +224,9 @@ impl<'s> Evaluator<'s> {
         caught(|| {
             let values = self.space.values(choice)?;
             let prepared = self.prepared(choice, &values)?;
-            let npu = self.hardware(&values).map_err(|error| error.to_string())?;
+            let hardware = self.document(HARDWARE, &values);
+            let npu = hardware.and_then(|hardware| hardware::resolve(&hardware, &mut Defaults::default()));
+            let npu = npu.map_err(|error| error.to_string())?;
             Ok(estimated(&prepared, &npu))
         })
     }
@@ -220,20 +275,23 @@ impl<'s> Evaluator<'s> {
         Prepared::of(&program, &inputs.npu, inputs.workload.mapping()).map_err(|error| error.to_string())
     }
 
-    /// The hardware of a point alone, as [`Evaluator::documents`] would put it together.
-    fn hardware(&self, values: &[PointValue<'_>]) -> Result<Npu, ConfigError> {
+    /// One file of a point, as [`Evaluator::documents`] would put it together.
+    ///
+    /// # Errors
+    /// A path leads nowhere in it.
+    pub(super) fn document(&self, position: usize, values: &[PointValue<'_>]) -> Result<Document, ConfigError> {
         let targets =
             || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
-        let whole = targets().rfind(|(_, target)| whole_file(&target.path) == Some(HARDWARE));
+        let whole = targets().filter(|(_, target)| whole_file(&target.path) == Some(position)).next_back();
         let mut document = match whole {
-            Some((value, _)) => self.named[&(HARDWARE, resolve_file(&value.text, value.place))].clone(),
-            None => self.files[HARDWARE].clone(),
+            Some((value, _)) => self.named[&(position, resolve_file(&value.text, value.place))].clone(),
+            None => self.files[position].clone(),
         };
         let mut assign = |path: &str, value: &str, place: &Place| -> Result<(), ConfigError> {
-            if whole_file(path).is_some() || file_of(path, place).map_err(ConfigError::from)? != HARDWARE {
+            if whole_file(path).is_some() || file_of(path, place).map_err(ConfigError::from)? != position {
                 return Ok(());
             }
-            document.apply(path.strip_prefix("hardware.").unwrap_or(path), value, place)?;
+            document.apply(within(path), value, place)?;
             Ok(())
         };
         for assignment in &self.study.set {
@@ -245,7 +303,7 @@ impl<'s> Evaluator<'s> {
                 Some(unit) => assign(&target.path, &format!("{} {unit}", value.text), value.place)?,
             }
         }
-        hardware::resolve(&document, &mut Defaults::default())
+        Ok(document)
     }
 
     fn simulate(&self, choice: &[u32]) -> Result<Measured, String> {
@@ -341,13 +399,25 @@ pub fn measure(report: &Report) -> Measured {
     all.filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// Digest of documents: every key and value, not where they stand.
-fn fingerprint<'d>(documents: impl IntoIterator<Item = &'d Document>) -> String {
+/// The document of a file that the study names at `place`, which is cited if there is none.
+fn open_cited(position: usize, name: &str, place: &Place) -> Result<Document, ConfigError> {
+    open_file(position, name).map_err(|error| match error {
+        ConfigError::Invalid(problems) => {
+            let cited = |problem: Diagnostic| if problem.place().is_flag() { problem.at(place) } else { problem };
+            ConfigError::Invalid(problems.into_iter().map(cited).collect())
+        }
+        other => other,
+    })
+}
+
+/// Digest of documents, every key and value, not where they stand; and of more texts behind them.
+fn fingerprint<'d>(documents: impl IntoIterator<Item = &'d Document>, more: impl Iterator<Item = &'d str>) -> String {
     let mut texts = Vec::new();
     for document in documents {
         gather(document.root(), &mut texts);
         texts.push("\u{0}");
     }
+    texts.extend(more);
     journal::digest(texts)
 }
 

@@ -5,18 +5,23 @@
 //! one; it is cut off when the study goes on. A line whose checksum does not hold is left out, and its point is
 //! simulated again.
 
+#[cfg(unix)]
+use std::fs::Metadata;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::input_files;
+use crate::config::unfinished::uninterrupted;
 use crate::explore::space::Choice;
 
-/// Version of the lines.
-const VERSION: u32 = 1;
+/// Version of the lines, and of which points a sampler picks.
+const VERSION: u32 = 2;
+/// How every line begins.
+const LINE_START: &str = "{\"check\":\"";
 /// Digits of a checksum.
 const DIGITS: usize = 16;
 
@@ -109,10 +114,15 @@ pub enum RecordedOutcome {
     Panic(String),
 }
 
-/// A journal that points are added to. Nobody else can at the same time.
+/// A journal that this process alone may write. The lock is held before anything is read, and nothing is ever unlinked
+/// that another process may have opened: whoever finds a journal without a whole first line begins it in its place.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
+    /// Bytes of whole lines.
+    whole: u64,
+    /// Whether a line could not be written: then no later one is.
+    is_broken: bool,
 }
 
 /// What a journal holds.
@@ -129,41 +139,106 @@ pub struct Contents {
 }
 
 impl Journal {
-    /// Begins a journal.
+    /// Makes a journal that is not there yet, without a line.
     ///
     /// # Errors
-    /// There is one already, or it cannot be written.
-    pub fn begin(path: &Path, header: &Header) -> io::Result<Journal> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    /// There is one already ([`io::ErrorKind::AlreadyExists`]), another process took hold of it at the same moment
+    /// ([`io::ErrorKind::WouldBlock`]), or it cannot be made.
+    pub fn create(path: &Path) -> io::Result<Journal> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         file.try_lock()?;
-        let mut journal = Journal { file };
-        journal.write(&to_line("header", header))?;
-        Ok(journal)
+        Ok(Journal { file, whole: 0, is_broken: false })
     }
 
-    /// Goes on with a journal from which `contents` was read: what is torn at its end is cut off.
+    /// Takes hold of a journal that is there.
     ///
     /// # Errors
-    /// Another process is at work on it, or it cannot be written.
-    pub fn go_on(path: &Path, contents: &Contents) -> io::Result<Journal> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
-        file.try_lock()?;
-        file.set_len(contents.whole)?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(Journal { file })
+    /// Another process is at work on it ([`io::ErrorKind::WouldBlock`]), or it cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Journal> {
+        // Neither a pipe nor a device, which would be read for ever.
+        drop(input_files::open(path)?);
+        loop {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            file.try_lock()?;
+            // A study that ended in between has put a sorted journal in its place.
+            if is_at(&file, path)? {
+                return Ok(Journal { file, whole: 0, is_broken: false });
+            }
+        }
+    }
+
+    /// What it holds; `None` where not even its first line is whole.
+    ///
+    /// # Errors
+    /// It cannot be read, or its first line is none of a journal ([`io::ErrorKind::InvalidData`]).
+    pub fn contents(&mut self) -> io::Result<Option<Contents>> {
+        self.file.seek(SeekFrom::Start(0))?;
+        contents_of(&self.file)
+    }
+
+    /// Begins it: whatever it held goes.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin(&mut self, header: &Header) -> io::Result<()> {
+        self.cut(0)?;
+        self.write(&to_line("header", header))
+    }
+
+    /// Goes on after what `contents` was read: what is torn at its end is cut off.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn go_on(&mut self, contents: &Contents) -> io::Result<()> {
+        self.cut(contents.whole)
     }
 
     /// Adds a point.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written. Then no point is added any more, and no torn line is left.
     pub fn add(&mut self, record: &Record) -> io::Result<()> {
         self.write(&to_line("point", record))
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
-        self.file.write_all(line.as_bytes())
+    fn cut(&mut self, whole: u64) -> io::Result<()> {
+        self.file.set_len(whole)?;
+        self.file.seek(SeekFrom::Start(whole))?;
+        self.whole = whole;
+        Ok(())
     }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier line could not be written"));
+        }
+        match uninterrupted(|| self.file.write_all(line.as_bytes())) {
+            Ok(()) => {
+                self.whole += line.len() as u64;
+                Ok(())
+            }
+            Err(cause) => {
+                self.is_broken = true;
+                // What cannot be cut off is a torn line, which is left out when it is read.
+                let _ = self.cut(self.whole);
+                Err(cause)
+            }
+        }
+    }
+}
+
+/// Whether `file` is what stands at `path` now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    Ok(identity(file.metadata()?) == identity(std::fs::metadata(path)?))
+}
+
+/// Elsewhere a file that is open cannot be replaced.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 /// Reads a journal; `None` where not even its first line is whole.
@@ -171,15 +246,24 @@ impl Journal {
 /// # Errors
 /// It cannot be read, or its first line is none of a journal.
 pub fn read(path: &Path) -> io::Result<Option<Contents>> {
-    let mut reader = BufReader::new(input_files::open(path)?);
+    contents_of(&input_files::open(path)?)
+}
+
+fn contents_of(file: &File) -> io::Result<Option<Contents>> {
+    let mut reader = BufReader::new(file);
     let mut bytes = Vec::new();
     let mut next = |bytes: &mut Vec<u8>| -> io::Result<Option<usize>> {
         bytes.clear();
         let length = reader.read_until(b'\n', bytes)?;
         Ok((bytes.last() == Some(&b'\n')).then_some(length))
     };
-    let Some(length) = next(&mut bytes)? else { return Ok(None) };
     let foreign = || io::Error::new(io::ErrorKind::InvalidData, "its first line is not the header of a journal");
+    let Some(length) = next(&mut bytes)? else {
+        // Torn, or the text of something else.
+        let begins = LINE_START.as_bytes();
+        let is_torn = bytes.iter().zip(begins).all(|(found, wanted)| found == wanted);
+        return if is_torn { Ok(None) } else { Err(foreign()) };
+    };
     let text = std::str::from_utf8(&bytes).map_err(|_| foreign())?;
     let header = from_line("header", text).ok_or_else(foreign)?;
     let mut contents = Contents { header, records: Vec::new(), damaged: 0, whole: length as u64 };
@@ -196,11 +280,11 @@ pub fn read(path: &Path) -> io::Result<Option<Contents>> {
 /// A value as a line of the journal.
 pub fn to_line(key: &str, value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).expect("string keys and finite numbers");
-    format!("{{\"check\":\"{}\",\"{key}\":{json}}}\n", checksum(&json))
+    format!("{LINE_START}{}\",\"{key}\":{json}}}\n", checksum(&json))
 }
 
 fn from_line<T: for<'de> Deserialize<'de>>(key: &str, line: &str) -> Option<T> {
-    let rest = line.strip_prefix("{\"check\":\"")?;
+    let rest = line.strip_prefix(LINE_START)?;
     let (check, rest) = rest.split_at_checked(DIGITS)?;
     let json = rest.strip_prefix(&format!("\",\"{key}\":"))?.strip_suffix("}\n")?;
     if checksum(json) != check {
@@ -220,6 +304,26 @@ pub fn digest<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
         hasher.update((text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     }
+    hexadecimal(hasher)
+}
+
+/// SHA-256 of what stands in a file, in hexadecimal. It is read piece by piece.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_of_file(path: &Path) -> io::Result<String> {
+    let mut file = input_files::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hexadecimal(hasher)),
+            length => hasher.update(&piece[..length]),
+        }
+    }
+}
+
+fn hexadecimal(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -240,7 +344,8 @@ mod tests {
 
     fn written(folder: &Path) -> PathBuf {
         let path = folder.join("journal.jsonl");
-        let mut journal = Journal::begin(&path, &header()).unwrap();
+        let mut journal = Journal::create(&path).unwrap();
+        journal.begin(&header()).unwrap();
         (0..3).for_each(|index| journal.add(&record(index)).unwrap());
         path
     }
@@ -255,14 +360,19 @@ mod tests {
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let lines = ends.iter().filter(|end| **end <= cut).count();
-            let Some(contents) = read(&path).unwrap() else {
-                assert_eq!(lines, 0, "{cut}");
-                continue;
-            };
-            assert_eq!(contents.records.len(), lines - 1);
-            assert_eq!(contents.damaged, 0);
-            let mut journal = Journal::go_on(&path, &contents).unwrap();
-            (lines as u64 - 1..3).for_each(|index| journal.add(&record(index)).unwrap());
+            let mut journal = Journal::open(&path).unwrap();
+            match journal.contents().unwrap() {
+                None => {
+                    assert_eq!(lines, 0, "{cut}");
+                    journal.begin(&header()).unwrap();
+                }
+                Some(contents) => {
+                    assert_eq!(contents.records.len(), lines - 1);
+                    assert_eq!(contents.damaged, 0);
+                    journal.go_on(&contents).unwrap();
+                }
+            }
+            (lines.max(1) as u64 - 1..3).for_each(|index| journal.add(&record(index)).unwrap());
             drop(journal);
             assert_eq!(fs::read(&path).unwrap(), whole, "{cut}");
         }
@@ -289,10 +399,25 @@ mod tests {
     fn two_processes_cannot_write_one_journal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let _held = Journal::begin(&path, &header()).unwrap();
-        let contents = read(&path).unwrap().unwrap();
-        assert!(Journal::go_on(&path, &contents).is_err());
-        assert_eq!(Journal::begin(&path, &header()).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let mut held = Journal::create(&path).unwrap();
+        // Before its first line is written, and after.
+        assert_eq!(Journal::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        held.begin(&header()).unwrap();
+        assert_eq!(Journal::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(Journal::create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        held.add(&record(0)).unwrap();
+        drop(held);
+        assert_eq!(Journal::open(&path).unwrap().contents().unwrap().unwrap().records.len(), 1);
+    }
+
+    /// The device that is always full stands for a full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn after_a_line_that_could_not_be_written_no_other_is() {
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut journal = Journal { file, whole: 0, is_broken: false };
+        assert_eq!(journal.add(&record(0)).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(journal.add(&record(1)).unwrap_err().to_string().contains("earlier line"));
     }
 
     #[test]

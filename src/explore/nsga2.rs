@@ -8,6 +8,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use crate::explore::distinct::Distinct;
 use crate::explore::pareto::{crowding, ranks};
 use crate::explore::space::Choice;
 
@@ -31,14 +32,17 @@ pub struct Individual {
     pub fitness: Fitness,
 }
 
-/// The first generation: random points.
-pub fn first_generation(sizes: &[u32], population: u64, seed: u64) -> Vec<Choice> {
+/// The first generation: random points that `met` does not have, which are noted there.
+pub fn first_generation(population: u64, seed: u64, met: &mut Distinct<'_>) -> Vec<Choice> {
     let mut random = Pcg64::seed_from_u64(seed);
-    (0..population).map(|_| sizes.iter().map(|size| random.random_range(0..*size)).collect()).collect()
+    (0..population).map(|_| met.another(&mut random)).collect()
 }
 
-/// Children of `parents`, as many as they are, for generation `number` (from 1).
-pub fn children(parents: &[Individual], sizes: &[u32], seed: u64, number: u64) -> Vec<Choice> {
+/// How often a child that was met before is mutated again, before any point that was not met takes its place.
+const MUTATIONS: usize = 8;
+
+/// Children of `parents`, as many as they are, for generation `number` (from 1). None of them was met before; they are noted.
+pub fn children(parents: &[Individual], sizes: &[u32], seed: u64, number: u64, met: &mut Distinct<'_>) -> Vec<Choice> {
     let mut random = Pcg64::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let fitness: Vec<&Fitness> = parents.iter().map(|parent| &parent.fitness).collect();
     let order = places(&fitness);
@@ -59,11 +63,19 @@ pub fn children(parents: &[Individual], sizes: &[u32], seed: u64, number: u64) -
             }
         }
         for mut child in pair {
+            if children.len() == parents.len() {
+                break;
+            }
             mutate(&mut child, sizes, &mut random);
-            children.push(child);
+            for _ in 0..MUTATIONS {
+                if !met.is_met(&child) {
+                    break;
+                }
+                mutate(&mut child, sizes, &mut random);
+            }
+            children.push(if met.is_new(&child) { child } else { met.another(&mut random) });
         }
     }
-    children.truncate(parents.len());
     children
 }
 
@@ -142,9 +154,10 @@ mod tests {
     fn evolved(seed: u64, generations: u64) -> Vec<Individual> {
         let sizes = [32, 16, 16];
         let individual = |choice: Choice| Individual { fitness: fitness(&choice), choice };
-        let mut parents: Vec<Individual> = first_generation(&sizes, 40, seed).into_iter().map(individual).collect();
+        let mut met = Distinct::new(&sizes);
+        let mut parents: Vec<Individual> = first_generation(40, seed, &mut met).into_iter().map(individual).collect();
         for number in 1..=generations {
-            let born = children(&parents, &sizes, seed, number).into_iter().map(individual);
+            let born = children(&parents, &sizes, seed, number, &mut met).into_iter().map(individual);
             parents = survivors(parents.into_iter().chain(born).collect(), 40);
         }
         parents
@@ -179,6 +192,23 @@ mod tests {
         ];
         let kept: Vec<u32> = survivors(all, 3).iter().map(|individual| individual.choice[0]).collect();
         assert_eq!(kept, [3, 2, 1]);
+    }
+
+    #[test]
+    fn no_point_is_born_twice() {
+        // 4 x 4 x 4 = 64 points, of which 8 x 8 are met to the last.
+        let sizes = [4, 4, 4];
+        let individual = |choice: Choice| Individual { fitness: fitness(&choice), choice };
+        let mut met = Distinct::new(&sizes);
+        let mut parents: Vec<Individual> = first_generation(8, 1, &mut met).into_iter().map(individual).collect();
+        let mut all: Vec<Choice> = parents.iter().map(|parent| parent.choice.clone()).collect();
+        for number in 1..8 {
+            let born = children(&parents, &sizes, 1, number, &mut met);
+            all.extend(born.iter().cloned());
+            parents = survivors(parents.into_iter().chain(born.into_iter().map(individual)).collect(), 8);
+        }
+        let distinct: std::collections::BTreeSet<&Choice> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (64, 64));
     }
 
     #[test]

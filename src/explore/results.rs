@@ -10,7 +10,7 @@ use crate::config::study_mode::Mode;
 use crate::explore::journal::{Header, Record, RecordedOutcome};
 use crate::explore::nsga2::Fitness;
 use crate::explore::pareto;
-use crate::explore::sampler::Plan;
+use crate::explore::sampler::{Plan, asked_beyond};
 use crate::explore::sensitivity::{Sensitivity, rank_correlation};
 use crate::explore::space::Space;
 
@@ -42,6 +42,9 @@ pub struct StudySummary {
     pub pruned: u64,
     /// Points that were tried.
     pub points: u64,
+    /// How many the sampler asks for, where the space has fewer: then each of them is done once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_points: Option<u64>,
     /// Of these, those that could not be simulated.
     pub failed: u64,
     /// Of these, those at which the program panicked.
@@ -182,6 +185,7 @@ impl Findings<'_> {
                 }
             },
             points: self.records.len() as u64,
+            asked_points: asked_beyond(self.space, self.study.sampler),
             failed,
             panicked,
             infeasible,

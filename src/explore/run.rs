@@ -10,22 +10,24 @@ use rayon::prelude::{IntoParallelIterator, IntoParallelRefIterator, ParallelIter
 
 use crate::config::diagnostics::ConfigError;
 use crate::config::document::Document;
-use crate::config::files::write_whole;
+use crate::config::files::write_all_whole;
+use crate::config::result_form::ResultForm;
 use crate::config::study::{self, Sampler, Study};
+use crate::config::study_folder::{self, Sharing};
 use crate::config::study_mode::Mode;
+use crate::explore::distinct::Distinct;
 use crate::explore::evaluate::Evaluator;
 use crate::explore::journal::{self, Contents, Header, Journal, Record, RecordedOutcome, Shard};
 use crate::explore::nsga2::{self, Individual};
 use crate::explore::pruning;
-use crate::explore::results::{Findings, StudySummary, fitness, to_json};
+use crate::explore::results::{self, Findings, StudySummary, fitness, to_json};
 use crate::explore::sampler::Plan;
 use crate::explore::space::{Choice, Space};
-use crate::inputs::InputError;
+use crate::report::plots;
 
 /// Name of the table of all points.
 pub const TABLE: &str = "results.csv";
 /// The same with types.
-#[cfg(feature = "parquet")]
 pub const TYPED_TABLE: &str = "results.parquet";
 /// Name of the summary.
 pub const SUMMARY: &str = "study.json";
@@ -53,9 +55,6 @@ pub enum ExploreError {
     /// A file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The inputs of the points cannot be had.
-    #[error(transparent)]
-    Input(#[from] InputError),
     /// There is a journal already.
     #[error("{}: there is a journal of a study already\n   help: go on with it by --resume, or name another folder with --out", .0.display())]
     Begun(PathBuf),
@@ -75,6 +74,16 @@ pub enum ExploreError {
         /// Why.
         cause: io::Error,
     },
+    /// A file that points read is another than it was when they began.
+    #[error(
+        "{}: a calibration, tensor or energy file changed while the study ran, so that its points do not belong together\n   help: run it again in another folder with --out", .0.display()
+    )]
+    Changed(PathBuf),
+    /// Another process writes the journal.
+    #[error(
+        "{}: another process is at work on this study\n   help: wait until it is done, or name another folder with --out", .0.display()
+    )]
+    InUse(PathBuf),
     /// An adaptive search cannot be split.
     #[error(
         "the sampler nsga2 picks points by the results of earlier ones, so that its points cannot be shared out\n   help: run it without --shard, or take grid, random, latin_hypercube or sobol"
@@ -86,6 +95,15 @@ pub enum ExploreError {
     /// Threads cannot be started.
     #[error("cannot start threads: {0}")]
     Threads(String),
+}
+
+impl ExploreError {
+    /// Whether the study and its files are right, and something else kept it from being done.
+    pub fn is_failure(&self) -> bool {
+        let is_foreign = |cause: &io::Error| cause.kind() == io::ErrorKind::InvalidData;
+        matches!(self, ExploreError::Journal { cause, .. } if !is_foreign(cause))
+            || matches!(self, ExploreError::Changed(_) | ExploreError::InUse(_) | ExploreError::Threads(_))
+    }
 }
 
 /// What became of a study.
@@ -103,6 +121,17 @@ pub struct Finished {
     pub journal: PathBuf,
 }
 
+/// Where the journal of a study in `folder` stands, or of a part of it.
+pub fn journal_path(folder: &Path, shard: Option<Shard>) -> PathBuf {
+    folder.join(Shard::file_name(shard))
+}
+
+/// The files of a study in its folder, without journals.
+fn form() -> ResultForm {
+    let files = [SUMMARY, TABLE, TYPED_TABLE].into_iter().chain(plots::file_names());
+    ResultForm { files: files.collect(), schema_version: results::SCHEMA_VERSION }
+}
+
 /// Runs the study that `document` describes; its journal and results stand in `folder`, which is made if need be.
 ///
 /// # Errors
@@ -115,11 +144,15 @@ pub fn run(
 ) -> Result<Finished, ExploreError> {
     let study = study::resolve(document)?;
     let space = Space::new(&study);
+    let sharing = if options.shard.is_some() || options.resume { Sharing::WithParts } else { Sharing::Alone };
+    study_folder::check(folder, &form(), sharing)?;
     let plan = Plan::new(&space, study.sampler);
     if plan.is_none() && options.shard.is_some() {
         return Err(ExploreError::AdaptiveShard);
     }
-    let evaluator = Evaluator::new(&study, &space)?;
+    let mut evaluator = Evaluator::open(&study, &space)?;
+    evaluator.share_values()?;
+    let evaluator = evaluator;
     let source = document.source();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build();
     let pool = pool.map_err(|error| ExploreError::Threads(error.to_string()))?;
@@ -135,10 +168,10 @@ pub fn run(
             source.name(),
             source.text(),
             source.resolve_path("."),
-            evaluator.fingerprint(document),
+            evaluator.fingerprint(document)?,
         )
     };
-    let path = folder.join(Shard::file_name(options.shard));
+    let path = journal_path(folder, options.shard);
     let (journal, contents) = open_journal(folder, &path, &header, options.resume)?;
     let (damaged, known) = match contents {
         None => (0, Vec::new()),
@@ -167,13 +200,30 @@ pub fn run(
         Some(plan) => workshop.planned(plan, &header, &known),
         None => workshop.adaptive(&study, &space.sizes(), known),
     })?;
-    let panicked = workshop.counts.lock().map(|counts| counts.panicked).unwrap_or_default();
-    drop(workshop);
+    if evaluator.fingerprint(document)? != header.fingerprint {
+        return Err(ExploreError::Changed(path));
+    }
+    let unpoisoned = "no thread panics while it holds this";
+    let panicked = workshop.counts.into_inner().expect(unpoisoned).panicked;
+    // Held until the results are written: nobody else goes on with a journal that is about to be replaced.
+    let mut journal = workshop.journal.into_inner().expect(unpoisoned);
     let summary = match options.shard {
         Some(_) => None,
-        None => Some(finish(folder, &study, &space, &header, vec![path.clone()])?),
+        None => {
+            let contents = journal.contents().map_err(|cause| ExploreError::Journal { path: path.clone(), cause })?;
+            Some(finish(folder, &study, &space, &header, contents)?)
+        }
     };
     Ok(Finished { summary, taken_over, damaged, panicked, journal: path })
+}
+
+/// Checks the study that `document` describes and the files that it names, as [`run()`] does before its first point.
+///
+/// # Errors
+/// Everything that is wrong at every point.
+pub fn check(document: &Document) -> Result<(), ConfigError> {
+    let study = study::resolve(document)?;
+    Evaluator::open(&study, &Space::new(&study)).map(drop)
 }
 
 /// Puts the parts of a study in `folder` together; the results are those of one run over all points.
@@ -217,17 +267,47 @@ pub fn merge(folder: &Path) -> Result<StudySummary, ExploreError> {
     let study = study::resolve(&document)?;
     let space = Space::new(&study);
     let of = parts.keys().next().map_or(0, |shard| shard.of);
-    let missing: Vec<String> =
-        (1..=of).filter(|number| !parts.contains_key(&Shard { number: *number, of })).map(|n| n.to_string()).collect();
-    if !missing.is_empty() {
-        let problem = format!("{}: of {of} parts these are missing: {}", folder.display(), missing.join(", "));
+    if (parts.len() as u64) < of {
+        let missing = missing(of, parts.keys().map(|shard| shard.number));
+        let problem = format!(
+            "{}: of {of} parts {} are missing: {missing}\n   help: npusim explore STUDY.yaml --shard I/{of} --out {}",
+            folder.display(),
+            of - parts.len() as u64,
+            folder.display()
+        );
         return Err(ExploreError::Merge(problem));
     }
-    finish(folder, &study, &space, &header, parts.into_values().collect())
+    let contents = parts.values().map(|path| read_journal(path)).collect::<Result<Vec<_>, _>>()?;
+    finish(folder, &study, &space, &header, contents.into_iter().flatten())
 }
 
+/// The numbers from 1 to `of` that are not among `there`, which ascend: the first few gaps, however many there are.
+fn missing(of: u64, there: impl Iterator<Item = u64>) -> String {
+    const SHOWN: usize = 8;
+    let mut gaps = Vec::new();
+    let mut next = 1;
+    for number in there.map(u128::from).chain([u128::from(of) + 1]) {
+        if gaps.len() == SHOWN {
+            gaps.push("...".to_owned());
+            break;
+        }
+        match number - next {
+            0 => {}
+            1 => gaps.push(next.to_string()),
+            _ => gaps.push(format!("{next} to {}", number - 1)),
+        }
+        next = number + 1;
+    }
+    gaps.join(", ")
+}
+
+/// How many of `points` belong to a part.
 fn points_of(points: u64, shard: Option<Shard>) -> u64 {
-    shard.map_or(points, |Shard { number, of }| (points + of - number) / of)
+    match shard {
+        None => points,
+        Some(Shard { number, .. }) if number > points => 0,
+        Some(Shard { number, of }) => (points - number) / of + 1,
+    }
 }
 
 fn open_journal(
@@ -236,21 +316,41 @@ fn open_journal(
     header: &Header,
     resume: bool,
 ) -> Result<(Journal, Option<Contents>), ExploreError> {
-    let failure = |cause| ExploreError::Journal { path: path.to_path_buf(), cause };
-    fs::create_dir_all(folder).map_err(failure)?;
-    if fs::symlink_metadata(path).is_err() {
-        return Ok((Journal::begin(path, header).map_err(failure)?, None));
-    }
-    if !resume {
-        return Err(ExploreError::Begun(path.to_path_buf()));
-    }
-    let Some(contents) = read_journal(path)? else {
-        // Killed before its first line was whole: nothing is lost.
-        fs::remove_file(path).map_err(failure)?;
-        return Ok((Journal::begin(path, header).map_err(failure)?, None));
+    let failure = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::WouldBlock => ExploreError::InUse(path.to_path_buf()),
+        _ => ExploreError::Journal { path: path.to_path_buf(), cause },
     };
-    check_same(path, &contents.header, header)?;
-    Ok((Journal::go_on(path, &contents).map_err(failure)?, Some(contents)))
+    let is_new_folder = !folder.exists();
+    fs::create_dir_all(folder).map_err(failure)?;
+    let begun = match Journal::create(path) {
+        Ok(mut journal) => journal.begin(header).map(|()| journal),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            if !resume {
+                return Err(ExploreError::Begun(path.to_path_buf()));
+            }
+            let mut journal = Journal::open(path).map_err(failure)?;
+            let contents = journal.contents().map_err(failure)?;
+            match &contents {
+                // Killed before its first line was whole: nothing is lost.
+                None => journal.begin(header).map_err(failure)?,
+                Some(contents) => {
+                    check_same(path, &contents.header, header)?;
+                    journal.go_on(contents).map_err(failure)?;
+                }
+            }
+            return Ok((journal, contents));
+        }
+        Err(cause) => return Err(failure(cause)),
+    };
+    match begun {
+        Ok(journal) => Ok((journal, None)),
+        Err(cause) => {
+            // Its own, and without a line: nothing is left of a study that could not begin.
+            let _ = fs::remove_file(path);
+            let _ = if is_new_folder { fs::remove_dir(folder) } else { Ok(()) };
+            Err(failure(cause))
+        }
+    }
 }
 
 fn read_journal(path: &Path) -> Result<Option<Contents>, ExploreError> {
@@ -260,8 +360,12 @@ fn read_journal(path: &Path) -> Result<Option<Contents>, ExploreError> {
 fn check_same(path: &Path, found: &Header, wanted: &Header) -> Result<(), ExploreError> {
     let differing = [
         ("the version of npusim", found.npusim_version != wanted.npusim_version),
+        ("the version of its lines", found.journal_version != wanted.journal_version),
         ("the study", found.text != wanted.text),
-        ("the hardware, workload, scheme or energy files", found.fingerprint != wanted.fingerprint),
+        (
+            "a file that it names or that its points read (hardware, workload, scheme, energy, calibration, tensors)",
+            found.fingerprint != wanted.fingerprint,
+        ),
         ("the part of the study", found.shard != wanted.shard),
     ];
     match differing.iter().find(|(_, differs)| *differs) {
@@ -312,7 +416,7 @@ impl Workshop<'_, '_> {
         }
     }
 
-    /// Every generation after the results of the one before. Points that were met before are not simulated again.
+    /// Every generation after the results of the one before. Points that the journal has are not simulated again.
     fn adaptive(&self, study: &Study, sizes: &[u32], known: Vec<Record>) -> Result<(), ExploreError> {
         let Sampler::Nsga2 { population, generations, seed } = study.sampler else {
             unreachable!("only the genetic algorithm has no plan")
@@ -336,9 +440,10 @@ impl Workshop<'_, '_> {
             let individual = |choice: Choice| Individual { fitness: fitness(study, &met[&choice].outcome), choice };
             Ok(choices.into_iter().map(individual).collect())
         };
-        let mut parents = measured(nsga2::first_generation(sizes, population, seed))?;
+        let mut picked = Distinct::new(sizes);
+        let mut parents = measured(nsga2::first_generation(population, seed, &mut picked))?;
         for number in 1..=generations {
-            let mut all = measured(nsga2::children(&parents, sizes, seed, number))?;
+            let mut all = measured(nsga2::children(&parents, sizes, seed, number, &mut picked))?;
             all.splice(0..0, parents);
             parents = nsga2::survivors(all, usize::try_from(population).expect("populations are limited"));
         }
@@ -370,11 +475,10 @@ fn finish(
     study: &Study,
     space: &Space<'_>,
     header: &Header,
-    journals: Vec<PathBuf>,
+    journals: impl IntoIterator<Item = Contents>,
 ) -> Result<StudySummary, ExploreError> {
     let mut by_index: BTreeMap<u64, (Record, String)> = BTreeMap::new();
-    for path in &journals {
-        let Some(contents) = read_journal(path)? else { continue };
+    for contents in journals {
         for (record, line) in contents.records {
             by_index.entry(record.index).or_insert((record, line));
         }
@@ -402,14 +506,42 @@ fn finish(
     let records: Vec<Record> = by_index.into_values().map(|(record, _)| record).collect();
     let findings = Findings { study, space, header, records: &records };
     let summary = findings.summary();
-    write_whole(folder.join(Shard::file_name(None)), whole)?;
     let table = findings.to_csv();
+    let mut files = vec![(TABLE, table.clone().into_bytes()), (SUMMARY, to_json(&summary).into_bytes())];
     #[cfg(feature = "parquet")]
-    write_whole(
-        folder.join(TYPED_TABLE),
-        crate::explore::parquet_table::to_parquet(&table).expect("a table of a study has types"),
-    )?;
-    write_whole(folder.join(TABLE), table)?;
-    write_whole(folder.join(SUMMARY), to_json(&summary))?;
+    files.push((TYPED_TABLE, crate::explore::parquet_table::to_parquet(&table).expect("a table of a study has types")));
+    let journal = Shard::file_name(None);
+    files.push((&journal, whole.into_bytes()));
+    write_all_whole(folder, files)?;
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_points_of_a_part_are_counted_without_listing_them() {
+        // Counted one by one where that can be done.
+        for of in 1..8 {
+            for points in 0..20 {
+                for number in 1..=of {
+                    let shard = Shard { number, of };
+                    let counted = (0..points).filter(|index| shard.holds(*index)).count() as u64;
+                    assert_eq!(points_of(points, Some(shard)), counted, "{number}/{of} of {points}");
+                }
+            }
+        }
+        assert_eq!(points_of(5, Some(Shard { number: 1, of: u64::MAX })), 1);
+        assert_eq!(points_of(5, Some(Shard { number: u64::MAX, of: u64::MAX })), 0);
+    }
+
+    #[test]
+    fn missing_parts_are_named_by_their_gaps() {
+        assert_eq!(missing(6, [1, 4].into_iter()), "2 to 3, 5 to 6");
+        assert_eq!(missing(3, [2, 3].into_iter()), "1");
+        assert_eq!(missing(u64::MAX, [1].into_iter()), format!("2 to {}", u64::MAX));
+        let every_second = (1..=10).map(|half| 2 * half);
+        assert_eq!(missing(u64::MAX, every_second), "1, 3, 5, 7, 9, 11, 13, 15, ...");
+    }
 }

@@ -41,11 +41,6 @@ impl<'s> Space<'s> {
         self.lists.iter().map(|levels| u32::try_from(levels.len()).expect("lists are limited")).collect()
     }
 
-    /// Every combination.
-    pub fn combinations(&self) -> u64 {
-        self.lists.iter().map(|levels| levels.len() as u64).product()
-    }
-
     /// The combination of that number: the last list turns fastest.
     pub fn combination(&self, mut index: u64) -> Choice {
         let mut choice: Choice = vec![0; self.lists.len()];

@@ -1,8 +1,22 @@
 //! What a validation found as a page of Markdown, so that the state of every set can stand in the repository.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
 
 use crate::validate::report::{ValidationReport, ValidationRow};
+
+/// The command that makes a page.
+pub const COMMAND: &str = "npusim validate";
+/// How a page begins.
+const START: &str = "# Validation\n\nMade by `";
+
+/// Whether `file` begins as a page does.
+pub fn is_page(file: File) -> bool {
+    let start = format!("{START}{COMMAND}");
+    let mut text = Vec::new();
+    file.take(start.len() as u64).read_to_end(&mut text).is_ok_and(|_| text == start.as_bytes())
+}
 
 /// A page with one line a group: how many were compared, the errors in per cent, the bar and whether it is met. Ends with a
 /// line break. `command` is what makes the page anew.
@@ -10,7 +24,7 @@ pub fn page(report: &ValidationReport, command: &str) -> String {
     let count = |pass: Option<bool>| report.sets.iter().filter(|row| row.pass == pass).count();
     let (met, missed, open) = (count(Some(true)), count(Some(false)), count(None));
     let mut page = format!(
-        "# Validation\n\nMade by `{command}`. {met} groups meet their bar, {missed} miss it, {open} are shown and not judged. \
+        "{START}{command}`. {met} groups meet their bar, {missed} miss it, {open} are shown and not judged. \
          Errors are relative; where equality is asked for, differing rows or elements are counted.\n\n\
          | set | group | compared | differing | mean | median | p90 | worst | bar | met | note |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |\n"

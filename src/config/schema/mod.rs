@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{energy, hardware, scheme, study, workload};
+use crate::config::kinds::FileKind;
 use notes::{Limit, Note};
 use trace::{Form, Struct};
 
@@ -48,14 +48,19 @@ impl SchemaKind {
         }
     }
 
-    fn form(self) -> Form {
+    /// The kind of file that it is of.
+    pub fn file(self) -> FileKind {
         match self {
-            SchemaKind::Hardware => hardware::form(),
-            SchemaKind::Workload => workload::form(),
-            SchemaKind::Scheme => scheme::form(),
-            SchemaKind::Energy => energy::form(),
-            SchemaKind::Study => study::form(),
+            SchemaKind::Hardware => FileKind::Hardware,
+            SchemaKind::Workload => FileKind::Workload,
+            SchemaKind::Scheme => FileKind::Scheme,
+            SchemaKind::Energy => FileKind::EnergyTable,
+            SchemaKind::Study => FileKind::Study,
         }
+    }
+
+    fn form(self) -> Form {
+        self.file().form()
     }
 
     fn notes(self) -> Vec<Note> {
@@ -195,6 +200,7 @@ mod tests {
     use crate::config::document::Document;
     use crate::config::node::{self, Node};
     use crate::config::presets::{self, Preset};
+    use crate::config::{hardware, scheme, workload};
 
     fn parsed(kind: SchemaKind) -> Value {
         serde_json::from_str(&schema(kind)).unwrap()

@@ -38,6 +38,16 @@ pub(crate) struct Struct {
     pub(crate) fields: Vec<(&'static str, Form)>,
 }
 
+impl Form {
+    /// The keys of a mapping with known keys, in the order of its reader; none of anything else.
+    pub(crate) fn keys(&self) -> Vec<&'static str> {
+        match self {
+            Form::Struct(of) => of.fields.iter().map(|(name, _)| *name).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The form of the documents that are read as a `T`.
 pub(crate) fn form_of<T: DeserializeOwned>() -> Form {
     let (found, open) = (RefCell::new(None), RefCell::new(Vec::new()));

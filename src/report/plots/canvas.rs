@@ -23,7 +23,7 @@ const PIXELS: f64 = 100.0;
 /// What `plotters` divides a font's size by.
 const FONT_DIVISOR: f64 = 1.24;
 /// The font of the program, and what stands in for it where an SVG is shown without it.
-const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
+pub(super) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
 /// A colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

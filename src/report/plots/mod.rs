@@ -95,6 +95,15 @@ pub fn files(saved: &Saved) -> Vec<PictureFile> {
     both.collect()
 }
 
+/// Whether the picture in a file of that name was drawn here: an SVG by its font and those that stand in for it.
+pub fn is_drawn_here(name: &str, contents: &[u8]) -> bool {
+    if name.ends_with(".png") {
+        return png::is_ours(contents);
+    }
+    let font = canvas::FAMILY.as_bytes();
+    contents.starts_with(b"<svg ") && contents.windows(font.len()).any(|text| text == font)
+}
+
 /// Names of all files that pictures may have.
 pub fn file_names() -> impl Iterator<Item = &'static str> {
     ALL.iter().flat_map(|plot| plot.files())

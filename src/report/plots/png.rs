@@ -5,6 +5,7 @@ use std::sync::Arc;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
+use crate::report::plots::canvas::{BOTH_COLUMNS, COLUMN};
 use crate::report::plots::letters;
 
 /// Pixels to the inch.
@@ -26,6 +27,18 @@ pub(super) fn of(svg: &str) -> Vec<u8> {
     pixels.encode_png().expect(OURS)
 }
 
+/// Whether `png` was drawn here, as far as its header tells (PNG specification, sections 5.3 and 11.2.2): as wide as the
+/// pictures are, 8 bits RGBA, and pixels right behind, where other tools put the resolution and their name.
+pub(super) fn is_ours(png: &[u8]) -> bool {
+    const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
+    let widths = [COLUMN, BOTH_COLUMNS].map(|points| (points * f64::from(RESOLUTION) / 72.0).round() as u32);
+    let number = |at: usize| png.get(at..at + 4).map(|bytes| u32::from_be_bytes(bytes.try_into().expect("four bytes")));
+    png.starts_with(&SIGNATURE)
+        && number(16).is_some_and(|width| widths.contains(&width))
+        && png.get(24..26) == Some(&[8, 6])
+        && png.get(37..41) == Some(b"IDAT")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +52,8 @@ mod tests {
         // The header chunk of a PNG holds width and height from byte 16 on (PNG specification, section 11.2.2).
         let size = |png: &[u8]| [16, 20].map(|at| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()));
         assert_eq!(size(&blank), [1050, 600]);
+        assert!(is_ours(&blank) && is_ours(&of(&picture(516.0, 144.0, |_| {}))));
+        assert!(!is_ours(&of(&picture(250.0, 144.0, |_| {}))) && !is_ours(&blank[..30]) && !is_ours(b"x"));
         assert!(written.len() > blank.len() + 200, "{} and {}", written.len(), blank.len());
     }
 }
