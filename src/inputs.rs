@@ -94,11 +94,11 @@ impl Documents {
     pub fn resolve(self) -> Result<Inputs, ConfigError> {
         let [hardware_document, workload_document, scheme_document] = self.documents;
         let mut defaults = Defaults::default();
-        let npu = hardware::resolve(&hardware_document, &mut defaults)?;
+        let (npu, mut notes) = hardware::resolve_with_notes(&hardware_document, &mut defaults)?;
         let (workload, places) = workload::resolve(&workload_document)?;
         let scheme = scheme::resolve(&scheme_document)?;
         let calibration_source = scheme::calibration_source(&scheme_document)?;
-        let notes = scheme::roles_without_layers(&scheme_document, &workload)?;
+        notes.extend(scheme::roles_without_layers(&scheme_document, &workload)?);
         let source_text = |name: &str, document: &Document| SourceText {
             name: name.to_owned(),
             file: document.source().name().to_owned(),

@@ -9,6 +9,7 @@ use npusim::config::{hardware, presets, scheme, workload};
 use npusim::energy::{self, Observed};
 use npusim::hardware::actions::Component;
 use npusim::hardware::band::Band;
+use npusim::hardware::memory::MemoryKind;
 use npusim::hardware::npu::Npu;
 use npusim::report::data::{Configuration, Report};
 use npusim::shape::GemmShape;
@@ -182,6 +183,133 @@ fn the_cell_decides_the_leakage_and_a_memory_of_the_table_follows_its_capacity()
     // One bank of 1 MiB is a run of CACTI 7; 1.5 MiB lies between it and 2 MiB.
     assert!((area("1 MiB") - 1.114).abs() < 1e-12);
     assert!((1.114..1.9382).contains(&area("1536 KiB")));
+}
+
+/// A row of the table of CACTI runs: its cells by the column's name.
+fn cacti(start: &str) -> impl Fn(&str) -> f64 {
+    let table = include_str!("../hw-configs/energy/cacti7_sram.csv");
+    let header: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let cells: Vec<&str> = table.lines().find(|row| row.starts_with(start)).unwrap().split(',').collect();
+    move |column| cells[header.iter().position(|known| *known == column).unwrap()].parse().unwrap()
+}
+
+/// D1 of the first use: 4 MiB with 64 to 128 bytes a cycle cost what CACTI's run of 4 MiB in eight banks costs.
+#[test]
+fn sram_of_4_mib_costs_what_cacti_says_of_4_mib_and_not_of_1_mib() {
+    let npu = npu("edge-int8", &[("memories.sram.sram.capacity", "4 MiB")]);
+    let typical = |action: &str| npu.energy().records().find(|(key, _)| *key == action).unwrap().1.energy_pj.typical;
+    let run = cacti("4194304,512,22,itrs-lstp,8,350,1,0,0,");
+    assert_eq!(typical("read_sram"), run("read_pj") / 64.0);
+    assert_eq!(typical("write_sram"), run("write_pj") / 64.0);
+    // A milliwatt is a picojoule a nanosecond.
+    assert!((typical("leakage_sram") / (8.0 * run("leak_mw")) - 1.0).abs() < 1e-12);
+    let area = npu.energy().areas().components[&Component::Memory("sram".to_owned())].area_mm2.typical;
+    assert_eq!(area, run("area_mm2"));
+    // The other memory is as it was: two halves of 128 KiB make 256 KiB with 128 bytes a cycle.
+    let half = cacti("131072,512,22,itrs-lstp,1,350,1,0,0,");
+    assert_eq!(typical("read_accumulators"), half("read_pj") / 64.0);
+    assert!((typical("leakage_accumulators") / (2.0 * half("leak_mw")) - 1.0).abs() < 1e-12);
+}
+
+/// 64 times the capacity is eight times the length of the wires and 64 times the cells. The smallest memories, of 512 bytes, cost what
+/// the smallest run of 8 KiB costs, so that an access to 64 times as much is only twice as dear.
+#[test]
+fn no_memory_of_a_shipped_machine_is_free() {
+    for preset in presets::HARDWARE {
+        let shipped = npu(preset.name, &[]);
+        for memory in shipped.memories() {
+            let MemoryKind::Sram(sram) = &memory.kind else { continue };
+            let path = format!("memories.{}.sram.capacity", memory.name);
+            let bytes = format!("{} B", 64 * sram.capacity.get());
+            let grown = npu(preset.name, &[(path.as_str(), bytes.as_str())]);
+            let what = format!("{} {}", preset.name, memory.name);
+            for (verb, least, most) in [("read", 1.5, 16.0), ("write", 1.5, 16.0), ("leakage", 40.0, 64.1)] {
+                let key = format!("{verb}_{}", memory.name);
+                let typical =
+                    |npu: &Npu| npu.energy().records().find(|(known, _)| *known == key).map(|it| it.1.energy_pj);
+                let (Some(before), Some(after)) = (typical(&shipped), typical(&grown)) else {
+                    assert!(shipped.energy().reason_left_out(&key).is_some(), "{what}: {key}");
+                    continue;
+                };
+                let ratio = after.typical / before.typical;
+                assert!(ratio > least && ratio <= most, "{what}: {key} times {ratio}");
+            }
+            let component = Component::Memory(memory.name.clone());
+            let area = |npu: &Npu| npu.energy().areas().components.get(&component).map(|it| it.area_mm2.typical);
+            let ratio = area(&grown).zip(area(&shipped)).map(|(after, before)| after / before);
+            assert!(ratio.is_none_or(|ratio| (25.0..100.0).contains(&ratio)), "{what}: area times {ratio:?}");
+            // The others are as they were.
+            for (key, record) in shipped.energy().records().filter(|(key, _)| !key.ends_with(memory.name.as_str())) {
+                let (_, after) = grown.energy().records().find(|(known, _)| known == &key).unwrap();
+                assert_eq!(record.energy_pj, after.energy_pj, "{what}: {key}");
+            }
+        }
+    }
+}
+
+const SRAM_ALONE: &str = "[{ memory: sram, cell: itrs-lstp, node_nm: 22 }]";
+const READS: &str = "{ name: read_accumulators, energy_pj: 1, per_bytes: 1, source: why, mark: assumed }";
+const WRITES: &str = "{ name: write_accumulators, energy_pj: 1, per_bytes: 1, source: why, mark: assumed }";
+const LEFT_OUT: &str =
+    "[{ name: dma_burst, reason: r }, { name: index_fetch, reason: r }, { name: background_dram, reason: r }]";
+
+#[test]
+fn a_figure_for_a_capacity_follows_the_square_root_of_it_and_leakage_the_capacity() {
+    let typical = |name: &str, set: &[(&str, &str)], action: &str| {
+        let npu = npu(name, set);
+        let (_, record) = npu.energy().records().find(|(key, _)| *key == action).unwrap();
+        record.energy_pj.typical
+    };
+    // AccelForge: 0.249 pJ per bit of VMEM as it is, 16 MiB; four times that is twice as far across.
+    assert_eq!(typical("tpu-v4i-like", &[], "read_vmem"), 1.992);
+    let larger = [("memories.vmem.sram.capacity", "64 MiB")];
+    assert_eq!(typical("tpu-v4i-like", &larger, "read_vmem"), 2.0 * 1.992);
+    // 0.0092 mW as that of a whole memory of 64 KiB, at 1 GHz; edge-int8 has four times as much.
+    let leakage = "{ name: leakage_accumulators, power_mw: 0.0092, for_capacity: 64 KiB, source: why, mark: assumed }";
+    let set = [
+        ("energy.arrays", SRAM_ALONE),
+        ("energy.actions.dma_burst", leakage),
+        ("energy.actions.index_fetch", READS),
+        ("energy.actions.background_dram", WRITES),
+        ("energy.leaves_out", LEFT_OUT),
+    ];
+    assert!((typical("edge-int8", &set, "leakage_accumulators") / (4.0 * 0.0092) - 1.0).abs() < 1e-12);
+    let refused = |path: &str, value: &str| {
+        let mut document = presets::open_hardware("tpu-v4i-like").unwrap();
+        document.apply(path, value, &Place::flag("--set")).unwrap();
+        hardware::resolve(&document, &mut Defaults::default()).unwrap_err().to_string()
+    };
+    assert!(refused("energy.actions.read_hbm.for_capacity", "1 MiB").contains("off the chip"));
+    assert!(refused("energy.actions.idle_mac.for_capacity", "1 MiB").contains("no action of a memory"));
+    assert!(refused("energy.actions.zero_mac.for_capacity", "1 MiB").contains("follows what it is a multiple of"));
+}
+
+#[test]
+fn a_table_that_fixes_the_size_of_a_memory_says_so_and_one_that_does_not_is_silent() {
+    let notes = |name: &str, set: &[(&str, &str)]| -> Vec<String> {
+        let mut document = presets::open_hardware(name).unwrap();
+        for (path, value) in set {
+            document.apply(path, value, &Place::flag(format!("--set {path}={value}"))).unwrap();
+        }
+        let (_, notes) = hardware::resolve_with_notes(&document, &mut Defaults::default()).unwrap();
+        notes.iter().map(ToString::to_string).collect()
+    };
+    for preset in presets::HARDWARE {
+        assert_eq!(notes(preset.name, &[]), Vec::<String>::new(), "{}", preset.name);
+    }
+    let said = notes("edge-int8", &[("energy.arrays.0.size", "4 MiB")]);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("fixes the size of sram at 4194304 B although it has 1048576 B"), "{said:?}");
+    assert_eq!(notes("edge-int8", &[("energy.arrays.0.size", "1 MiB")]), Vec::<String>::new());
+    // Two arrays of half the size are the memory's size.
+    let halves = [("energy.arrays.0.size", "512 KiB"), ("energy.arrays.0.copies", "2"), ("energy.arrays.0.banks", "1")];
+    assert_eq!(notes("edge-int8", &halves), Vec::<String>::new());
+    // Figures that are for no capacity, of a memory whose capacity somebody sets.
+    let figures = "{ name: read_vmem, energy_pj: 2, per_bytes: 1, source: why, mark: assumed }";
+    let fixed = [("energy.actions.read_vmem", figures)];
+    assert_eq!(notes("tpu-v4i-like", &fixed), Vec::<String>::new());
+    let said = notes("tpu-v4i-like", &[fixed[0], ("memories.vmem.sram.capacity", "32 MiB")]);
+    assert!(said.len() == 1 && said[0].contains("do not follow this capacity: read_vmem"), "{said:?}");
 }
 
 #[test]

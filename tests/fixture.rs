@@ -309,7 +309,7 @@ impl SplitMix {
     }
 
     /// A value in -1 to 1.
-    fn next_centred(&mut self) -> f32 {
+    pub(crate) fn next_centred(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use npusim::energy::transfers::TransferCounter;
 use npusim::hardware::memory::{MemoryId, MemoryKind, Sram};
 use npusim::hardware::npu::NpuParts;
 use npusim::memory::Direction;
-use npusim::program::op::OpKind;
+use npusim::program::op::{OpId, OpKind};
 use npusim::schedule::commands::{Command, CommandStream, Queue, Work};
 use npusim::schedule::{Schedule, spill, token_run, verify};
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
@@ -144,6 +145,31 @@ fn all_sums_leave_and_come_back_between_the_passes_along_k() {
     assert_eq!(spilled(parts.clone(), LoopOrder::KMN), (each_way, each_way, Some(DRAM)));
     sram_of(&mut parts, ACCUMULATORS).capacity = Bytes(9 * 16 * 24 * 4);
     assert_eq!(spilled(parts, LoopOrder::KNM), (0, 0, None));
+}
+
+#[test]
+fn spilled_sums_cost_descriptors_and_bursts() {
+    let mut parts = fixture::parts();
+    partitions_of(&mut parts).resident = Bytes(0);
+    let run = run(parts, &[SHAPE], &PER_TOKEN_PER_CHANNEL, given(1, [16, 32, 24], LoopOrder::KMN, Split::Auto));
+    let mut nobody = Unobserved;
+    let mut counter = TransferCounter::new(&run.npu, &mut nobody);
+    timing::run(&run.program, &run.schedule, &run.npu, &mut counter).unwrap();
+    let counted = counter.into_counts();
+    // What the product moves beside its sums, from the commands of its queues.
+    let product = OpId(product_of(&run));
+    let commands = run.schedule.queues.iter().flat_map(|queue| CommandStream::new(&run.schedule, *queue));
+    let others: Vec<u64> = commands
+        .filter(|command| command.op == product)
+        .filter_map(|command| match command.work {
+            Work::Transfer(transfer) => Some(transfer.moved(Bytes(64)).get() / 64),
+            Work::Sums(_) | Work::Matrix(_) | Work::Vector(_) => None,
+        })
+        .collect();
+    // Nine tiles leave after two of three passes and come back: 36 transfers. Rows of 16 + 16 + 8 and columns of 24 + 24 + 8
+    // sums of four bytes: 40 x 56 x 4 / 64 = 140 bursts each time, because every tile is a multiple of 64 bytes.
+    assert_eq!(counted.descriptors(product), others.len() as u64 + 36);
+    assert_eq!(counted.bursts(product), others.iter().sum::<u64>() + 4 * 140);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The one integration test binary; each subject is a module.
 
+mod action_counts;
 mod anchors;
 mod architecture;
 mod bites;

@@ -51,7 +51,10 @@ fn check(document: &Document) -> Result<String, ConfigError> {
         return Err(problem.help(format!("their keys are: {}", keys.join("; "))).into());
     };
     match kind {
-        FileKind::Hardware => hardware::resolve(document, &mut Defaults::default()).map(drop)?,
+        FileKind::Hardware => {
+            let (_, notes) = hardware::resolve_with_notes(document, &mut Defaults::default())?;
+            print_notes(&notes);
+        }
         FileKind::Workload => return check_workload(document),
         FileKind::Scheme => scheme::resolve(document).map(drop)?,
         FileKind::EnergyTable => energy::resolve(&document.read()?).map(drop)?,

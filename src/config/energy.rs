@@ -26,6 +26,7 @@ use crate::hardware::energy_table::{EnergyRecord, EnergyTable, OperatingPoint};
 use crate::hardware::memory::{Memory, MemoryKind};
 use crate::hardware::npu::Npu;
 use crate::numerics::real_functions::pow;
+use crate::units::Bytes;
 
 /// Volts that a supply may have.
 pub(crate) const VOLTAGES: std::ops::RangeInclusive<f64> = 0.1..=5.0;
@@ -88,7 +89,8 @@ pub(crate) fn resolve_for(
         None => Ok(energy_figures::default_uncertainty(defaults)),
     };
     let uncertainty = problems.take(uncertainty).unwrap_or(Uncertainty::DEFAULT);
-    let conditions = Conditions { node_nm, voltage: nominal, uncertainty, clock_hz: around.clock_hz };
+    let conditions =
+        Conditions { node_nm, voltage: nominal, uncertainty, clock_hz: around.clock_hz, memories: around.memories };
     let mut records: BTreeMap<String, EnergyRecord> = BTreeMap::new();
     for figure in file.actions.iter().filter(|figure| !figure.is_relative()) {
         records.extend(problems.take(energy_figures::resolve(figure, &conditions)));
@@ -148,6 +150,23 @@ pub(crate) fn resolve_for(
 pub(crate) fn areas(file: &EnergyFile, npu: &Npu) -> Result<AreaTable, Diagnostic> {
     let node_nm = file.node_nm.required().value().ok();
     energy_areas::of_npu(file.areas.iter().flatten(), node_nm, npu)
+}
+
+/// What of `file` does not follow the capacity of a memory, each cited where it stands: an array of another size, and, for
+/// each of the capacities that were `set`, figures that do not say for which capacity they are.
+pub(crate) fn fixed_sizes(file: &EnergyFile, memories: &[Memory], set: &[(String, &Field<Bytes>)]) -> Vec<Diagnostic> {
+    let arrays = file.arrays.iter().flatten().filter_map(|array| energy_arrays::fixed_size(array, memories));
+    let figures = set.iter().filter_map(|(memory, capacity)| {
+        let fixed = file.actions.iter().filter_map(|figure| energy_figures::fixed_for(figure, memory));
+        let fixed: Vec<String> = fixed.collect();
+        (!fixed.is_empty()).then(|| {
+            let names = listed(fixed.iter().map(String::as_str));
+            capacity
+                .problem(format!("the energy table has figures that do not follow this capacity: {names}"))
+                .note("a figure with for_capacity: BYTES follows it")
+        })
+    });
+    arrays.chain(figures).collect()
 }
 
 /// The supply voltage and the one that the table is for.

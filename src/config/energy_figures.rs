@@ -16,9 +16,12 @@ use crate::config::placed::Placed;
 use crate::hardware::actions::Action;
 use crate::hardware::band::Band;
 use crate::hardware::energy_table::{EnergyRecord, Mark};
+use crate::hardware::memory::{Memory, MemoryKind};
 use crate::hardware::node_scaling;
+use crate::hardware::sram_array::{access_energy_ratio, size_ratio};
 use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::formats::ALL as FORMATS;
+use crate::units::Bytes;
 
 /// The most energy that one figure may state, in pJ: a millijoule.
 const MOST_PJ: f64 = 1e9;
@@ -44,6 +47,7 @@ pub(crate) struct FigureFile {
     per_requests: Field<u64>,
     node_nm: Field<u64>,
     voltage: Field<f64>,
+    for_capacity: Field<Bytes>,
     scaled: Option<Placed<ScaledFile>>,
     source: Field<String>,
     mark: Field<String>,
@@ -114,11 +118,13 @@ pub(crate) fn uncertainty(file: &UncertaintyFile) -> Result<Uncertainty, Diagnos
 }
 
 /// What holds for every figure of a table.
-pub(crate) struct Conditions {
+pub(crate) struct Conditions<'a> {
     pub(crate) node_nm: Option<u64>,
     pub(crate) voltage: Option<f64>,
     pub(crate) uncertainty: Uncertainty,
     pub(crate) clock_hz: u64,
+    /// Memories, whose capacity decides what an access and leakage cost where a figure says for which it is.
+    pub(crate) memories: &'a [Memory],
 }
 
 /// What one action is counted in.
@@ -177,7 +183,7 @@ impl FigureFile {
 /// The action and the record of a figure that stands for itself.
 pub(crate) fn resolve(
     figure: &Placed<FigureFile>,
-    conditions: &Conditions,
+    conditions: &Conditions<'_>,
 ) -> Result<(String, EnergyRecord), Diagnostic> {
     let name = figure.name.required().text()?;
     let place = |field: &Field<f64>| field.is_given().then(|| field.place().clone());
@@ -213,6 +219,7 @@ pub(crate) fn resolve(
         source.push_str(&format!(" and {voltage} V"));
     }
     let factor = factor(figure, figure_node, voltage, conditions, &mut source)?;
+    let factor = factor.times(capacity_ratio(figure, &name, conditions.memories, &mut source)?);
     source.push(')');
     // Divided first: a figure per 64 bytes is so the same as one per byte.
     let per_action = if is_power { figure_band.times(per_action) } else { divided(figure_band, 1.0 / per_action) };
@@ -249,7 +256,7 @@ fn factor(
     figure: &Placed<FigureFile>,
     figure_node: Option<u64>,
     voltage: Option<f64>,
-    conditions: &Conditions,
+    conditions: &Conditions<'_>,
     source: &mut String,
 ) -> Result<Band, Diagnostic> {
     let nodes = figure_node.zip(conditions.node_nm);
@@ -280,6 +287,57 @@ fn factor(
         }
         Some(_) | None => Ok(Band::exactly(1.0)),
     }
+}
+
+/// What takes a figure of a memory to the capacity that the memory has.
+fn capacity_ratio(
+    figure: &FigureFile,
+    name: &str,
+    memories: &[Memory],
+    source: &mut String,
+) -> Result<f64, Diagnostic> {
+    let Some(reading) = figure.for_capacity.optional() else { return Ok(1.0) };
+    let from = reading.in_range(Bytes(1)..=Bytes(1 << 40))?;
+    let Some((memory, is_access)) = memory_of(name) else {
+        let message = format!("{} is no action of a memory on the chip", quoted(name));
+        return Err(figure.for_capacity.problem(message).note("leave it out"));
+    };
+    let capacity = match memories.iter().find(|known| known.name == memory).map(|known| &known.kind) {
+        Some(MemoryKind::Sram(sram)) => sram.capacity,
+        Some(MemoryKind::Dram(_)) => {
+            return Err(figure.for_capacity.problem("this memory is off the chip").note("leave it out"));
+        }
+        // A table may be shared, and is sound by itself.
+        None => return Ok(1.0),
+    };
+    if capacity == from {
+        return Ok(1.0);
+    }
+    let (ratio, rule) = if is_access {
+        (access_energy_ratio(from.get(), capacity.get()), "the square root of the capacities' ratio")
+    } else {
+        (size_ratio(from.get(), capacity.get()), "the capacities' ratio")
+    };
+    source.push_str(&format!("; times {ratio:.3}: {rule}, {capacity} over {from}"));
+    Ok(ratio)
+}
+
+/// The memory that reads, writes or leaks under that name, and whether it is an access.
+fn memory_of(name: &str) -> Option<(&str, bool)> {
+    let is_memory = |name: &&str| !UNITS_THAT_LEAK.contains(name);
+    let access = ["read_", "write_"].into_iter().find_map(|verb| name.strip_prefix(verb));
+    let leakage = name.strip_prefix("leakage_").filter(is_memory);
+    access.map(|memory| (memory, true)).or(leakage.map(|memory| (memory, false)))
+}
+
+/// What leaks beside memories.
+const UNITS_THAT_LEAK: [&str; 2] = ["matrix_units", "vector_units"];
+
+/// The name of the figure, if it is one of `memory` that does not say for which capacity it is.
+pub(crate) fn fixed_for(figure: &FigureFile, memory: &str) -> Option<String> {
+    let name = figure.name.required().text().ok()?;
+    let is_of_memory = memory_of(&name).is_some_and(|(known, _)| known == memory);
+    (is_of_memory && !figure.is_relative() && !figure.for_capacity.is_given()).then_some(name)
 }
 
 fn scaling(scaled: &Placed<ScaledFile>, nodes: Option<(u64, u64)>, source: &mut String) -> Result<Band, Diagnostic> {
@@ -333,6 +391,9 @@ pub(crate) fn resolve_relative(
     }
     if let Some(scaled) = &figure.scaled {
         return Err(scaled.problem("a multiple has the node of what it is a multiple of"));
+    }
+    if figure.for_capacity.is_given() {
+        return Err(figure.for_capacity.problem("a multiple follows what it is a multiple of").note("leave it out"));
     }
     let ratio = resolve_band(ratio)?;
     let mark = figure.mark.required().one_of(&Mark::NAMES)?;

@@ -82,6 +82,15 @@ struct RatesFile {
 /// that do not fit together, actions without an energy figure. [`ConfigError::Read`] never: a missing energy table is
 /// cited where it is named.
 pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, ConfigError> {
+    resolve_with_notes(document, defaults).map(|(npu, _)| npu)
+}
+
+/// As [`resolve`], with what is odd in the file and yet sound, each cited where it stands: an energy table that does not
+/// follow the capacity of a memory.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with_notes(document: &Document, defaults: &mut Defaults) -> Result<(Npu, Vec<Diagnostic>), ConfigError> {
     let mut document = document.clone();
     include_energy_table(&mut document)?;
     let file: HardwareFile = document.read()?;
@@ -126,7 +135,19 @@ pub fn resolve(document: &Document, defaults: &mut Defaults) -> Result<Npu, Conf
     let areas = energy::areas(&file.energy, &npu)?;
     let npu = npu.with_areas(areas);
     energy::check_coverage(&actors(&file, &npu), npu.energy(), &file.energy)?;
-    Ok(npu)
+    let notes = energy::fixed_sizes(&file.energy, npu.memories(), &set_capacities(&file));
+    Ok((npu, notes))
+}
+
+/// Memories on the chip whose capacity was written elsewhere than they were: by an override.
+fn set_capacities(file: &HardwareFile) -> Vec<(String, &Field<Bytes>)> {
+    let set = file.memories.iter().filter_map(|memory| {
+        let capacity = &memory.sram.as_ref()?.capacity;
+        let is_set = capacity.place().source().name() != memory.name.place().source().name();
+        let name = memory.name.required().text().ok()?;
+        (is_set && capacity.is_given()).then_some((name, capacity))
+    });
+    set.collect()
 }
 
 /// What each part of the accelerator does that costs energy. Parts stand in the order of the file.

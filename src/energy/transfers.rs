@@ -65,7 +65,8 @@ impl Observer for TransferCounter<'_> {
     }
 
     fn command(&mut self, record: &CommandRecord<'_>) {
-        if let Work::Transfer(transfer) = &record.command.work {
+        // Partial sums that wait outside of the accumulators pass through the same queues.
+        if let Work::Transfer(transfer) | Work::Sums(transfer) = &record.command.work {
             let bursts = self.bursts(transfer);
             let (by_op, op) = (&mut self.counts.by_op, record.command.op.0);
             if by_op.len() <= op {

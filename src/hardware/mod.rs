@@ -14,5 +14,6 @@ pub mod node_scaling;
 pub mod npu;
 pub mod requests;
 pub mod sequencing;
+pub mod sram_array;
 pub mod sram_table;
 pub mod vector_unit;

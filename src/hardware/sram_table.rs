@@ -5,7 +5,7 @@
 //! width. CACTI chooses the organisation of an array anew at every point, which no smooth curve follows; but it tends to
 //! choose alike for other cells and nodes. So where the table has the point for others and not for the one that is asked
 //! for, they give the shape: the ratio to each of them is interpolated from the nearest points that both have, and the
-//! median of what they say is taken. Beyond the table's sizes and widths nothing is given. The cell is the user's to name:
+//! median of what they say is taken. Beyond the table's sizes and widths nothing is given here (`sram_array` continues it). The cell is the user's to name:
 //! the leakage of two cells differs a thousandfold.
 
 use std::sync::OnceLock;
@@ -75,6 +75,21 @@ impl SramFigures {
         ("area", "area_mm2"),
         ("access time", "access_ns"),
     ];
+
+    /// Each figure times a factor of its own.
+    #[must_use]
+    pub fn times(&self, factors: [f64; QUANTITIES]) -> SramFigures {
+        let mut values = self.values();
+        values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        SramFigures::of(values)
+    }
+
+    /// Each figure over that of `other`.
+    pub fn over(&self, other: SramFigures) -> [f64; QUANTITIES] {
+        let mut values = self.values();
+        values.iter_mut().zip(other.values()).for_each(|(value, other)| *value /= other);
+        values
+    }
 
     const fn of([read_pj, write_pj, leakage_mw_per_bank, area_mm2, access_ns]: [f64; QUANTITIES]) -> SramFigures {
         SramFigures { read_pj, write_pj, leakage_mw_per_bank, area_mm2, access_ns }

@@ -355,6 +355,11 @@ pub(super) fn energy(prefix: &str) -> Vec<Note> {
         ("actions[].per_elements", "Elements that the figure is for."),
         ("actions[].per_cycles", "Cycles that the figure is for."),
         ("actions[].node_nm", "Process node of the source, in nanometres, if it is another one."),
+        (
+            "actions[].for_capacity",
+            "Capacity of the on-chip memory that the figure is for: accesses follow the square root of the capacity, \
+             leakage the capacity. A figure without it is taken as it is.",
+        ),
         ("actions[].scaled", "Factor from the node of the source to that of the table."),
         ("actions[].scaled.by", "The factor."),
         ("actions[].scaled.low", "The least factor that is plausible, with high."),
@@ -367,10 +372,20 @@ pub(super) fn energy(prefix: &str) -> Vec<Note> {
         ("arrays[].memory", "Name of the memory."),
         ("arrays[].cell", "Transistors: itrs-hp (fast, leaking) or itrs-lstp (a thousandth of the leakage)."),
         ("arrays[].node_nm", "Process node: 45, 32 or 22 nm."),
-        ("arrays[].size", "Bytes of one array; the memory's capacity over its copies if left out."),
-        ("arrays[].width_bits", "Bits of an access; the memory's read port over its copies if left out."),
-        ("arrays[].banks", "Banks of one array: 1 or, from 1 MiB on, 8; 1 if left out."),
-        ("arrays[].copies", "Equal arrays that make the memory; 1 if left out."),
+        (
+            "arrays[].size",
+            "Bytes of one array, which then does not follow the memory; its capacity over its copies if left out.",
+        ),
+        ("arrays[].width_bits", "Bits of an access; the memory's wider port over its copies, 64 to 512, if left out."),
+        (
+            "arrays[].banks",
+            "Banks of one array; those of the memory if left out, else 1. Runs of 8 serve for more than one.",
+        ),
+        (
+            "arrays[].copies",
+            "Equal arrays that make the memory; if left out as many as its port needs words of 512 bits, or 1 where size, \
+             width_bits or several banks are given.",
+        ),
         ("areas", "Areas of components."),
         ("areas[].name", "The component: matrix_units, vector_units, an on-chip memory, or overhead."),
         ("areas[].area_um2", "Area in square micrometres."),
