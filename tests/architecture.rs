@@ -124,7 +124,7 @@ struct Registry {
 /// Files of `numerics/block` that serve the formats.
 const BLOCK_SUPPORT: &[&str] = &["encoder", "plain", "quantizer", "scale_rule", "tensor"];
 /// Files of `dataflow` that serve the dataflows.
-const DATAFLOW_SUPPORT: &[&str] = &["overlap", "pace", "sequenced", "serial"];
+const DATAFLOW_SUPPORT: &[&str] = &["folds", "ports", "sequenced", "serial"];
 /// Files of `validate` that serve the sets.
 const VALIDATE_SUPPORT: &[&str] = &[
     "accelerator_run",

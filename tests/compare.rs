@@ -53,6 +53,19 @@ fn each_scheme_has_the_figures_of_its_own_run_and_ratios_to_the_baseline() {
         for (layer, of_run) in row["layers"].as_array().unwrap().iter().zip(report["layers"].as_array().unwrap()) {
             assert_eq!((&layer["name"], &layer["cycles"]), (&of_run["name"], &of_run["attributed_cycles"]));
             assert_eq!(layer["numerics"]["sqnr_db"], of_run["numerics"]["sqnr_db"]);
+            // One quantity has one name, and a bound stands beside what it bounds.
+            assert_eq!(
+                (&layer["span_cycles"], &layer["under_way_cycles"]),
+                (&of_run["cycles"], &of_run["under_way_cycles"])
+            );
+            let [span, under_way, bound] =
+                ["span_cycles", "under_way_cycles", "lower_bound_cycles"].map(|field| layer[field].as_u64().unwrap());
+            assert!(span <= under_way && bound <= under_way, "{layer}");
+            let baseline =
+                found["schemes"][1]["layers"].as_array().unwrap().iter().find(|it| it["name"] == layer["name"]);
+            let of_baseline = baseline.unwrap()["span_cycles"].as_f64().unwrap();
+            let speedup = layer["span_speedup"].as_f64().unwrap();
+            assert!((speedup - of_baseline / span as f64).abs() < 1e-12 * speedup, "{layer}");
         }
         // Layers, and parts of the work, each sum to the whole.
         for parts in ["layers", "paths"] {
@@ -71,6 +84,12 @@ fn each_scheme_has_the_figures_of_its_own_run_and_ratios_to_the_baseline() {
     assert_eq!(found["schemes"][1]["total"]["speedup"], 1.0);
     let summary = std::fs::read_to_string(out.join("summary.md")).unwrap();
     assert!(summary.contains("| w8a8_per_tensor | ") && summary.contains("## Layers"), "{summary}");
+    assert!(summary.contains("| makespan [cycles] | speedup |"), "{summary}");
+    assert!(
+        summary.contains(
+            "| attributed [cycles] | span [cycles] | speedup of span | under way [cycles] | bound [cycles] |"
+        )
+    );
     let table = std::fs::read_to_string(out.join("compare.csv")).unwrap();
     let columns = |line: &str| line.split(',').count();
     assert!(table.lines().all(|line| columns(line) == columns(table.lines().next().unwrap())), "{table}");

@@ -1,8 +1,8 @@
 //! Descriptors and bursts of the DMA engines, seen as their transfers end.
 
-use crate::hardware::memory::Arbitration;
+use crate::hardware::memory::{Arbitration, MemoryId};
 use crate::hardware::npu::Npu;
-use crate::memory::Transfer;
+use crate::memory::{Service, Transfer};
 use crate::program::op::OpId;
 use crate::schedule::commands::Work;
 use crate::schedule::counter::Signal;
@@ -62,6 +62,14 @@ impl Observer for TransferCounter<'_> {
 
     fn signalled(&mut self, signal: &Signal, at: Cycles) {
         self.also.signalled(signal, at);
+    }
+
+    fn watches_memories(&self) -> bool {
+        self.also.watches_memories()
+    }
+
+    fn moved(&mut self, memory: MemoryId, service: &Service) {
+        self.also.moved(memory, service);
     }
 
     fn command(&mut self, record: &CommandRecord<'_>) {

@@ -97,6 +97,12 @@ impl Dram {
         self.write_channel.map_or(self.latency, |channel| channel.response_latency)
     }
 
+    /// Bytes a cycle of all channels together.
+    pub fn peak_bytes_per_cycle(&self) -> f64 {
+        let rate = |rate: Rate| rate.numerator() as f64 / rate.denominator() as f64;
+        rate(self.bytes_per_cycle) + self.write_channel.map_or(0.0, |channel| rate(channel.bytes_per_cycle))
+    }
+
     /// Cycles that the channels need at least for so many bytes read and written.
     pub fn busy_cycles(&self, read: Bytes, written: Bytes) -> Cycles {
         match self.write_channel {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::hardware::memory::{Dram, REQUESTERS, Requester};
 use crate::memory::channel::{Channel, Channels};
-use crate::memory::{MemoryModel, MemorySystem, Ticket};
+use crate::memory::{Direction, MemoryModel, MemorySystem, Service, Ticket};
 use crate::units::{Bytes, Cycles, Rate};
 
 /// The model.
@@ -51,6 +51,9 @@ struct SharedChannel {
     /// When the next transfer has been served, its arrival, and whose it is.
     next: Option<(u128, Cycles, usize)>,
     arrivals: VecDeque<(Cycles, Ticket)>,
+    rate: Rate,
+    is_watched: bool,
+    service: Vec<Service>,
 }
 
 /// The transfers of one requester that have not been served.
@@ -66,6 +69,8 @@ struct Backlog {
     needs: u128,
     /// When it ends if the set of requesters stays the same.
     ends: u128,
+    /// Where the channel is watched: the ways that its bytes go, in order, each with the ticks that have not been noted.
+    unnoted: VecDeque<(Direction, u128)>,
 }
 
 impl Channel for SharedChannel {
@@ -73,7 +78,8 @@ impl Channel for SharedChannel {
         let ticks_per_byte = u128::from(bytes_per_cycle.denominator());
         let backlog = |requester| {
             let turn = u128::from(dram.arbitration.turn(Requester(requester)).get()) * ticks_per_byte;
-            Backlog { turn, is_in_round: false, transfers: VecDeque::new(), needs: 0, ends: 0 }
+            let (transfers, unnoted) = (VecDeque::new(), VecDeque::new());
+            Backlog { turn, is_in_round: false, transfers, needs: 0, ends: 0, unnoted }
         };
         SharedChannel {
             ticks_per_cycle: u128::from(bytes_per_cycle.numerator()),
@@ -87,14 +93,27 @@ impl Channel for SharedChannel {
             round: 0,
             next: None,
             arrivals: VecDeque::new(),
+            rate: bytes_per_cycle,
+            is_watched: false,
+            service: Vec::new(),
         }
     }
 
-    fn accept(&mut self, bytes: Bytes, Requester(requester): Requester, now: Cycles, ticket: Ticket) {
+    fn accept(
+        &mut self,
+        bytes: Bytes,
+        direction: Direction,
+        Requester(requester): Requester,
+        now: Cycles,
+        ticket: Ticket,
+    ) {
         self.advance(now);
         let service = u128::from(bytes.get()) * self.ticks_per_byte;
         let backlog = &mut self.requesters[requester];
         backlog.transfers.push_back((ticket, service));
+        if self.is_watched {
+            backlog.unnoted.push_back((direction, service));
+        }
         if backlog.is_in_round {
             return;
         }
@@ -132,6 +151,14 @@ impl Channel for SharedChannel {
     fn arrivals(&mut self) -> &mut VecDeque<(Cycles, Ticket)> {
         &mut self.arrivals
     }
+
+    fn watch(&mut self) {
+        self.is_watched = true;
+    }
+
+    fn service(&mut self) -> &mut Vec<Service> {
+        &mut self.service
+    }
 }
 
 impl SharedChannel {
@@ -148,6 +175,36 @@ impl SharedChannel {
 
     /// Books the service from `since` to tick `now` for all requesters in the round, and starts anew there.
     fn serve_until(&mut self, now: u128) {
+        let (from, before) = (self.since, self.requesters.each_ref().map(|backlog| backlog.needs));
+        self.book_until(now);
+        if self.is_watched {
+            for (requester, before) in before.into_iter().enumerate() {
+                self.note(requester, before - self.requesters[requester].needs, from);
+            }
+        }
+    }
+
+    /// Notes `ticks` of service of a requester between tick `from` and now. Turns are short beside that time, so bytes of all
+    /// requesters are taken to have moved evenly over it.
+    fn note(&mut self, requester: usize, mut ticks: u128, from: u128) {
+        let (to, rate) = (self.since, self.rate);
+        while let Some((direction, left)) = self.requesters[requester].unnoted.front_mut()
+            && ticks > 0
+        {
+            let (direction, noted) = (*direction, ticks.min(*left));
+            *left -= noted;
+            ticks -= noted;
+            if *left == 0 {
+                self.requesters[requester].unnoted.pop_front();
+            }
+            match self.service.last_mut() {
+                Some(last) if (last.direction, last.from, last.to) == (direction, from, to) => last.ticks += noted,
+                Some(_) | None => self.service.push(Service { direction, from, to, ticks: noted, rate }),
+            }
+        }
+    }
+
+    fn book_until(&mut self, now: u128) {
         let passed = now - self.since;
         self.since = now;
         if self.round == 0 {
@@ -237,8 +294,8 @@ fn divide(value: u128, by: u128) -> (u128, u128) {
 mod tests {
     use super::*;
     use crate::hardware::memory::{Arbitration, MemoryId};
+    use crate::memory::Transfer;
     use crate::memory::ideal::Ideal;
-    use crate::memory::{Direction, Transfer};
 
     fn dram(rate: (u64, u64), latency: u64, quantum: u64, weights: [u32; REQUESTERS]) -> Dram {
         let bytes_per_cycle = Rate::try_new(rate.0, rate.1).unwrap();

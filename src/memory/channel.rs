@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::hardware::memory::{Dram, Requester};
-use crate::memory::{Direction, MemorySystem, Ticket, Transfer};
+use crate::memory::{Direction, MemorySystem, Service, Ticket, Transfer};
 use crate::units::{Bytes, Cycles, Rate};
 
 /// How one channel serves what it is given.
@@ -15,7 +15,7 @@ pub(super) trait Channel {
     fn new(dram: &Dram, bytes_per_cycle: Rate, latency: Cycles) -> Self;
 
     /// Accepts `bytes` of `requester` at cycle `now`.
-    fn accept(&mut self, bytes: Bytes, requester: Requester, now: Cycles, ticket: Ticket);
+    fn accept(&mut self, bytes: Bytes, direction: Direction, requester: Requester, now: Cycles, ticket: Ticket);
 
     /// The next cycle at which something arrives if nothing else is accepted before.
     fn next_event(&self) -> Option<Cycles>;
@@ -25,6 +25,12 @@ pub(super) trait Channel {
 
     /// What has been served, with the cycle of its arrival: in order of both service and arrival.
     fn arrivals(&mut self) -> &mut VecDeque<(Cycles, Ticket)>;
+
+    /// Notes from now on when bytes are moved.
+    fn watch(&mut self);
+
+    /// What has been noted and not been taken.
+    fn service(&mut self) -> &mut Vec<Service>;
 }
 
 /// A memory of one or two channels.
@@ -52,7 +58,7 @@ impl<C: Channel> MemorySystem for Channels<C> {
             (Some(writes), Direction::Write) => writes,
             (_, Direction::Read | Direction::Write) => &mut self.first,
         };
-        channel.accept(transfer.moved(self.burst), requester, now, ticket);
+        channel.accept(transfer.moved(self.burst), transfer.direction, requester, now, ticket);
         ticket
     }
 
@@ -80,6 +86,20 @@ impl<C: Channel> MemorySystem for Channels<C> {
             let read = reads.pop_front_if(|read| is_next(writes, *read));
             let Some((_, ticket)) = read.or_else(|| writes.pop_front_if(|write| is_next(reads, *write))) else { break };
             completed.push(ticket);
+        }
+    }
+
+    fn watch(&mut self) {
+        self.first.watch();
+        if let Some(writes) = &mut self.writes {
+            writes.watch();
+        }
+    }
+
+    fn take_service(&mut self, service: &mut Vec<Service>) {
+        service.append(self.first.service());
+        if let Some(writes) = &mut self.writes {
+            service.append(writes.service());
         }
     }
 }

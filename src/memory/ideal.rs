@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::hardware::memory::{Dram, Requester};
 use crate::memory::channel::{Channel, Channels};
-use crate::memory::{MemoryModel, MemorySystem, Ticket};
+use crate::memory::{Direction, MemoryModel, MemorySystem, Service, Ticket};
 use crate::units::{Bytes, Cycles, Rate};
 
 /// The model.
@@ -36,17 +36,24 @@ struct Pipe {
     /// belongs to the next one, so back-to-back transfers reach exactly the stated bandwidth.
     busy_until: u128,
     under_way: VecDeque<(Cycles, Ticket)>,
+    is_watched: bool,
+    service: Vec<Service>,
 }
 
 impl Channel for Pipe {
     fn new(_dram: &Dram, bytes_per_cycle: Rate, latency: Cycles) -> Pipe {
-        Pipe { bytes_per_cycle, latency, busy_until: 0, under_way: VecDeque::new() }
+        let (is_watched, service) = (false, Vec::new());
+        Pipe { bytes_per_cycle, latency, busy_until: 0, under_way: VecDeque::new(), is_watched, service }
     }
 
-    fn accept(&mut self, bytes: Bytes, _requester: Requester, now: Cycles, ticket: Ticket) {
+    fn accept(&mut self, bytes: Bytes, direction: Direction, _: Requester, now: Cycles, ticket: Ticket) {
         let cycle = u128::from(self.bytes_per_cycle.numerator());
-        let service = u128::from(bytes.get()) * u128::from(self.bytes_per_cycle.denominator());
-        self.busy_until = self.busy_until.max(u128::from(now.get()) * cycle) + service;
+        let ticks = u128::from(bytes.get()) * u128::from(self.bytes_per_cycle.denominator());
+        let from = self.busy_until.max(u128::from(now.get()) * cycle);
+        self.busy_until = from + ticks;
+        if self.is_watched && ticks > 0 {
+            self.service.push(Service { direction, from, to: self.busy_until, ticks, rate: self.bytes_per_cycle });
+        }
         // Wide division is slow, and almost never needed.
         let served = match u64::try_from(self.busy_until) {
             Ok(busy_until) => busy_until.div_ceil(self.bytes_per_cycle.numerator()),
@@ -64,13 +71,21 @@ impl Channel for Pipe {
     fn arrivals(&mut self) -> &mut VecDeque<(Cycles, Ticket)> {
         &mut self.under_way
     }
+
+    fn watch(&mut self) {
+        self.is_watched = true;
+    }
+
+    fn service(&mut self) -> &mut Vec<Service> {
+        &mut self.service
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hardware::memory::{MemoryId, WriteChannel};
-    use crate::memory::{Direction, Transfer};
+    use crate::memory::Transfer;
 
     fn system(numerator: u64, denominator: u64, latency: u64) -> Box<dyn MemorySystem> {
         let bytes_per_cycle = Rate::try_new(numerator, denominator).unwrap();

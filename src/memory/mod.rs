@@ -11,7 +11,7 @@ mod channel;
 pub mod ideal;
 
 use crate::hardware::memory::{Dram, MemoryId, Requester};
-use crate::units::{Bytes, Cycles};
+use crate::units::{Bytes, Cycles, Rate};
 
 /// A stateless factory of memory systems.
 pub trait MemoryModel: Sync + std::fmt::Debug {
@@ -108,6 +108,24 @@ fn floor_sum(count: u64, divisor: u64, step: u64, offset: u64) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// Bytes of one direction that a channel has moved, evenly over an interval of time.
+///
+/// Time and bytes are counted in ticks, so that nothing is rounded: a cycle has as many ticks as the numerator of `rate`, and a
+/// byte takes as many as its denominator. What channels move in the same interval is never more than its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The way that the bytes went.
+    pub direction: Direction,
+    /// First tick.
+    pub from: u128,
+    /// One past the last tick.
+    pub to: u128,
+    /// Ticks of it in which the channel moved these bytes.
+    pub ticks: u128,
+    /// Bandwidth of the channel.
+    pub rate: Rate,
+}
+
 /// A memory under way.
 pub trait MemorySystem {
     /// Accepts a transfer of `requester` at cycle `now`, which never runs backwards.
@@ -118,6 +136,12 @@ pub trait MemorySystem {
 
     /// Advances to cycle `now` and appends the transfers that have completed by then, earliest first.
     fn advance(&mut self, now: Cycles, completed: &mut Vec<Ticket>);
+
+    /// Notes from now on when bytes are moved.
+    fn watch(&mut self);
+
+    /// Appends what has been noted since the last time: for each direction in order of time.
+    fn take_service(&mut self, service: &mut Vec<Service>);
 }
 
 #[cfg(test)]

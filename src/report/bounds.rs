@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::hardware::matrix_unit::MatrixUnit;
+use crate::hardware::matrix_unit::{MatrixUnit, ProductFormats};
 use crate::hardware::npu::Npu;
 use crate::program::Program;
 use crate::program::op::{Op, OpKind};
@@ -23,6 +23,8 @@ pub fn bounds(program: &Program, npu: &Npu, statistics: &RunStatistics) -> Bound
         compute_cycles: compute_cycles(program, npu),
         compulsory_bandwidth_cycles: dram.busy_cycles(compulsory.read, compulsory.written).get(),
         moved_bandwidth_cycles: dram.busy_cycles(read, written).get(),
+        peak_macs_per_cycle: peak_macs_per_cycle(program, npu),
+        peak_dram_bytes_per_cycle: dram.peak_bytes_per_cycle(),
     }
 }
 
@@ -54,6 +56,16 @@ pub fn layer_bounds(program: &Program, uses: &TensorUses, npu: &Npu, ops: &[usiz
     LayerBounds { compute_cycles, compulsory_bandwidth_cycles, lower_bound_cycles }
 }
 
+/// Multiply-accumulates a cycle of all matrix units, each at its highest rate among the products of the program.
+fn peak_macs_per_cycle(program: &Program, npu: &Npu) -> u64 {
+    let products = program.ops.iter().filter_map(|op| match &op.kind {
+        OpKind::Gemm(gemm) => Some(program.product_formats(gemm)),
+        _ => None,
+    });
+    let highest = |unit: &MatrixUnit| products.clone().filter_map(|formats| full_rate(unit, formats)).max();
+    npu.matrix_units().iter().filter_map(highest).sum()
+}
+
 fn compute_cycles_of<'p>(program: &Program, npu: &Npu, ops: impl Iterator<Item = &'p Op> + Clone) -> u64 {
     let products = || {
         ops.clone().filter_map(|op| match &op.kind {
@@ -71,16 +83,18 @@ fn compute_cycles_of<'p>(program: &Program, npu: &Npu, ops: impl Iterator<Item =
             | OpKind::Activate { .. } => None,
         })
     };
-    let rate = |unit: &MatrixUnit, formats| {
-        let elements = unit.array.processing_elements();
-        unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle)
-    };
     let cycles = products().map(|(gemm, formats)| {
-        let fastest = npu.matrix_units().iter().filter_map(|unit| rate(unit, formats)).max();
+        let fastest = npu.matrix_units().iter().filter_map(|unit| full_rate(unit, formats)).max();
         fastest.map_or(0, |rate| gemm.macs().div_ceil(rate))
     });
     let units = npu.matrix_units().iter().filter(|unit| products().any(|(_, formats)| unit.support(formats).is_some()));
     cycles.sum::<u64>().div_ceil((units.count() as u64).max(1))
+}
+
+/// Multiply-accumulates a cycle of a unit that multiplies these formats.
+fn full_rate(unit: &MatrixUnit, formats: ProductFormats) -> Option<u64> {
+    let elements = unit.array.processing_elements();
+    unit.support(formats).map(|support| elements * support.macs_per_element_per_cycle)
 }
 
 /// Each given tensor that the run reads, once, and each result that nobody reads, once.

@@ -181,6 +181,7 @@ impl Context<'_> {
         let of = |index: &usize| &self.statistics.ops[*index];
         let start = ops.iter().filter_map(|index| of(index).start).min().unwrap_or(Cycles::ZERO);
         let end = ops.iter().map(|index| of(index).end).max().unwrap_or(Cycles::ZERO);
+        let begun = ops.iter().filter_map(|index| of(index).begun).min().map_or(start, |begun| begun.min(start));
         let paths: Vec<PathReport> = Path::ALL
             .into_iter()
             .filter_map(|path| {
@@ -196,6 +197,7 @@ impl Context<'_> {
             end_cycle: end.get(),
             cycles: (end - start).get(),
             attributed_cycles: sum(|path| path.attributed_cycles),
+            under_way_cycles: (end - begun).get(),
             compute_cycles: ops.iter().map(|index| of(index).compute.get()).sum(),
             stall_cycles: stall_map(self.leading_ops(ops).map(|index| &of(&index).stalls)),
             macs: sum(|path| path.macs),

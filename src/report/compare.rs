@@ -101,9 +101,19 @@ pub struct Layer {
 pub struct Figures {
     /// Cycles by which the run moved on: of the whole run the makespan, which layers and parts sum to.
     pub cycles: u64,
-    /// Baseline's cycles over these.
+    /// Baseline's cycles over these. Of layers and parts this says which of them the run is shorter by, and not how much faster
+    /// they are: where work overlaps, cycles are booked with whichever layer ends last. See `span_speedup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speedup: Option<f64>,
+    /// Cycles of a layer from its first compute command to its end, beside those of its neighbours; not of parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_cycles: Option<u64>,
+    /// Baseline's span over this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_speedup: Option<f64>,
+    /// The span with the transfers for the layer that came before: what its bound is to be held against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way_cycles: Option<u64>,
     /// Cycles below which no schedule could go: of the whole run, or of a layer by itself; not of parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lower_bound_cycles: Option<u64>,
@@ -149,13 +159,14 @@ impl Figures {
     fn against(mut self, baseline: Option<&Figures>) -> Self {
         let Some(baseline) = baseline else { return self };
         let ratio = |of: f64, to: f64| (to != 0.0).then(|| of / to);
+        let ratio_of_both =
+            |of: Option<u64>, to: Option<u64>| of.zip(to).and_then(|(of, to)| ratio(of as f64, to as f64));
         self.speedup = ratio(baseline.cycles as f64, self.cycles as f64);
-        self.lower_bound_speedup =
-            baseline.lower_bound_cycles.zip(self.lower_bound_cycles).and_then(|(of, to)| ratio(of as f64, to as f64));
+        self.span_speedup = ratio_of_both(baseline.span_cycles, self.span_cycles);
+        self.lower_bound_speedup = ratio_of_both(baseline.lower_bound_cycles, self.lower_bound_cycles);
         self.energy_ratio = ratio(self.energy_pj, baseline.energy_pj);
         self.dram_bytes_ratio = ratio(self.dram_bytes as f64, baseline.dram_bytes as f64);
-        self.constant_bytes_ratio =
-            self.constant_bytes.zip(baseline.constant_bytes).and_then(|(of, to)| ratio(of as f64, to as f64));
+        self.constant_bytes_ratio = ratio_of_both(self.constant_bytes, baseline.constant_bytes);
         let differ = |(of, to): (ErrorMetrics, ErrorMetrics)| of.sqnr_db - to.sqnr_db;
         self.sqnr_db_difference =
             self.numerics.zip(baseline.numerics).map(differ).filter(|difference| difference.is_finite());
@@ -165,6 +176,8 @@ impl Figures {
     fn of_layer(layer: &LayerReport) -> Self {
         Self {
             cycles: layer.attributed_cycles,
+            span_cycles: Some(layer.cycles),
+            under_way_cycles: Some(layer.under_way_cycles),
             energy_pj: layer.energy_pj,
             energy_low_pj: layer.energy_low_pj,
             energy_high_pj: layer.energy_high_pj,

@@ -7,10 +7,10 @@ use crate::schedule::tiling::ChosenBy;
 /// Headings of the table of whole runs.
 pub const TOTAL_HEADINGS: [&str; 18] = [
     "scheme",
-    "cycles",
+    "makespan [cycles]",
     "speedup",
     "bound [cycles]",
-    "speedup",
+    "speedup of bound",
     "utilization",
     "issued / useful MACs",
     "energy [uJ]",
@@ -27,13 +27,15 @@ pub const TOTAL_HEADINGS: [&str; 18] = [
 ];
 
 /// Headings of the tables of layers and of parts.
-pub const PART_HEADINGS: [&str; TOTAL_HEADINGS.len() + 1] = [
+pub const PART_HEADINGS: [&str; TOTAL_HEADINGS.len() + 3] = [
     "scheme",
     "of",
-    "cycles",
-    "speedup",
+    "attributed [cycles]",
+    "span [cycles]",
+    "speedup of span",
+    "under way [cycles]",
     "bound [cycles]",
-    "speedup",
+    "speedup of bound",
     "utilization",
     "issued / useful MACs",
     "energy [uJ]",
@@ -74,7 +76,8 @@ pub fn total_rows(comparison: &Comparison) -> Vec<[String; TOTAL_HEADINGS.len()]
             "cannot run".clone_into(&mut cells[1]);
             return cells;
         };
-        for (cell, text) in cells[1..].iter_mut().zip(figures_cells(total)) {
+        let times = [total.cycles.to_string(), ratio(total.speedup)];
+        for (cell, text) in cells[1..].iter_mut().zip(times.into_iter().chain(figures_cells(total))) {
             *cell = text;
         }
         cells
@@ -101,20 +104,25 @@ pub fn path_rows(comparison: &Comparison) -> Vec<[String; PART_HEADINGS.len()]> 
 fn part_row(scheme: &str, of: &str, figures: &Figures) -> [String; PART_HEADINGS.len()] {
     let mut cells = [const { String::new() }; PART_HEADINGS.len()];
     [cells[0], cells[1]] = [scheme, of].map(str::to_owned);
-    for (cell, text) in cells[2..].iter_mut().zip(figures_cells(figures)) {
+    let cycles = |cycles: Option<u64>| cycles.map(|cycles| cycles.to_string()).unwrap_or_default();
+    let times = [
+        figures.cycles.to_string(),
+        cycles(figures.span_cycles),
+        ratio(figures.span_speedup),
+        cycles(figures.under_way_cycles),
+    ];
+    for (cell, text) in cells[2..].iter_mut().zip(times.into_iter().chain(figures_cells(figures))) {
         *cell = text;
     }
     cells
 }
 
-/// The cells of figures, in the order of the headings.
-fn figures_cells(figures: &Figures) -> [String; TOTAL_HEADINGS.len() - 1] {
+/// The cells of figures from the bound on, in the order of the headings.
+fn figures_cells(figures: &Figures) -> [String; TOTAL_HEADINGS.len() - 3] {
     let [sqnr, relative, cosine] = errors(figures);
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let padding = (figures.macs > 0).then(|| figures.issued_macs as f64 / figures.macs as f64);
     [
-        figures.cycles.to_string(),
-        ratio(figures.speedup),
         figures.lower_bound_cycles.map(|cycles| cycles.to_string()).unwrap_or_default(),
         ratio(figures.lower_bound_speedup),
         if figures.macs > 0 { percent(figures.utilization) } else { String::new() },
@@ -164,8 +172,9 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
         ));
     }
     facts.push(format!(
-        "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); bounds are \
-         those of a whole run or of a layer by itself; errors of a run are those of its layer with the lowest SQNR; \
+        "ratios are against {} (more than 1.000 is more; a speedup of more than 1.000 is faster); attributed are the cycles by \
+         which a layer or part extends the run, a span is from a layer's first compute command to its end, and it is under way \
+         from its first transfer on; bounds are those of a whole run or of a layer by itself; errors of a run are those of its layer with the lowest SQNR; \
          constants are weights, scales, tables and biases off the chip",
         comparison.baseline
     ));
@@ -179,7 +188,7 @@ pub fn to_json(comparison: &Comparison) -> String {
     text
 }
 
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 27] = [
     "scheme",
     "level",
     "layer",
@@ -204,6 +213,9 @@ const COLUMNS: [&str; 24] = [
     "energy_low_pj",
     "energy_high_pj",
     "reason",
+    "span_cycles",
+    "span_speedup",
+    "under_way_cycles",
 ];
 
 /// `compare.csv`: a line for each run, each of its parts, each layer and each part of a layer. What there is not is empty.
@@ -235,6 +247,9 @@ pub fn to_csv(comparison: &Comparison) -> String {
                 cells[20] = figures.issued_macs.to_string();
                 cells[21] = figures.energy_low_pj.to_string();
                 cells[22] = figures.energy_high_pj.to_string();
+                cells[24] = figures.span_cycles.map(|cycles| cycles.to_string()).unwrap_or_default();
+                cells[25] = text(figures.span_speedup);
+                cells[26] = figures.under_way_cycles.map(|cycles| cycles.to_string()).unwrap_or_default();
             }
             cells
         };

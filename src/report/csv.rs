@@ -2,7 +2,7 @@
 
 use crate::report::data::{LayerReport, Report};
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "layer",
     "start_cycle",
     "end_cycle",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 22] = [
     "sqnr_with_bias_db",
     "spilled_bytes",
     "filled_bytes",
+    "under_way_cycles",
 ];
 
 /// The layers as CSV. Figures that a run did not produce are empty.
@@ -65,5 +66,6 @@ fn record(layer: &LayerReport) -> [String; COLUMNS.len()] {
         figure(with_bias.map(|error| error.sqnr_db)),
         layer.spilled_bytes.to_string(),
         layer.filled_bytes.to_string(),
+        layer.under_way_cycles.to_string(),
     ]
 }

@@ -136,8 +136,8 @@ pub struct MemoryReport {
     pub write_bytes: u64,
 }
 
-/// Lower bounds in cycles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Lower bounds in cycles, and the rates that no part of the run exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bounds {
     /// Useful multiply-accumulates at the arrays' full rate.
     pub compute_cycles: u64,
@@ -145,6 +145,10 @@ pub struct Bounds {
     pub compulsory_bandwidth_cycles: u64,
     /// The bytes that this schedule moves, at peak bandwidth.
     pub moved_bandwidth_cycles: u64,
+    /// Multiply-accumulates a cycle of all matrix units, each at its highest rate among the format pairs of the run.
+    pub peak_macs_per_cycle: u64,
+    /// Bytes a cycle of off-chip memory, both directions together.
+    pub peak_dram_bytes_per_cycle: f64,
 }
 
 /// How a queue spent the run: `busy + stalls + idle` is the makespan.
@@ -177,6 +181,8 @@ pub struct LayerReport {
     pub cycles: u64,
     /// By how much the run's progress in program order moved on with this layer; sums to the makespan.
     pub attributed_cycles: u64,
+    /// From the first command for it, transfers included, to the end of its last: all that it computes and moves lies within.
+    pub under_way_cycles: u64,
     /// Cycles of its matrix work without any stall.
     pub compute_cycles: u64,
     /// Cycles in which its matrix commands (or, without a product, its vector commands) could not start, by cause.

@@ -14,7 +14,6 @@ pub mod json;
 pub mod numerics;
 pub mod plots;
 pub mod queue_names;
-mod service;
 mod steps;
 pub mod summary;
 pub mod timeline;

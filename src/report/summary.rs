@@ -11,7 +11,7 @@ const IN_MEMORY: &str = "writing to a string does not fail";
 /// Headings of the layer table, with units.
 pub const HEADINGS: [&str; 9] = [
     "layer",
-    "cycles",
+    "span [cycles]",
     "attributed [cycles]",
     "compute [cycles]",
     "stalls [cycles]",
@@ -93,6 +93,9 @@ pub fn facts(report: &Report) -> Vec<String> {
             totals.dram_read_bytes, totals.dram_write_bytes, totals.sram_read_bytes, totals.sram_write_bytes
         ),
         format!("utilization: {}", utilization.join(", ")),
+        "a layer's span is from its first compute command to its end, and may overlap with its neighbours'; attributed are \
+         the cycles by which it extends the run, which sum to the total"
+            .to_owned(),
     ]
     .into_iter()
     .chain(energy::facts(&report.energy))

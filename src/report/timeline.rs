@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::memory::Direction;
+use crate::hardware::memory::MemoryId;
+use crate::memory::{Direction, Service};
 use crate::program::op::{OpId, Path};
 use crate::report::queue_names::QueueNames;
-use crate::report::service::Service;
 use crate::report::steps::Steps;
-use crate::schedule::commands::{Queue, Work};
+use crate::schedule::commands::Queue;
 use crate::timing::observer::{CommandRecord, Observer, Setting};
-use crate::units::Bytes;
 use crate::workload::layer::LayerId;
 
 /// The most steps that bytes are summed over.
@@ -54,9 +53,9 @@ pub struct Span {
 pub struct MemoryTraffic {
     /// Its name.
     pub memory: String,
-    /// Bytes read in each step, as if each transfer was served at the full rate, and then came the latency.
+    /// Bytes that its channel read in each step.
     pub read_bytes: Vec<u64>,
-    /// Bytes written in each step.
+    /// Bytes that it wrote in each step.
     pub write_bytes: Vec<u64>,
 }
 
@@ -75,9 +74,6 @@ pub struct Recorder {
     layers: Vec<String>,
     memories: Vec<String>,
     queues: BTreeMap<Queue, (String, String)>,
-    dram: usize,
-    burst: Bytes,
-    service: Service,
     worked: BTreeMap<(Queue, LayerId, Path), Worked>,
     /// Bytes by memory, reads (`false`) before writes.
     moved: Steps<(usize, bool)>,
@@ -90,9 +86,6 @@ impl Default for Recorder {
             layers: Vec::new(),
             memories: Vec::new(),
             queues: BTreeMap::new(),
-            dram: 0,
-            burst: Bytes(1),
-            service: Service::default(),
             worked: BTreeMap::new(),
             moved: Steps::new(STEPS),
         }
@@ -114,14 +107,12 @@ impl Recorder {
                 busy_cycles: worked.busy,
             }
         };
-        let series = self.moved.series();
         let memories = (0..self.memories.len()).filter_map(|memory| {
-            let [read, written] = [false, true].map(|is_write| series.get(&(memory, is_write)));
-            let of = |bytes: Option<&Vec<u64>>| bytes.cloned().unwrap_or_default();
+            let [read, written] = [false, true].map(|is_write| self.moved.amounts(&(memory, is_write)));
             (read.is_some() || written.is_some()).then(|| MemoryTraffic {
                 memory: self.memories[memory].clone(),
-                read_bytes: of(read),
-                write_bytes: of(written),
+                read_bytes: read.unwrap_or_default(),
+                write_bytes: written.unwrap_or_default(),
             })
         });
         Timeline {
@@ -152,9 +143,6 @@ impl Observer for Recorder {
             layers: program.layers.iter().map(|layer| layer.name.clone()).collect(),
             memories: npu.memories().iter().map(|memory| memory.name.clone()).collect(),
             queues: schedule.queues.iter().map(|queue| (*queue, names.of(*queue))).collect(),
-            dram: npu.dram_id().0,
-            burst: npu.dram().burst,
-            service: Service::of_dram(npu),
             ..Recorder::default()
         };
     }
@@ -162,12 +150,13 @@ impl Observer for Recorder {
     fn command(&mut self, record: &CommandRecord<'_>) {
         let (issued, completed) = (record.issued.get(), record.completed.get());
         self.work(record.queue, record.command.op, issued, completed);
-        if let Work::Transfer(transfer) | Work::Sums(transfer) = &record.command.work {
-            let memory = transfer.memory.0;
-            let moved = if memory == self.dram { transfer.moved(self.burst) } else { transfer.bytes() };
-            let is_write = transfer.direction == Direction::Write;
-            let (from, to) = self.service.of(transfer, moved, record);
-            self.moved.spread((memory, is_write), moved.get(), from, to);
-        }
+    }
+
+    fn watches_memories(&self) -> bool {
+        true
+    }
+
+    fn moved(&mut self, memory: MemoryId, service: &Service) {
+        self.moved.serve((memory.0, service.direction == Direction::Write), service);
     }
 }

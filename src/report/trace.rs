@@ -12,16 +12,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, Write};
 
 use crate::hardware::memory::MemoryId;
-use crate::memory::Direction;
+use crate::memory::{Direction, Service};
 use crate::program::op::Path;
 use crate::report::queue_names::QueueNames;
-use crate::report::service::Service;
 use crate::report::steps::Steps;
 use crate::schedule::commands::{Queue, Work};
 use crate::schedule::counter::{Counter, CounterId, PartitionRole, Signal};
 use crate::schedule::nest::DmaQueue;
 use crate::timing::observer::{CommandRecord, Observer, Setting};
-use crate::units::{Bytes, Cycles};
+use crate::units::Cycles;
 use crate::workload::layer::LayerId;
 
 /// The most events of commands and flows that a trace holds by default: about 150 MB.
@@ -92,9 +91,6 @@ pub struct TraceWriter<W: Write> {
     ops: Vec<(LayerId, Path)>,
     layers: Vec<String>,
     memories: Vec<String>,
-    dram: MemoryId,
-    burst: Bytes,
-    service: Service,
     /// The operand memory that transfers fill.
     filled: MemoryId,
     queues: BTreeMap<Queue, QueueTracks>,
@@ -118,9 +114,6 @@ impl<W: Write> TraceWriter<W> {
             ops: Vec::new(),
             layers: Vec::new(),
             memories: Vec::new(),
-            dram: MemoryId(0),
-            burst: Bytes(1),
-            service: Service::default(),
             filled: MemoryId(0),
             queues: BTreeMap::new(),
             counters: Vec::new(),
@@ -248,28 +241,18 @@ impl<W: Write> TraceWriter<W> {
         let (issued, completed) = (record.issued.get(), record.completed.get());
         self.end = self.end.max(completed);
         self.steps.spread(Series::Depth(record.queue), completed - issued, issued, completed);
-        if let Work::Transfer(transfer) | Work::Sums(transfer) = &record.command.work {
-            let memory = transfer.memory;
-            let moved = if memory == self.dram { transfer.moved(self.burst) } else { transfer.bytes() };
-            let (series, held) = match transfer.direction {
-                Direction::Read => (Series::Read(memory), true),
-                Direction::Write => (Series::Write(memory), false),
+        if let Work::Transfer(transfer) = &record.command.work
+            && transfer.direction == Direction::Read
+            && let Queue::Dma(stream) = record.queue
+        {
+            let role = match stream.queue {
+                DmaQueue::Activations => Some(PartitionRole::Activations),
+                DmaQueue::Weights => Some(PartitionRole::Weights),
+                DmaQueue::Stores => None,
             };
-            let (from, to) = self.service.of(transfer, moved, record);
-            self.steps.spread(series, moved.get(), from, to);
-            if held
-                && matches!(record.command.work, Work::Transfer(_))
-                && let Queue::Dma(stream) = record.queue
-            {
-                let role = match stream.queue {
-                    DmaQueue::Activations => Some(PartitionRole::Activations),
-                    DmaQueue::Weights => Some(PartitionRole::Weights),
-                    DmaQueue::Stores => None,
-                };
-                if let Some(role) = role {
-                    let claimed = Series::Claimed(self.filled, role);
-                    self.steps.spread(claimed, transfer.bytes().get(), issued, issued);
-                }
+            if let Some(role) = role {
+                let claimed = Series::Claimed(self.filled, role);
+                self.steps.spread(claimed, transfer.bytes().get(), issued, issued);
             }
         }
     }
@@ -290,7 +273,7 @@ impl<W: Write> TraceWriter<W> {
     fn write_counters(&mut self) {
         let step = self.steps.cycles_per_step();
         let all: Vec<(Series, Vec<u64>)> =
-            self.steps.series().iter().map(|(series, sums)| (*series, sums.clone())).collect();
+            self.steps.keys().filter_map(|series| Some((*series, self.steps.amounts(series)?))).collect();
         let per_cycle = |sum: u64| format!("{:.3}", sum as f64 / step as f64);
         for (series, sums) in &all {
             let (name, unit) = match series {
@@ -357,8 +340,7 @@ impl<W: Write> Observer for TraceWriter<W> {
         self.ops = program.ops.iter().map(|op| (op.layer, op.path)).collect();
         self.layers = program.layers.iter().map(|layer| layer.name.clone()).collect();
         self.memories = npu.memories().iter().map(|memory| memory.name.clone()).collect();
-        (self.dram, self.burst, self.filled) = (npu.dram_id(), npu.dram().burst, npu.dma().to);
-        self.service = Service::of_dram(npu);
+        self.filled = npu.dma().to;
         self.counters = schedule.counters.clone();
         self.values = vec![0; schedule.counters.len()];
         self.raises = vec![VecDeque::new(); schedule.counters.len()];
@@ -402,6 +384,18 @@ impl<W: Write> Observer for TraceWriter<W> {
 
     fn signalled(&mut self, signal: &Signal, at: Cycles) {
         self.raise(signal, at.get(), None);
+    }
+
+    fn watches_memories(&self) -> bool {
+        true
+    }
+
+    fn moved(&mut self, memory: MemoryId, service: &Service) {
+        let series = match service.direction {
+            Direction::Read => Series::Read(memory),
+            Direction::Write => Series::Write(memory),
+        };
+        self.steps.serve(series, service);
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::hardware::npu::Npu;
-use crate::memory::{Direction, Ticket, Transfer};
+use crate::memory::{Direction, Service, Ticket, Transfer};
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, CommandStream, DmaStream, Queue, Work};
@@ -231,6 +231,10 @@ impl<'a> Engine<'a> {
 
     fn run(mut self, observer: &mut dyn Observer) -> Result<RunStatistics, TimingError> {
         let mut tickets = Vec::new();
+        let (watches, mut service) = (observer.watches_memories(), Vec::new());
+        if watches {
+            self.levels.iter_mut().for_each(|level| level.memory.watch());
+        }
         for index in 0..self.queues.len() {
             let free_at = self.queues[index].free_at;
             if free_at > Cycles::ZERO {
@@ -243,6 +247,9 @@ impl<'a> Engine<'a> {
             let arrivals = self.levels.iter().filter_map(|level| level.memory.next_event());
             let Some(next) = arrivals.chain(next_internal).min() else { break };
             self.now = next;
+            if watches {
+                self.tell_service(&mut service, observer);
+            }
             for level in 0..self.levels.len() {
                 if self.levels[level].memory.next_event() != Some(next) {
                     continue;
@@ -262,7 +269,18 @@ impl<'a> Engine<'a> {
         if self.queues.iter().any(|queue| queue.head.is_some()) {
             return Err(self.stuck());
         }
+        if watches {
+            self.tell_service(&mut service, observer);
+        }
         Ok(self.finish())
+    }
+
+    /// Passes on what the memories have moved.
+    fn tell_service(&mut self, service: &mut Vec<Service>, observer: &mut dyn Observer) {
+        for level in &mut self.levels {
+            level.memory.take_service(service);
+            service.drain(..).for_each(|service| observer.moved(level.id, &service));
+        }
     }
 
     /// Issues whatever can start now. Counters change only when something ends, so one pass over the queues that this
@@ -312,6 +330,7 @@ impl<'a> Engine<'a> {
         let nest = &self.schedule.nests[command.nest.0];
         queue.statistics.stalls.add(cause, waited);
         let producer_end = self.flows.end_of(&command.waits);
+        self.ops[command.op.0].begun.get_or_insert(now);
         match command.work {
             Work::Transfer(transfer) | Work::Sums(transfer) => {
                 let statistics = &mut self.ops[command.op.0];

@@ -1,6 +1,8 @@
 //! Who watches a run.
 
+use crate::hardware::memory::MemoryId;
 use crate::hardware::npu::Npu;
+use crate::memory::Service;
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::commands::{Command, Queue};
@@ -41,6 +43,14 @@ pub trait Observer {
 
     /// A command has ended.
     fn command(&mut self, record: &CommandRecord<'_>);
+
+    /// Whether it wants to know when memories move bytes.
+    fn watches_memories(&self) -> bool {
+        false
+    }
+
+    /// `memory` has moved bytes. For each memory and direction these come in order of time.
+    fn moved(&mut self, _memory: MemoryId, _service: &Service) {}
 }
 
 /// Watches nothing.
@@ -66,5 +76,13 @@ impl Observer for All<'_> {
 
     fn command(&mut self, record: &CommandRecord<'_>) {
         self.0.iter_mut().for_each(|observer| observer.command(record));
+    }
+
+    fn watches_memories(&self) -> bool {
+        self.0.iter().any(|observer| observer.watches_memories())
+    }
+
+    fn moved(&mut self, memory: MemoryId, service: &Service) {
+        self.0.iter_mut().for_each(|observer| observer.moved(memory, service));
     }
 }

@@ -125,6 +125,8 @@ pub struct QueueStatistics {
 /// An operation over the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpStatistics {
+    /// When the first command for it left a queue, transfers included.
+    pub begun: Option<Cycles>,
     /// Start of its first compute command.
     pub start: Option<Cycles>,
     /// End of its last command, stores included.

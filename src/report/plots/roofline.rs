@@ -1,13 +1,15 @@
 //! The roofline of a run: multiply-accumulates a cycle of each layer over those for each byte of off-chip memory.
 //!
-//! After Williams, Waterman and Patterson, "Roofline" (Communications of the ACM, 2009). The roofs are those of the report's
-//! bounds: the arrays' full rate, averaged over the formats of the run, and the bytes that the run moves at peak bandwidth.
+//! After Williams, Waterman and Patterson, "Roofline" (Communications of the ACM, 2009). The roofs are the peaks of the report's
+//! bounds: the highest rate of the arrays among the formats of the run, and the bandwidth off the chip. A layer's time is that
+//! from the first command for it to the end of its last. All that it computes and moves lies within, so no point lies above a
+//! roof; where layers overlap, each has the time of both.
 
 use serde::Serialize;
 
 use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, left_of, short};
 use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, GREY, look, picture};
-use crate::report::plots::saved::{Saved, kind_of};
+use crate::report::plots::saved::{Layer, Saved, kind_of};
 use crate::report::plots::{Figure, Plot};
 
 /// The most points that are named: the whole run, and the layers with the most multiply-accumulates.
@@ -18,16 +20,16 @@ pub(super) struct Roofline;
 
 #[derive(Debug, Serialize)]
 struct Data {
-    /// Multiply-accumulates a cycle at the full rate.
+    /// The most multiply-accumulates a cycle.
     macs_per_cycle: f64,
-    /// Bytes a cycle of off-chip memory.
+    /// The most bytes a cycle of off-chip memory.
     bytes_per_cycle: f64,
-    /// The whole run, which no roof lets pass; then layers with the most work first.
-    layers: Vec<Layer>,
+    /// The whole run; then layers with the most work first.
+    layers: Vec<Point>,
 }
 
 #[derive(Debug, Serialize)]
-struct Layer {
+struct Point {
     name: String,
     macs_per_byte: f64,
     macs_per_cycle: f64,
@@ -59,31 +61,35 @@ fn data(saved: &Saved) -> Option<Data> {
     if macs == 0 || bytes == 0 || bounds.compute_cycles == 0 || bounds.moved_bandwidth_cycles == 0 {
         return None;
     }
-    // A layer that moves nothing off the chip, or adds no cycle to the run, has no place under a roofline.
-    let has_place = |layer: &&crate::report::plots::saved::Layer| {
-        layer.macs > 0 && layer.attributed_cycles > 0 && layer.dram_read_bytes + layer.dram_write_bytes > 0
-    };
-    let mut layers: Vec<(u64, Layer)> = (report.layers.iter().filter(has_place))
+    // A layer that moves nothing off the chip has no place under a roofline. Older reports know only the span of its work.
+    let cycles = |layer: &Layer| layer.under_way_cycles.unwrap_or(layer.cycles);
+    let has_place =
+        |layer: &&Layer| layer.macs > 0 && cycles(layer) > 0 && layer.dram_read_bytes + layer.dram_write_bytes > 0;
+    let mut layers: Vec<(u64, Point)> = (report.layers.iter().filter(has_place))
         .map(|layer| {
             let bytes = layer.dram_read_bytes + layer.dram_write_bytes;
-            let placed = Layer {
+            let placed = Point {
                 name: layer.name.clone(),
                 macs_per_byte: layer.macs as f64 / bytes as f64,
-                macs_per_cycle: layer.macs as f64 / layer.attributed_cycles as f64,
+                macs_per_cycle: layer.macs as f64 / cycles(layer) as f64,
             };
             (layer.macs, placed)
         })
         .collect();
     layers.sort_by_key(|(macs, _)| std::cmp::Reverse(*macs));
-    let whole = Layer {
+    let whole = Point {
         name: "whole run".to_owned(),
         macs_per_byte: macs as f64 / bytes as f64,
         macs_per_cycle: macs as f64 / totals.cycles as f64,
     };
     layers.insert(0, (macs, whole));
     Some(Data {
-        macs_per_cycle: macs as f64 / bounds.compute_cycles as f64,
-        bytes_per_cycle: bytes as f64 / bounds.moved_bandwidth_cycles as f64,
+        macs_per_cycle: bounds
+            .peak_macs_per_cycle
+            .map_or(macs as f64 / bounds.compute_cycles as f64, |peak| peak as f64),
+        bytes_per_cycle: bounds
+            .peak_dram_bytes_per_cycle
+            .unwrap_or(bytes as f64 / bounds.moved_bandwidth_cycles as f64),
         layers: layers.into_iter().map(|(_, layer)| layer).collect(),
     })
 }
@@ -98,7 +104,7 @@ fn draw(data: &Data) -> String {
     let left = left_of(&y, HEIGHT);
     // Where there are many layers, those of repeated blocks look alike.
     let are_many = data.layers.len() > MOST_NAMED;
-    let kind = |layer: &Layer| if are_many { kind_of(&layer.name) } else { layer.name.clone() };
+    let kind = |layer: &Point| if are_many { kind_of(&layer.name) } else { layer.name.clone() };
     let mut kinds: Vec<String> = Vec::new();
     for layer in &data.layers {
         if !kinds.contains(&kind(layer)) {
@@ -135,7 +141,7 @@ fn draw(data: &Data) -> String {
             canvas.marker(field.at(layer.macs_per_byte, layer.macs_per_cycle), look(index.min(named)), 2.8);
         }
         field.frame();
-        let note = "layers whose data came during earlier ones may lie above a roof";
+        let note = "time of a layer: from its first transfer or command to its end, beside other layers";
         canvas.text((4.0, height - SMALL / 2.0 - 2.0), note, SMALL - 0.5, Anchor::Left, GREY);
     })
 }

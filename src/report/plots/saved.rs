@@ -120,12 +120,18 @@ pub(super) struct Band {
 pub(super) struct Bounds {
     pub(super) compute_cycles: u64,
     pub(super) moved_bandwidth_cycles: u64,
+    /// Absent in results of earlier versions.
+    pub(super) peak_macs_per_cycle: Option<u64>,
+    pub(super) peak_dram_bytes_per_cycle: Option<f64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Layer {
     pub(super) name: String,
+    pub(super) cycles: u64,
     pub(super) attributed_cycles: u64,
+    /// Absent in results of earlier versions.
+    pub(super) under_way_cycles: Option<u64>,
     pub(super) macs: u64,
     pub(super) dram_read_bytes: u64,
     pub(super) dram_write_bytes: u64,
@@ -164,7 +170,8 @@ pub(super) struct Figures {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct LayerRow {
     pub(super) name: String,
-    pub(super) cycles: u64,
+    /// Absent in results of earlier versions.
+    pub(super) span_cycles: Option<u64>,
 }
 
 /// One point of a study: the values that were set, and what came out.

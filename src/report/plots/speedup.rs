@@ -1,4 +1,7 @@
 //! Speedup of each scheme over the baseline, by layer and over the whole run.
+//!
+//! That of a layer is the ratio of spans, from its first compute command to its end. The cycles by which a layer extends the run
+//! are no measure of it: where layers overlap, they are booked with whichever ends last.
 
 use serde::Serialize;
 
@@ -28,7 +31,7 @@ struct Data {
 #[derive(Debug, Serialize)]
 struct Bars {
     scheme: String,
-    /// Baseline's cycles over this scheme's, by group.
+    /// Baseline's cycles over this scheme's, by group: of the whole run, and of the spans of layers.
     speedups: Vec<Option<f64>>,
 }
 
@@ -57,7 +60,7 @@ fn data(saved: &Saved) -> Option<Data> {
     let are_many = baseline.layers.len() >= MOST_GROUPS;
     let name = |layer: &LayerRow| if are_many { kind_of(&layer.name) } else { layer.name.clone() };
     let mut kinds: Vec<(String, Vec<usize>)> = Vec::new();
-    for (index, layer) in baseline.layers.iter().enumerate().filter(|(_, layer)| layer.cycles > 0) {
+    for (index, layer) in baseline.layers.iter().enumerate().filter(|(_, layer)| layer.span_cycles > Some(0)) {
         let name = name(layer);
         match kinds.iter_mut().find(|(known, _)| *known == name) {
             Some((_, members)) => members.push(index),
@@ -65,7 +68,7 @@ fn data(saved: &Saved) -> Option<Data> {
         }
     }
     let cycles = |row: &SchemeRow, members: &[usize]| -> Option<u64> {
-        members.iter().map(|index| row.layers.get(*index).map(|layer| layer.cycles)).sum()
+        members.iter().map(|index| row.layers.get(*index)?.span_cycles).sum()
     };
     let left_out = kinds.len().saturating_sub(MOST_GROUPS - 1);
     let mut longest: Vec<usize> = (0..kinds.len()).collect();
@@ -139,7 +142,7 @@ fn table(data: &Data) -> String {
                 canvas.text((from + cell / 2.0, middle), &text, SMALL, Anchor::Middle, ink);
             }
         }
-        let text = format!("speedup over {}; blue: faster, orange: slower", data.baseline);
+        let text = format!("speedup over {}, of layers by span; blue: faster, orange: slower", data.baseline);
         let text = cut_to(&text, SMALL, width - 8.0);
         canvas.text((4.0, bottom + 4.0 + SMALL / 2.0), &text, SMALL, Anchor::Left, BLACK);
         if let Some(note) = note {
@@ -182,7 +185,7 @@ fn bars(data: &Data) -> String {
     let height = top + HEIGHT + below + if note.is_some() { NORMAL + 4.0 } else { 2.0 };
     picture(width, height, |canvas| {
         legend.draw(canvas, 4.0);
-        let over = cut_to(&format!("over {}", data.baseline), SMALL, width - left - 8.0);
+        let over = cut_to(&format!("over {}, of layers by span", data.baseline), SMALL, width - left - 8.0);
         canvas.text((left + 4.0, top - SMALL / 2.0 - 1.0), &over, SMALL, Anchor::Left, GREY);
         let area = Area { left, top, right: width - 4.0, bottom: top + HEIGHT };
         let field = Field { canvas, area, x: Scale::Linear(0.0, data.groups.len() as f64), y };
