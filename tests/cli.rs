@@ -283,7 +283,7 @@ fn a_fallback_for_a_role_that_no_layer_has_is_noted_by_check_run_and_report_and_
     assert!(report["configuration"]["notes"][0].as_str().unwrap().starts_with(&note["note: ".len()..]));
     // A workload that has the role is nothing to speak of.
     let checked = npusim().args(["check", "qwen3-8b-layer", scheme]).assert().success();
-    assert_eq!(stderr_of(checked), "");
+    assert!(!stderr_of(checked).contains("no layer of the workload"));
 }
 
 #[test]

@@ -33,5 +33,6 @@ mod study_faults;
 mod tiling;
 mod trace;
 mod traces;
+mod treatments;
 mod units;
 mod witness;

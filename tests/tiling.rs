@@ -71,7 +71,7 @@ fn product(shape: GemmShape) -> Program {
         Op { layer, path, unit: None, kind: OpKind::Gemm(gemm) },
         Op { layer, path: Path::Dequantization, unit: None, kind: dequantize },
     ];
-    let layers = vec![ProgramLayer { name: "product".to_owned(), output }];
+    let layers = vec![ProgramLayer { name: "product".to_owned(), output, deviations: Vec::new() }];
     Program { tensors, constants: Vec::new(), preparation: Vec::new(), ops, layers }
 }
 

@@ -2,21 +2,26 @@
 //!
 //! The activations of a layer are those that its products read: the record where the workload has one, else the layer before
 //! it in f64. Which channels are outliers or protected, and by which factors a layer is smoothed, follows from the whole of
-//! them. Files are not known here.
+//! them. Channels are treated of single products with constant weights; the range of a static scale is known of every
+//! operand that a run quantizes. Files are not known here.
 
 use std::collections::BTreeMap;
 
 use crate::numerics::channel_statistics::{
     best_of_groups, channel_maxima, channel_means, clustering_density, group_hits, group_hits_over, smoothing_factors,
 };
+use crate::numerics::quantize::abs_max;
 use crate::numerics::tensor::Tensor;
+use crate::program::Program;
 use crate::reference::real;
+use crate::scheme::lowering::LoweringError;
+use crate::scheme::{self, Scheme};
 use crate::workload::bindings::Bindings;
 use crate::workload::calibration::{
     Calibration, CalibrationBasis, CalibrationRequest, LayerCalibration, Observed, OutlierRule, ProtectionChoice,
 };
 use crate::workload::graph::Workload;
-use crate::workload::layer::{LayerOperation, ValueRef};
+use crate::workload::layer::{LayerOperation, RightLayout, ValueRef};
 
 /// Why a calibration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +72,7 @@ pub enum Activations<'a> {
     },
 }
 
-/// Calibrates every matrix product of `workload` on the values of its tensors.
+/// Calibrates every matrix product of `workload`, as far as the request is for it, on the values of its tensors.
 ///
 /// # Errors
 /// [`CalibrationError`] where a tensor has no values or the request does not fit a layer.
@@ -100,19 +105,38 @@ fn calibrate_with(
     let real = real::evaluate(workload, bindings)?;
     let mut calibration = Calibration { request, ..Calibration::default() };
     let source = |id| bindings.get(id).map(Tensor::to_f32).unwrap_or_default();
+    let values = |value| match value {
+        ValueRef::Source(id) => source(id),
+        ValueRef::Layer(id) => match workload.layer(id).recorded_output {
+            Some(record) => source(record),
+            None => real[id.0].output.iter().map(|value| *value as f32).collect(),
+        },
+    };
     for layer in workload.layers() {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
-        let Some(weight) = gemm.constant_weight().filter(|_| gemm.is_plain()) else { continue };
-        let input = match gemm.input {
-            ValueRef::Source(id) => source(id),
-            ValueRef::Layer(id) => match workload.layer(id).recorded_output {
-                Some(record) => source(record),
-                None => real[id.0].output.iter().map(|value| *value as f32).collect(),
-            },
+        let asked = request.of_product(gemm);
+        if asked.is_empty() {
+            continue;
+        }
+        let input = values(gemm.input);
+        let mut known = match gemm.constant_weight().filter(|_| gemm.is_plain()) {
+            Some(weight) => {
+                let weight = match gemm.weight_layout {
+                    RightLayout::KByN => source(weight),
+                    RightLayout::NByK => {
+                        bindings.get(weight).map(|weight| weight.transposed().to_f32()).unwrap_or_default()
+                    }
+                };
+                let columns = usize::try_from(gemm.shape.n).expect("a tensor with values fits memory");
+                layer_calibration(asked, &layer.name, Activations::Tokens(&input), &weight, columns)?
+            }
+            None => {
+                let (channels, range) = (gemm.input_channels(), asked.range.then(|| abs_max(&input)));
+                let is_computed = gemm.constant_weight().is_none();
+                let weight_range = (asked.range && is_computed).then(|| abs_max(&values(gemm.weight)));
+                LayerCalibration { channels, range, weight_range, ..LayerCalibration::default() }
+            }
         };
-        let weight = source(weight);
-        let columns = usize::try_from(gemm.shape.n).expect("a tensor with values fits memory");
-        let mut known = layer_calibration(request, &layer.name, Activations::Tokens(&input), &weight, columns)?;
         known.observed = observe(&known, &input);
         calibration.layers.insert(layer.name.clone(), known);
     }
@@ -198,7 +222,15 @@ pub fn layer_calibration(
         largest(&outliers.iter().flatten().map(|channel| maxima[*channel as usize]).collect::<Vec<_>>())
     });
     let range = request.range.then(|| largest(&maxima));
-    Ok(LayerCalibration { channels, smoothing, outliers, protected, range, outlier_range, observed: None })
+    Ok(LayerCalibration {
+        channels,
+        smoothing,
+        outliers,
+        protected,
+        range,
+        outlier_range,
+        ..LayerCalibration::default()
+    })
 }
 
 /// The threshold of OSC where a scheme has none of its own, times the mean magnitude of the layer (arXiv 2604.12782,
@@ -231,6 +263,16 @@ fn observed(request: CalibrationRequest, known: &LayerCalibration, input: &[f32]
     Observed { tokens: tokens as u64, maxima, means, outlier_persistence, clustering_density: density }
 }
 
+/// The program of a workload under a scheme from shapes alone: which operations each layer has, whatever its values.
+///
+/// # Errors
+/// What the scheme refuses.
+pub fn lowered_from_shapes(workload: &Workload, scheme: &dyn Scheme) -> Result<Program, LoweringError> {
+    // One channel for each layer is enough to see how channels are treated.
+    let assumed = assumed(workload, scheme.calibration(), 1);
+    scheme::lower(workload, scheme, Some(&assumed))
+}
+
 /// A calibration without activations: `outliers` channels of each layer are taken to be outliers, and the first ones of each
 /// group to be protected. Costs depend on how many there are, not on which; numbers cannot be computed with it.
 pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) -> Calibration {
@@ -238,7 +280,11 @@ pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) 
     let mut calibration = Calibration { request, basis, layers };
     for layer in workload.layers() {
         let LayerOperation::Gemm(gemm) = &layer.operation else { continue };
-        let channels = gemm.shape.k;
+        let (request, channels) = (request.of_product(gemm), gemm.input_channels());
+        if request.is_empty() {
+            continue;
+        }
+        let is_computed = gemm.constant_weight().is_none();
         let narrow = |channel: u64| u32::try_from(channel).expect("axes of workloads are shorter than 2^32");
         // Spread evenly; a product keeps at least one channel for its body.
         let count = outliers.min(channels.saturating_sub(1));
@@ -255,6 +301,7 @@ pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) 
                 groups.flat_map(of_group).map(|channel| Some(narrow(channel))).collect()
             }),
             range: request.range.then_some(1.0),
+            weight_range: (request.range && is_computed).then_some(1.0),
             outlier_range: request.range_with_outliers_shifted_by.filter(|_| request.range).map(|_| 1.0),
             observed: None,
         };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::calibrate::calibrate_and_observe;
+use crate::calibrate::{calibrate_and_observe, lowered_from_shapes};
 use crate::cli::arguments::CalibrateArguments;
 use crate::cli::table::{self, Columns};
 use crate::cli::{CliError, print};
@@ -10,6 +10,7 @@ use crate::config::kinds::FileKind;
 use crate::config::output_file::OutputFile;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::{calibration, presets, scheme, tensors, workload};
+use crate::report::deviations;
 use crate::workload::calibration::{Calibration, LayerCalibration};
 
 const HEADINGS: [&str; 9] =
@@ -34,8 +35,18 @@ pub(super) fn run(arguments: &CalibrateArguments) -> Result<ExitCode, CliError> 
     }
     // The place is checked before the work, so that an unusable one is refused at once.
     let place = arguments.out.as_ref().map(|out| OutputFile::try_new(out, calibration::FILE)).transpose()?;
+    // What a run would refuse is told by the run; what was seen of the activations is worth having all the same.
+    let program = lowered_from_shapes(&workload, scheme.as_ref()).ok();
+    let deviations = program.map(|program| deviations::of_program(&program)).unwrap_or_default();
+    let deviations: Vec<String> = deviations.iter().map(|group| group.line(scheme.name())).collect();
     let bindings = tensors::load(&workload, &places, Generated::Wanted)?;
     let calibration = calibrate_and_observe(&workload, &bindings, request)?;
+    if calibration.layers.is_empty() {
+        let (name, workload, reasons) = (scheme.name(), workload.name(), deviations.join("\n   "));
+        let problem =
+            format!("there is no layer of `{workload}` that scheme `{name}` has to know anything of\n   {reasons}");
+        return Err(CliError::NothingToCalibrate(problem));
+    }
     if let Some(place) = place {
         calibration::write(place, &calibration)?;
     }
@@ -45,6 +56,7 @@ pub(super) fn run(arguments: &CalibrateArguments) -> Result<ExitCode, CliError> 
         "persistence: the share of tokens in which an outlier channel is one, mean of the channels; density: the share of a \
          group's outliers that fall on its most frequent channel, mean of the groups",
     )?;
+    deviations.iter().try_for_each(|line| print(line))?;
     if let Some(out) = &arguments.out {
         print(&format!("written: {0} (in a scheme file: `calibration: {0}`)", out.display()))?;
     }

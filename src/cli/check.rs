@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::calibrate::lowered_from_shapes;
 use crate::cli::arguments::CheckArguments;
 use crate::cli::{CliError, print, print_error, print_notes};
 use crate::config::defaults::Defaults;
@@ -12,6 +13,7 @@ use crate::config::kinds::FileKind;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::{energy, hardware, presets, scheme, tensors, workload};
 use crate::explore::run;
+use crate::report::deviations;
 
 /// Checks every file, so that one wrong file does not hide the next one's mistakes.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
@@ -35,8 +37,15 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
     }
     for document in &workloads {
         let (workload, _) = workload::resolve(document)?;
-        for scheme in &schemes {
-            print_notes(&scheme::roles_without_layers(scheme, &workload)?);
+        for document in &schemes {
+            print_notes(&scheme::roles_without_layers(document, &workload)?);
+            let scheme = scheme::resolve(document)?;
+            let name = scheme.name();
+            let notes = match lowered_from_shapes(&workload, scheme.as_ref()) {
+                Ok(program) => deviations::of_program(&program).iter().map(|group| group.line(name)).collect(),
+                Err(refusal) => vec![format!("scheme `{name}` cannot lower `{}`: {refusal}", workload.name())],
+            };
+            print_notes(&notes);
         }
     }
     Ok(status)

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::calibrate::CalibrationError;
-use crate::config::diagnostics::{ConfigError, Diagnostic};
+use crate::config::diagnostics::ConfigError;
 use crate::config::unfinished::uninterrupted;
 use crate::explore::run::ExploreError;
 use crate::inputs::InputError;
@@ -211,7 +211,7 @@ fn print_error(text: &str) {
 }
 
 /// What is odd in files and yet no mistake: the command goes on, and its status does not change.
-fn print_notes(notes: &[Diagnostic]) {
+fn print_notes<Note: std::fmt::Display>(notes: &[Note]) {
     notes.iter().for_each(|note| print_message(&format!("note: {note}")));
 }
 

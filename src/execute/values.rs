@@ -66,6 +66,9 @@ impl Values {
                 |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
                 (Origin::Source(id), _) => recode(given(id)?, tensor.format),
+                (Origin::Transposed(id), _) => {
+                    recode(Stored::of(&given(id)?.into_tensor().transposed()), tensor.format)
+                }
                 (Origin::Constant(id), _) => {
                     let (values, format) = (&program.constants[id.0], tensor.format);
                     let made =

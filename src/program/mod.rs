@@ -39,6 +39,17 @@ pub struct ProgramLayer {
     pub name: String,
     /// Tensor that holds its real-valued output.
     pub output: TensorId,
+    /// Where it is not lowered as the scheme's name says.
+    pub deviations: Vec<Deviation>,
+}
+
+/// What a layer gets in place of what the name of its scheme says.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Deviation {
+    /// The scheme that lowers it, or what is done otherwise.
+    pub got: String,
+    /// Why: a property of the layer.
+    pub reason: String,
 }
 
 impl Program {

@@ -35,6 +35,8 @@ pub struct ProgramTensor {
 pub enum Origin {
     /// From the workload, in off-chip memory when the run starts.
     Source(SourceTensorId),
+    /// From the workload too, transposed before the run: the constant right operand of a product whose file has it `[n, k]`.
+    Transposed(SourceTensorId),
     /// From a calibration: a table of channels, static scales; in off-chip memory when the run starts.
     Constant(ConstantId),
     /// From the program's preparation: a constant, in off-chip memory when the run starts.
@@ -67,8 +69,16 @@ impl ProgramTensor {
     /// Whether it is there before the run starts.
     pub fn is_given(&self) -> bool {
         match self.origin {
-            Origin::Source(_) | Origin::Constant(_) | Origin::Prepared => true,
+            Origin::Source(_) | Origin::Transposed(_) | Origin::Constant(_) | Origin::Prepared => true,
             Origin::Produced => false,
+        }
+    }
+
+    /// Whether its values are given, so that no operation writes it.
+    pub fn is_bound(&self) -> bool {
+        match self.origin {
+            Origin::Source(_) | Origin::Transposed(_) | Origin::Constant(_) => true,
+            Origin::Prepared | Origin::Produced => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::numerics::block::BlockFormat;
 use crate::program::Program;
 use crate::program::channels::{ChannelSide, Selection};
 use crate::program::op::{BlockAxis, Gemm, Op, OpKind, Scale, Scope};
-use crate::program::tensor::{Origin, TensorId};
+use crate::program::tensor::{ProgramTensor, TensorId};
 use crate::shape::MatrixShape;
 
 /// A rule of programs that is broken.
@@ -75,8 +75,7 @@ pub enum ProgramError {
 /// # Errors
 /// The first broken rule.
 pub fn verify(program: &Program) -> Result<(), ProgramError> {
-    let mut written: Vec<bool> =
-        program.tensors.iter().map(|tensor| matches!(tensor.origin, Origin::Source(_) | Origin::Constant(_))).collect();
+    let mut written: Vec<bool> = program.tensors.iter().map(ProgramTensor::is_bound).collect();
     let mut last_sums = None;
     for op in program.preparation.iter().chain(&program.ops) {
         let layer = || program.layer(op.layer).name.clone();

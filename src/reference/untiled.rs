@@ -26,6 +26,7 @@ pub fn evaluate(program: &Program, plans: &[Option<AccumulationPlan>], bindings:
     for (index, tensor) in program.tensors.iter().enumerate() {
         evaluator.tensors[index] = match tensor.origin {
             Origin::Source(id) => bindings.get(id).cloned(),
+            Origin::Transposed(id) => bindings.get(id).map(Tensor::transposed),
             Origin::Constant(id) => evaluator.real(TensorId(index), &program.constants[id.0]),
             Origin::Prepared | Origin::Produced => None,
         };

@@ -212,6 +212,7 @@ impl Context<'_> {
             energy_pj: paths.iter().map(|path| path.energy_pj).sum(),
             energy_low_pj: paths.iter().map(|path| path.energy_low_pj).sum(),
             energy_high_pj: paths.iter().map(|path| path.energy_high_pj).sum(),
+            deviations: self.program.layer(id).deviations.clone(),
             tilings: self.tilings_of[id.0].clone(),
             paths,
             numerics,

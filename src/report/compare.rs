@@ -6,7 +6,9 @@
 use serde::Serialize;
 
 use crate::numerics::error_metrics::ErrorMetrics;
+use crate::program::Deviation;
 use crate::report::data::{LayerReport, PathReport, Report};
+use crate::report::deviations::{self, DeviatingLayers};
 
 /// Version of the comparison's fields.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -68,6 +70,9 @@ pub struct SchemeRow {
     /// Useful multiply-accumulates of the run over what the matrix units could have done, mean of the units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub utilization: Option<f64>,
+    /// Layers that get something else than its name says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<DeviatingLayers>,
     /// The whole run by part of the work.
     pub paths: Vec<Part>,
     /// The layers in execution order, each with its parts.
@@ -92,6 +97,9 @@ pub struct Layer {
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
+    /// What it gets in place of what the scheme's name says, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
     /// The same by part of the work.
     pub paths: Vec<Part>,
 }
@@ -251,6 +259,7 @@ pub fn compare(attempts: Vec<(String, Attempt)>, baseline: &str, tilings: Tiling
             reason: Some(reason.clone()),
             total: None,
             utilization: None,
+            deviations: Vec::new(),
             paths: Vec::new(),
             layers: Vec::new(),
         },
@@ -276,7 +285,8 @@ fn row(scheme: &str, report: &Report, baseline: Option<&SchemeRow>) -> SchemeRow
             part(path.path, figures, same.map(|layer| layer.paths.as_slice()))
         });
         let figures = Figures::of_layer(layer).against(same.map(|layer| &layer.figures));
-        Layer { name: layer.name.clone(), figures, paths: paths.collect() }
+        let deviations = layer.deviations.clone();
+        Layer { name: layer.name.clone(), figures, deviations, paths: paths.collect() }
     };
     let mut sums: Vec<(&'static str, Figures)> = Vec::new();
     let of_run = |layer: &LayerReport, share: f64| share * layer.cycles as f64 / report.totals.cycles.max(1) as f64;
@@ -302,6 +312,7 @@ fn row(scheme: &str, report: &Report, baseline: Option<&SchemeRow>) -> SchemeRow
         reason: None,
         total: Some(Figures::of_run(report).against(baseline.and_then(|row| row.total.as_ref()))),
         utilization: Some(mean_utilization(report)),
+        deviations: deviations::of_report(report),
         paths: sums.into_iter().map(|(path, sum)| part(path, sum, baseline.map(|row| row.paths.as_slice()))).collect(),
         layers: report.layers.iter().enumerate().map(of_layer).collect(),
     }

@@ -1,6 +1,8 @@
 //! A comparison as JSON, CSV, Markdown and the rows of the terminal's tables.
 
+use crate::program::Deviation;
 use crate::report::compare::{Comparison, Figures, SchemeRow, Tilings};
+use crate::report::deviations::DeviatingLayers;
 use crate::report::summary::count_facts;
 use crate::schedule::tiling::ChosenBy;
 
@@ -67,11 +69,17 @@ pub fn headline(comparison: &Comparison) -> String {
     )
 }
 
-/// One row a scheme; those that cannot run have the word in the place of their cycles.
+/// A name, with a star where something else was done than the scheme's name says.
+fn marked(name: &str, deviates: bool) -> String {
+    format!("{name}{}", if deviates { " *" } else { "" })
+}
+
+/// One row a scheme, with a star where layers deviate from it; those that cannot run have the word in the place of their
+/// cycles.
 pub fn total_rows(comparison: &Comparison) -> Vec<[String; TOTAL_HEADINGS.len()]> {
     let row = |row: &SchemeRow| {
         let mut cells = [const { String::new() }; TOTAL_HEADINGS.len()];
-        cells[0].clone_from(&row.scheme);
+        cells[0] = marked(&row.scheme, !row.deviations.is_empty());
         let Some(total) = &row.total else {
             "cannot run".clone_into(&mut cells[1]);
             return cells;
@@ -90,7 +98,9 @@ pub fn layer_rows(comparison: &Comparison) -> Vec<[String; PART_HEADINGS.len()]>
     let most = comparison.schemes.iter().map(|row| row.layers.len()).max().unwrap_or(0);
     let of_layer = |index: usize| {
         let rows = comparison.schemes.iter().filter_map(move |row| Some((row, row.layers.get(index)?)));
-        rows.map(|(row, layer)| part_row(&row.scheme, &layer.name, &layer.figures))
+        rows.map(|(row, layer)| {
+            part_row(&row.scheme, &marked(&layer.name, !layer.deviations.is_empty()), &layer.figures)
+        })
     };
     (0..most).flat_map(of_layer).collect()
 }
@@ -145,6 +155,7 @@ fn figures_cells(figures: &Figures) -> [String; TOTAL_HEADINGS.len() - 3] {
 pub fn facts(comparison: &Comparison) -> Vec<String> {
     let reason = |row: &SchemeRow| Some(format!("{} cannot run: {}", row.scheme, row.reason.as_ref()?));
     let mut facts: Vec<String> = comparison.schemes.iter().filter_map(reason).collect();
+    facts.extend(deviation_facts(comparison));
     for (row, report) in comparison.schemes.iter().filter(|row| row.total.is_some()).zip(&comparison.reports) {
         let searched = report.layers.iter().flat_map(|layer| {
             let instead = layer.tilings.iter().filter(|tiling| tiling.chosen_by == ChosenBy::SearchedInstead);
@@ -181,6 +192,18 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
     facts
 }
 
+/// A line for each group of layers that deviate alike; schemes that share it are named together.
+fn deviation_facts(comparison: &Comparison) -> Vec<String> {
+    let mut shared: Vec<(&DeviatingLayers, Vec<&str>)> = Vec::new();
+    for (row, group) in comparison.schemes.iter().flat_map(|row| row.deviations.iter().map(move |group| (row, group))) {
+        match shared.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, schemes)) => schemes.push(&row.scheme),
+            None => shared.push((group, vec![&row.scheme])),
+        }
+    }
+    shared.iter().map(|(group, schemes)| format!("* {}", group.line(&schemes.join(", ")))).collect()
+}
+
 /// `compare.json`: everything.
 pub fn to_json(comparison: &Comparison) -> String {
     let mut text = serde_json::to_string_pretty(comparison).expect("a comparison has string keys and plain values");
@@ -188,7 +211,7 @@ pub fn to_json(comparison: &Comparison) -> String {
     text
 }
 
-const COLUMNS: [&str; 27] = [
+const COLUMNS: [&str; 28] = [
     "scheme",
     "level",
     "layer",
@@ -216,6 +239,7 @@ const COLUMNS: [&str; 27] = [
     "span_cycles",
     "span_speedup",
     "under_way_cycles",
+    "deviations",
 ];
 
 /// `compare.csv`: a line for each run, each of its parts, each layer and each part of a layer. What there is not is empty.
@@ -255,10 +279,15 @@ pub fn to_csv(comparison: &Comparison) -> String {
         };
         let mut total = line("run", "", "", row.total.as_ref());
         total[23] = row.reason.clone().unwrap_or_default();
+        total[27] = row.deviations.iter().map(|group| group.line(&row.scheme)).collect::<Vec<_>>().join("; ");
         lines.push(total);
         lines.extend(row.paths.iter().map(|part| line("run_path", "", part.path, Some(&part.figures))));
         for layer in &row.layers {
-            lines.push(line("layer", &layer.name, "", Some(&layer.figures)));
+            let mut whole = line("layer", &layer.name, "", Some(&layer.figures));
+            let deviations =
+                layer.deviations.iter().map(|Deviation { got, reason }| format!("{got}, because: {reason}"));
+            whole[27] = deviations.collect::<Vec<_>>().join("; ");
+            lines.push(whole);
             let parts = layer.paths.iter();
             lines.extend(parts.map(|part| line("layer_path", &layer.name, part.path, Some(&part.figures))));
         }

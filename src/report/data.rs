@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::hardware::energy_table::Mark;
 use crate::numerics::error_metrics::ErrorMetrics;
+use crate::program::Deviation;
 use crate::report::energy::EnergyReport;
 use crate::report::timeline::Timeline;
 use crate::schedule::tiling::ChosenBy;
@@ -211,6 +212,9 @@ pub struct LayerReport {
     pub energy_low_pj: f64,
     /// The same where every figure is at its high end.
     pub energy_high_pj: f64,
+    /// What it gets in place of what the scheme's name says, and why; a fallback that the scheme file names is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
     /// Tilings of its matrix products.
     pub tilings: Vec<TilingReport>,
     /// The same by part of the layer's work.

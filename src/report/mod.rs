@@ -9,6 +9,7 @@ pub mod compare;
 pub mod compare_text;
 pub mod csv;
 pub mod data;
+pub mod deviations;
 pub mod energy;
 pub mod json;
 pub mod numerics;

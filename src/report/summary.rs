@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::report::data::{CountReport, LayerReport, Report, TilingReport};
-use crate::report::energy;
+use crate::report::{deviations, energy};
 use crate::schedule::tiling::ChosenBy;
 
 const IN_MEMORY: &str = "writing to a string does not fail";
@@ -98,6 +98,7 @@ pub fn facts(report: &Report) -> Vec<String> {
             .to_owned(),
     ]
     .into_iter()
+    .chain(deviations::of_report(report).iter().map(|group| group.line(&report.configuration.scheme.name)))
     .chain(energy::facts(&report.energy))
     .chain(report.layers.iter().filter_map(|layer| {
         let sums = layer.numerics?.overflowed_sums;

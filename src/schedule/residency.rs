@@ -155,7 +155,7 @@ fn candidates(program: &Program, groups: &[Group], uses: &TensorUses) -> Vec<Lif
             Origin::Source(_) if readers.len() > 1 && is_walked_first(program, &groups[readers[0]], tensor) => {
                 readers[0]
             }
-            Origin::Source(_) | Origin::Constant(_) | Origin::Prepared => continue,
+            Origin::Source(_) | Origin::Transposed(_) | Origin::Constant(_) | Origin::Prepared => continue,
         };
         if last > first {
             lives.push(Life { tensor, bytes: program.tensor(tensor).bytes(), first, last });

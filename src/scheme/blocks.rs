@@ -10,9 +10,8 @@ use std::borrow::Cow;
 use crate::numerics::block::{self, BlockFormat};
 use crate::program::op::{ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
-use crate::scheme::Scheme;
-use crate::scheme::cast;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
+use crate::scheme::{Scheme, Substitute, cast};
 use crate::workload::layer::{LayerId, LogicalGemm, RightLayout, ValueRef};
 
 /// Both operands in a block format.
@@ -88,15 +87,18 @@ impl Scheme for Blocks {
         self.description
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
         // What another layer writes k by n has no blocks along k: those products of attention stay in 16 bits.
         let is_across = matches!(gemm.weight, ValueRef::Layer(_)) && gemm.weight_layout == RightLayout::KByN;
         if is_across {
-            return Some(&cast::FP16);
+            let reason = "the run computes the right operand k by n, which has no blocks along k";
+            return Some(Substitute { scheme: &cast::FP16, reason });
         }
         // The format of weights is for constants: between what the run computes, both are activations.
         let is_computed = gemm.constant_weight().is_none() && self.format != self.weight_format;
-        is_computed.then(|| of_activations(self.format)).flatten()
+        let reason = "the run computes the right operand, and the format of weights is for constants";
+        let scheme = is_computed.then(|| of_activations(self.format)).flatten()?;
+        Some(Substitute { scheme, reason })
     }
 
     fn lower_gemm(
@@ -119,7 +121,7 @@ impl Scheme for Blocks {
             return Err(LoweringError::Unfit { layer: lowering.layer_name(layer), problem });
         }
         lowering.check_arriving(layer, gemm, self.arriving)?;
-        let right = lowering.prepared_block_weight(layer, gemm.weight, self.weight_format, self.counts_scale_bytes);
+        let right = lowering.prepared_block_weight(layer, self.weight_format, self.counts_scale_bytes);
         let input = lowering.value(gemm.input);
         let (left, tensor_scale) = lowering.on_activations(self.arriving, |lowering| {
             let has_scale = self.format.has_tensor_scale();

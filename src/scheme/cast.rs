@@ -47,7 +47,7 @@ impl Scheme for Cast {
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
-        let (weight, _) = lowering.prepared_weight(layer, gemm.weight, None, self.format);
+        let (weight, _) = lowering.prepared_weight(layer, None, self.format);
         let input = lowering.value(gemm.input);
         let codes = lowering.quantize(layer, input, None, self.format);
         let [left, right] = [codes, weight].map(|codes| (GemmOperand::plain(codes), None));

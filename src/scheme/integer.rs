@@ -38,11 +38,12 @@ impl Scheme for Integer {
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
-        let codes = |lowering: &mut Lowering<'_>, value: ValueRef| match value {
-            ValueRef::Source(id) => GemmOperand::plain(lowering.source_as(id, &formats::INT8)),
-            ValueRef::Layer(_) => GemmOperand::plain(lowering.value(value)),
+        let left = match gemm.input {
+            ValueRef::Source(id) => lowering.source_as(id, &formats::INT8),
+            ValueRef::Layer(_) => lowering.value(gemm.input),
         };
-        let (left, right) = (codes(lowering, gemm.input), codes(lowering, gemm.weight));
+        let right = lowering.right_operand_as(layer, &formats::INT8);
+        let [left, right] = [left, right].map(GemmOperand::plain);
         let LogicalGemm { shape, weight_layout: right_layout, batching, window, .. } = *gemm;
         let sums = lowering.produced(layer, "sums", gemm.output_shape(), &formats::INT32);
         let (right_rows, initial) = (None, None);

@@ -13,7 +13,7 @@ use crate::program::op::{GemmOperand, OpKind, Path, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{Channels, Detection, Passes, TreatedInput, calibration_of};
-use crate::scheme::{Scheme, w8a8};
+use crate::scheme::{Scheme, Substitute, w8a8};
 use crate::workload::calibration::{CalibrationRequest, Comparison, OutlierRule};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
@@ -79,8 +79,8 @@ impl Scheme for LlmInt8 {
         CalibrationRequest { outliers: Some(self.rule), ..CalibrationRequest::default() }
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
-        (!gemm.is_plain()).then_some(&w8a8::PER_TOKEN_PER_CHANNEL)
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
+        gemm.beyond_plain().map(|reason| Substitute { scheme: &w8a8::PER_TOKEN_PER_CHANNEL, reason })
     }
 
     fn lower_gemm(
@@ -91,7 +91,7 @@ impl Scheme for LlmInt8 {
     ) -> Result<TensorId, LoweringError> {
         let calibration = calibration_of(self, lowering, layer, gemm)?.expect("outlier channels were asked for");
         let input = TreatedInput::new(lowering, layer, gemm, None);
-        let weight = lowering.value(gemm.weight);
+        let weight = lowering.right_operand(layer);
         let how = (self.rule, self.detection, self.mover);
         let channels = Channels::outliers(lowering, layer, &input, calibration, how);
         let int8 = &formats::INT8;

@@ -1,5 +1,7 @@
 //! The parts of lowering that every scheme shares: naming tensors, placing operations, element-wise layers.
 
+use std::collections::BTreeMap;
+
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::{GatherRows, InitialSums, Mover, Selection};
@@ -9,7 +11,7 @@ use crate::program::op::{
 };
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
-use crate::program::{Program, ProgramLayer};
+use crate::program::{Deviation, Program, ProgramLayer};
 use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
@@ -30,11 +32,16 @@ struct QuantizedAs<Format: 'static> {
 #[derive(Debug)]
 pub struct Lowering<'a> {
     workload: &'a Workload,
+    scheme: &'a dyn Scheme,
     calibration: Option<&'a Calibration>,
     program: Program,
     sources: Vec<Option<TensorId>>,
+    /// The constant right operands that were transposed.
+    transposed: BTreeMap<SourceTensorId, TensorId>,
     /// Scales and codes that several layers ask for: each is computed once.
     scales: Made<(Scope, ScaleTarget), Scale>,
+    /// Calibrated scales, by the bits of the range.
+    static_scales: Made<(&'static ElementFormat, u32), Scale>,
     codes: Made<QuantizedAs<ElementFormat>, TensorId>,
     blocks: Made<QuantizedAs<BlockFormat>, GemmOperand>,
     /// Whether what is added now belongs to the run.
@@ -84,20 +91,29 @@ pub enum LoweringError {
 }
 
 impl<'a> Lowering<'a> {
-    /// Starts an empty program for `workload`.
-    pub fn new(workload: &'a Workload, calibration: Option<&'a Calibration>) -> Lowering<'a> {
-        let sources = vec![None; workload.tensors().len()];
-        let (scales, codes, blocks) = (Made::new(), Made::new(), Made::new());
-        let (program, arriving) = (Program::default(), Arriving::Real);
-        Lowering { workload, calibration, program, sources, scales, codes, blocks, arriving }
+    /// Starts an empty program for `workload` under `scheme`.
+    pub fn new(workload: &'a Workload, scheme: &'a dyn Scheme, calibration: Option<&'a Calibration>) -> Lowering<'a> {
+        Lowering {
+            workload,
+            scheme,
+            calibration,
+            program: Program::default(),
+            sources: vec![None; workload.tensors().len()],
+            transposed: BTreeMap::new(),
+            scales: Made::new(),
+            static_scales: Made::new(),
+            codes: Made::new(),
+            blocks: Made::new(),
+            arriving: Arriving::Real,
+        }
     }
 
     /// Lowers each layer in execution order.
     ///
     /// # Errors
     /// What the scheme refuses.
-    pub fn run(mut self, scheme: &dyn Scheme) -> Result<Program, LoweringError> {
-        let workload = self.workload;
+    pub fn run(mut self) -> Result<Program, LoweringError> {
+        let (workload, scheme) = (self.workload, self.scheme);
         for name in scheme.layers() {
             if !workload.layers().iter().any(|layer| layer.name == name) {
                 let products =
@@ -115,9 +131,10 @@ impl<'a> Lowering<'a> {
             let id = LayerId(index);
             // The layer's line stands before its operations are added, because their text names it; the output is
             // known only afterwards.
-            self.program.layers.push(ProgramLayer { name: layer.name.clone(), output: TensorId(usize::MAX) });
+            let (name, output) = (layer.name.clone(), TensorId(usize::MAX));
+            self.program.layers.push(ProgramLayer { name, output, deviations: Vec::new() });
             let output = match &layer.operation {
-                LayerOperation::Gemm(gemm) => lower_product(scheme, &mut self, id, gemm)?,
+                LayerOperation::Gemm(gemm) => lower_product(scheme, &mut self, id, &gemm.with_constant_by_rows())?,
                 LayerOperation::Activate { function, input, shape } => {
                     let input = self.value(*input);
                     let output = self.produced(id, "out", *shape, workload.activation_format());
@@ -139,17 +156,17 @@ impl<'a> Lowering<'a> {
         Ok(self.program)
     }
 
-    /// What the calibration knows about the input of a layer of `channels` input channels.
+    /// What the calibration knows about the operands of a product; `None` where it has nothing of one that channels cannot
+    /// be treated of, as those have that were made before such products were calibrated.
     ///
     /// # Errors
     /// [`LoweringError`] where there is none, or it is of another request or shape.
     pub fn calibrated(
         &self,
-        scheme: &dyn Scheme,
         layer: LayerId,
-        channels: u64,
-    ) -> Result<&'a LayerCalibration, LoweringError> {
-        let name = self.layer_name(layer);
+        gemm: &LogicalGemm,
+    ) -> Result<Option<&'a LayerCalibration>, LoweringError> {
+        let (name, scheme, channels) = (self.layer_name(layer), self.scheme, gemm.input_channels());
         let Some(calibration) = self.calibration else {
             return Err(LoweringError::NoCalibration { scheme: scheme.name().to_owned(), layer: name });
         };
@@ -159,11 +176,22 @@ impl<'a> Lowering<'a> {
             let (given, asked) = (&calibration.request, &asked);
             return Err(mismatch(format!("it answers {given:?}, scheme `{}` asks {asked:?}", scheme.name())));
         }
-        let of_layer = calibration.layers.get(&name).ok_or_else(|| mismatch("it has no such layer".to_owned()))?;
+        let Some(of_layer) = calibration.layers.get(&name) else {
+            return if gemm.is_plain() { Err(mismatch("it has no such layer".to_owned())) } else { Ok(None) };
+        };
         if of_layer.channels != channels {
             return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
         }
-        Ok(of_layer)
+        Ok(Some(of_layer))
+    }
+
+    /// Records that a layer gets something else than the name of its scheme says.
+    pub fn deviate(&mut self, layer: LayerId, got: &str, reason: &str) {
+        let deviation = Deviation { got: got.to_owned(), reason: reason.to_owned() };
+        let deviations = &mut self.program.layers[layer.0].deviations;
+        if !deviations.contains(&deviation) {
+            deviations.push(deviation);
+        }
     }
 
     /// What the calibration was made from.
@@ -281,6 +309,46 @@ impl<'a> Lowering<'a> {
         tensor
     }
 
+    /// The right operand of a layer's product, a constant by rows, whatever the order that it is stored in.
+    pub fn right_operand(&mut self, layer: LayerId) -> TensorId {
+        self.right_operand_as(layer, &formats::FP32)
+    }
+
+    /// The same with a constant held off the chip in `format`. The first use decides for all.
+    pub fn right_operand_as(&mut self, layer: LayerId, format: &'static ElementFormat) -> TensorId {
+        let gemm = self.product_of(layer);
+        let id = match (gemm.weight, gemm.weight_layout) {
+            (value @ ValueRef::Layer(_), _) => return self.value(value),
+            (ValueRef::Source(id), RightLayout::KByN) => return self.source_as(id, format),
+            (ValueRef::Source(id), RightLayout::NByK) => id,
+        };
+        if let Some(tensor) = self.transposed.get(&id) {
+            return *tensor;
+        }
+        let description = self.workload.tensor(id);
+        let MatrixShape { rows, columns } = description.shape;
+        let tensor = self.program.add_tensor(ProgramTensor {
+            name: format!("{}^T", description.name),
+            shape: MatrixShape::new(columns, rows),
+            format,
+            origin: Origin::Transposed(id),
+            recorded: None,
+            is_counted: true,
+        });
+        self.transposed.insert(id, tensor);
+        tensor
+    }
+
+    /// The product of a layer as the workload has it.
+    fn product_of(&self, layer: LayerId) -> &'a LogicalGemm {
+        match &self.workload.layer(layer).operation {
+            LayerOperation::Gemm(gemm) => gemm,
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
+                unreachable!("only a product has a right operand")
+            }
+        }
+    }
+
     /// A tensor that an operation of the run writes, named `layer.role`.
     pub fn produced(
         &mut self,
@@ -317,8 +385,33 @@ impl<'a> Lowering<'a> {
             LayerOperation::Gemm(gemm) => gemm.window.is_some_and(|window| !window.is_pointwise()),
             LayerOperation::Activate { .. } | LayerOperation::Vector(_) => false,
         };
-        let scope = if scope == Scope::Row && mixes_rows { Scope::Tensor } else { scope };
+        let is_widened = scope == Scope::Row && mixes_rows;
+        if is_widened {
+            self.deviate(layer, "one activation scale for the whole tensor", "windows of a convolution mix rows");
+        }
+        let scope = if is_widened { Scope::Tensor } else { scope };
         self.reduced_scale(layer, input, scope, target, "x_scale")
+    }
+
+    /// A scale over `input` whose largest magnitude `range` a calibration gave; where an earlier layer has scaled the same
+    /// tensor so, that scale serves again.
+    pub fn static_scale(
+        &mut self,
+        layer: LayerId,
+        input: TensorId,
+        role: &str,
+        format: &'static ElementFormat,
+        range: f32,
+    ) -> Scale {
+        let way = (format, range.to_bits());
+        if let Some(scale) = self.static_scales.get(input, &way) {
+            return scale;
+        }
+        let scale = crate::numerics::quantize::ScaledQuantizer::new(format).scale(range);
+        let tensor = self.constant(layer, role, &formats::FP32, vec![scale], true);
+        let scale = Scale { tensor, scope: Scope::Tensor, source: ScaleSource::Static };
+        self.static_scales.keep(input, way, scale);
+        scale
     }
 
     fn reduced_scale(
@@ -402,12 +495,11 @@ impl<'a> Lowering<'a> {
     pub fn prepared_block_weight(
         &mut self,
         layer: LayerId,
-        weight: ValueRef,
         format: &'static BlockFormat,
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
-        let input = self.value(weight);
-        if let ValueRef::Layer(_) = weight {
+        let input = self.right_operand(layer);
+        if let ValueRef::Layer(_) = self.product_of(layer).weight {
             let layout = self.weight_layout(layer);
             assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
             let tensor_scale = format
@@ -448,14 +540,9 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// How the right operand of a layer's product is stored.
+    /// How the right operand of a layer's product lies in the program.
     fn weight_layout(&self, layer: LayerId) -> RightLayout {
-        match &self.workload.layer(layer).operation {
-            LayerOperation::Gemm(gemm) => gemm.weight_layout,
-            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
-                unreachable!("only a product has a right operand")
-            }
-        }
+        self.product_of(layer).with_constant_by_rows().weight_layout
     }
 
     fn set_counted(&mut self, kind: &OpKind, counts_scale_bytes: bool) {
@@ -488,12 +575,11 @@ impl<'a> Lowering<'a> {
     pub fn prepared_weight(
         &mut self,
         layer: LayerId,
-        weight: ValueRef,
         scope: Option<Scope>,
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
-        let input = self.value(weight);
-        if let ValueRef::Source(_) = weight {
+        let input = self.right_operand(layer);
+        if let ValueRef::Source(_) = self.product_of(layer).weight {
             return self.prepared_matrix(layer, input, scope, format);
         }
         let scale = self
@@ -501,6 +587,14 @@ impl<'a> Lowering<'a> {
             .map(|scope| self.reduced_scale(layer, input, scope, ScaleTarget::Element(format), "w_scale"));
         let codes = self.quantized(layer, input, scale, format, "w_codes");
         (codes, scale.zip(scope).map(|(scale, scope)| Scale { scope, ..scale }))
+    }
+
+    /// Quantizes a right operand that another layer computes by a scale over it whose largest magnitude `range` a
+    /// calibration gave.
+    pub fn static_weight(&mut self, layer: LayerId, format: &'static ElementFormat, range: f32) -> (TensorId, Scale) {
+        let input = self.right_operand(layer);
+        let scale = self.static_scale(layer, input, "w_scale", format, range);
+        (self.quantized(layer, input, Some(scale), format, "w_codes"), scale)
     }
 
     /// Where the right operand is stored by output columns, its rows are what the program calls columns.
@@ -679,11 +773,7 @@ impl<'a> Lowering<'a> {
 
 /// Along which axis of the stored codes right operands lie: codes that were transposed have turned their batches too.
 fn right_axis(gemm: &LogicalGemm, stored: RightLayout) -> BatchAxis {
-    match (stored == gemm.weight_layout, gemm.batching.right) {
-        (true, axis) => axis,
-        (false, BatchAxis::Rows) => BatchAxis::Columns,
-        (false, BatchAxis::Columns) => BatchAxis::Rows,
-    }
+    if stored == gemm.weight_layout { gemm.batching.right } else { gemm.batching.right.turned() }
 }
 
 /// The operand that a block quantization makes.

@@ -43,7 +43,7 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
 
     /// The scheme that lowers `gemm` in its place, where this one is not made for it: outlier schemes treat single products
     /// with constant weights, and weights of four bits are no format for what a run computes.
-    fn substitute(&self, _gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+    fn substitute(&self, _gemm: &LogicalGemm) -> Option<Substitute> {
         None
     }
 
@@ -57,6 +57,15 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError>;
+}
+
+/// A scheme in the place of the one that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Substitute {
+    /// The scheme.
+    pub scheme: &'static dyn Scheme,
+    /// What of the layer the other one is not made for.
+    pub reason: &'static str,
 }
 
 /// Every scheme that can be named without a file, in the order of listings.
@@ -118,7 +127,10 @@ pub fn lower_product(
     gemm: &LogicalGemm,
 ) -> Result<TensorId, LoweringError> {
     match scheme.substitute(gemm) {
-        Some(substitute) => substitute.lower_gemm(lowering, layer, gemm),
+        Some(Substitute { scheme, reason }) => {
+            lowering.deviate(layer, scheme.name(), reason);
+            scheme.lower_gemm(lowering, layer, gemm)
+        }
         None => scheme.lower_gemm(lowering, layer, gemm),
     }
 }
@@ -133,5 +145,5 @@ pub fn lower(
     scheme: &dyn Scheme,
     calibration: Option<&Calibration>,
 ) -> Result<Program, LoweringError> {
-    Lowering::new(workload, calibration).run(scheme)
+    Lowering::new(workload, scheme, calibration).run()
 }

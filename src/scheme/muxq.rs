@@ -21,8 +21,8 @@ use crate::program::channels::{InitialSums, Merge, Mover, Selection, SumFactor, 
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleSource, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of, static_scale};
-use crate::scheme::{Scheme, w8a8};
+use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of};
+use crate::scheme::{Scheme, Substitute, w8a8};
 use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, Comparison, LayerCalibration, OutlierRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
@@ -158,10 +158,13 @@ impl Scheme for Muxq {
         }
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
-        let is_per_token = self.activation_scope == Scope::Row;
-        let plain: &'static dyn Scheme = if is_per_token { &w8a8::PER_TOKEN_PER_CHANNEL } else { &w8a8::PER_TENSOR };
-        (!gemm.is_plain()).then_some(plain)
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
+        let scheme: &'static dyn Scheme = match (self.activation_scale, self.activation_scope) {
+            (ScaleSource::Static, _) => &w8a8::STATIC,
+            (ScaleSource::Dynamic, Scope::Row) => &w8a8::PER_TOKEN_PER_CHANNEL,
+            (ScaleSource::Dynamic, Scope::Tensor | Scope::Column) => &w8a8::PER_TENSOR,
+        };
+        gemm.beyond_plain().map(|reason| Substitute { scheme, reason })
     }
 
     fn lower_gemm(
@@ -274,7 +277,7 @@ impl Muxq {
         let aux = channels.dense(lowering, layer, "x_auxiliary", x.input, &FP32);
         let aux_scale = match (self.activation_scale, aux_range) {
             (ScaleSource::Static, range) => {
-                static_scale(lowering, layer, "auxiliary_scale", self.format, range.unwrap_or_default())
+                lowering.static_scale(layer, aux, "auxiliary_scale", self.format, range.unwrap_or_default())
             }
             (ScaleSource::Dynamic, _) => {
                 let target = ScaleTarget::Element(self.format);

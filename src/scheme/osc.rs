@@ -20,7 +20,7 @@ use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
 use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of, index_format};
-use crate::scheme::{Scheme, cast};
+use crate::scheme::{Scheme, Substitute, cast};
 use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, ProtectionChoice, ProtectionRule, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm};
@@ -192,9 +192,9 @@ impl Scheme for Osc {
         CalibrationRequest { smoothing: self.smoothing, protection, ..CalibrationRequest::default() }
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
         // The paper quantizes linear layers only: attention stays in 16 bits.
-        (!gemm.is_plain()).then_some(&cast::FP16)
+        gemm.beyond_plain().map(|reason| Substitute { scheme: &cast::FP16, reason })
     }
 
     fn lower_gemm(

@@ -5,7 +5,7 @@
 
 use crate::numerics::formats::{ElementFormat, INT16, INT32};
 use crate::program::channels::{ChannelSide, DivideChannels, ExtractChannels, GatherRows, Mover, Selection, Treatment};
-use crate::program::op::{OpKind, Path, Scale, ScaleSource, ScaleTarget, Scope};
+use crate::program::op::{OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::Scheme;
 use crate::scheme::lowering::{Lowering, LoweringError};
@@ -179,7 +179,7 @@ impl TreatedInput {
 
     /// The weight that belongs to it: with the factors multiplied into its rows, before the run.
     pub(crate) fn weight(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
-        let input = lowering.value(gemm.weight);
+        let input = lowering.right_operand(layer);
         let Some(factors) = self.factors else { return input };
         let output = lowering.prepared(layer, "w_smoothed", gemm.shape.right(), &crate::numerics::formats::FP32);
         let divide = DivideChannels { input, factors, side: ChannelSide::Weight, output };
@@ -259,24 +259,11 @@ impl TreatedInput {
         format: &'static ElementFormat,
         range: f32,
     ) -> Quantized {
-        let scale = static_scale(lowering, layer, "x_scale", format, range);
         let (input, dense) = self.pass(lowering, layer, None);
+        let scale = lowering.static_scale(layer, input, "x_scale", format, range);
         let codes = lowering.quantize(layer, input, Some(scale), format);
         Quantized { codes, scale, input, dense }
     }
-}
-
-/// A scale over a whole tensor whose largest magnitude a calibration gave.
-pub(crate) fn static_scale(
-    lowering: &mut Lowering<'_>,
-    layer: LayerId,
-    role: &str,
-    format: &'static ElementFormat,
-    range: f32,
-) -> Scale {
-    let scale = crate::numerics::quantize::ScaledQuantizer::new(format).scale(range);
-    let tensor = lowering.constant(layer, role, &crate::numerics::formats::FP32, vec![scale], true);
-    Scale { tensor, scope: Scope::Tensor, source: ScaleSource::Static }
 }
 
 /// A quantized activation.
@@ -289,7 +276,7 @@ pub(crate) struct Quantized {
     pub(crate) dense: Option<TensorId>,
 }
 
-/// The calibration of a layer, where the scheme asks for any.
+/// The calibration of a layer, where the scheme asks for any and there is one of this layer.
 pub(crate) fn calibration_of<'a>(
     scheme: &dyn Scheme,
     lowering: &Lowering<'a>,
@@ -299,5 +286,5 @@ pub(crate) fn calibration_of<'a>(
     if scheme.calibration().is_empty() {
         return Ok(None);
     }
-    lowering.calibrated(scheme, layer, gemm.shape.k).map(Some)
+    lowering.calibrated(layer, gemm)
 }

@@ -2,7 +2,8 @@
 //!
 //! `q = round(x / s)`, `s = max|x| / 127` (448 for FP8 E4M3), `Y = s_X s_W (X_q W_q)`. Activation scales are dynamic: found over the very
 //! activations that they scale. A scale per tensor makes every consumer wait for the producer's last row; one per token
-//! does not. This is the naive baseline of the outlier schemes. A static scale comes from a calibration. SmoothQuant (Xiao
+//! does not. This is the naive baseline of the outlier schemes. A static scale comes from a calibration, for every product:
+//! convolutions, batches, and both operands of attention. SmoothQuant (Xiao
 //! et al., ICML 2023) divides the activation's channels by factors and multiplies the weight's rows by them before all this;
 //! the division is a part of whoever makes the activation, and costs nothing here.
 
@@ -13,7 +14,7 @@ use crate::program::op::{GemmOperand, ScaleSource, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::{TreatedInput, calibration_of};
-use crate::scheme::{Scheme, cast};
+use crate::scheme::{Scheme, Substitute, cast};
 use crate::workload::calibration::{CalibrationRequest, Smoothing};
 use crate::workload::layer::{LayerId, LogicalGemm, ValueRef};
 
@@ -151,17 +152,22 @@ impl Scheme for W8A8 {
         CalibrationRequest { smoothing: self.smoothing, range, ..CalibrationRequest::default() }
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
         let is_computed = gemm.constant_weight().is_none();
-        let is_narrow = self.weight_format.storage_bits() < 8 && is_computed;
-        let is_calibrated = !self.calibration().is_empty() && !gemm.is_plain();
-        match (is_narrow || is_calibrated, self.activation_scope) {
-            (false, _) => None,
-            (true, None) => Some(&cast::FP16),
-            (true, Some(Scope::Row)) => Some(&PER_TOKEN_PER_CHANNEL),
-            (true, Some(_)) if self.weight_scope == Scope::Column => Some(&PER_TENSOR_PER_CHANNEL),
-            (true, Some(_)) => Some(&PER_TENSOR),
-        }
+        let is_narrow = self.weight_format.storage_bits() < 8;
+        let reason = match (self.smoothing, is_narrow && is_computed) {
+            (_, true) => "the run computes the right operand, and the format of weights is for constants",
+            (Some(_), false) => gemm.beyond_plain()?,
+            (None, false) => return None,
+        };
+        let scheme: &'static dyn Scheme = match (self.activation_scope, self.activation_scale) {
+            (None, _) => &cast::FP16,
+            (Some(_), ScaleSource::Static) => &STATIC,
+            (Some(Scope::Row), ScaleSource::Dynamic) => &PER_TOKEN_PER_CHANNEL,
+            (Some(_), ScaleSource::Dynamic) if self.weight_scope == Scope::Column => &PER_TENSOR_PER_CHANNEL,
+            (Some(_), ScaleSource::Dynamic) => &PER_TENSOR,
+        };
+        Some(Substitute { scheme, reason })
     }
 
     fn lower_gemm(
@@ -173,25 +179,35 @@ impl Scheme for W8A8 {
         let calibration = calibration_of(self, lowering, layer, gemm)?;
         let mut input = TreatedInput::new(lowering, layer, gemm, calibration);
         let scope = Some(self.weight_scope);
-        let (weight, weight_scale) = match gemm.weight {
+        let is_static = self.activation_scale == ScaleSource::Static;
+        let range = calibration.and_then(|calibration| calibration.range).filter(|_| is_static);
+        let weight_range = calibration.and_then(|calibration| calibration.weight_range).filter(|_| is_static);
+        let is_computed = gemm.constant_weight().is_none();
+        if is_static && (range.is_none() || is_computed && weight_range.is_none()) {
+            lowering.deviate(layer, "dynamic scales", "the calibration has no range of the layer");
+        }
+        let (weight, weight_scale) = match (gemm.weight, weight_range) {
             // Nothing that another layer writes can be prepared; it is quantized like an activation.
-            ValueRef::Layer(_) => lowering.prepared_weight(layer, gemm.weight, scope, self.weight_format),
-            ValueRef::Source(_) => {
+            (ValueRef::Layer(_), Some(range)) => {
+                let (codes, scale) = lowering.static_weight(layer, self.weight_format, range);
+                (codes, Some(scale))
+            }
+            (ValueRef::Layer(_), None) => lowering.prepared_weight(layer, scope, self.weight_format),
+            (ValueRef::Source(_), _) => {
                 let weight = input.weight(lowering, layer, gemm);
                 lowering.prepared_matrix(layer, weight, scope, self.weight_format)
             }
         };
-        let (codes, scale) = match (self.activation_scope, self.activation_scale) {
+        let (codes, scale) = match (self.activation_scope, range) {
             (None, _) => {
                 let (input, _) = input.pass(lowering, layer, None);
                 (lowering.quantize(layer, input, None, self.activation_format), None)
             }
-            (Some(_), ScaleSource::Static) => {
-                let range = calibration.and_then(|calibration| calibration.range).unwrap_or(0.0);
+            (Some(_), Some(range)) => {
                 let x = input.quantize_static(lowering, layer, self.activation_format, range);
                 (x.codes, Some(x.scale))
             }
-            (Some(scope), ScaleSource::Dynamic) => {
+            (Some(scope), None) => {
                 let x = input.quantize(lowering, layer, scope, self.activation_format, None);
                 (x.codes, Some(x.scale))
             }

@@ -11,7 +11,7 @@ use crate::program::op::{GemmOperand, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
 use crate::scheme::treatment::TreatedInput;
-use crate::scheme::{Scheme, w8a8};
+use crate::scheme::{Scheme, Substitute, w8a8};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
 /// Weights in groups, activations by tokens.
@@ -47,10 +47,9 @@ impl Scheme for ZeroQuant {
         self.description
     }
 
-    fn substitute(&self, gemm: &LogicalGemm) -> Option<&'static dyn Scheme> {
+    fn substitute(&self, gemm: &LogicalGemm) -> Option<Substitute> {
         // What is computed during the run has no groups of weights: attention is quantized by tokens alone.
-        let is_grouped = gemm.is_plain() && gemm.constant_weight().is_some();
-        (!is_grouped).then_some(&w8a8::PER_TOKEN_PER_CHANNEL)
+        gemm.beyond_plain().map(|reason| Substitute { scheme: &w8a8::PER_TOKEN_PER_CHANNEL, reason })
     }
 
     fn lower_gemm(
@@ -59,7 +58,7 @@ impl Scheme for ZeroQuant {
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
-        let right = lowering.prepared_block_weight(layer, gemm.weight, self.weights, self.counts_scale_bytes);
+        let right = lowering.prepared_block_weight(layer, self.weights, self.counts_scale_bytes);
         let mut input = TreatedInput::new(lowering, layer, gemm, None);
         let x = input.quantize(lowering, layer, Scope::Row, self.activation_format, None);
         let left = (GemmOperand::plain(x.codes), Some(x.scale));

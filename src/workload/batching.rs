@@ -20,6 +20,14 @@ impl BatchAxis {
     /// Axes by their name in files.
     pub const NAMES: [(&'static str, BatchAxis); 2] = [("rows", BatchAxis::Rows), ("columns", BatchAxis::Columns)];
 
+    /// The axis along which the batches lie once the matrix is transposed.
+    pub const fn turned(self) -> BatchAxis {
+        match self {
+            BatchAxis::Rows => BatchAxis::Columns,
+            BatchAxis::Columns => BatchAxis::Rows,
+        }
+    }
+
     /// The matrix that holds `count` batches of shape `one`.
     pub const fn stacked(self, one: MatrixShape, count: u64) -> MatrixShape {
         match self {

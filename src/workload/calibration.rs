@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::workload::layer::LogicalGemm;
+
 /// How the largest magnitude of a channel is compared with the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +116,12 @@ pub struct Smoothing {
 impl Eq for Smoothing {}
 
 impl CalibrationRequest {
+    /// What is left of it for one product: channels are treated of single products with constant weights, but any operand
+    /// has a largest magnitude.
+    pub fn of_product(self, gemm: &LogicalGemm) -> CalibrationRequest {
+        if gemm.is_plain() { self } else { CalibrationRequest { range: self.range, ..CalibrationRequest::default() } }
+    }
+
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
         *self == CalibrationRequest::default()
@@ -124,7 +132,7 @@ impl CalibrationRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerCalibration {
-    /// Input channels of the layer.
+    /// Input channels of the layer: columns of the matrix that holds its input.
     pub channels: u64,
     /// One factor per channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +146,9 @@ pub struct LayerCalibration {
     /// The largest magnitude.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<f32>,
+    /// The largest magnitude of the right operand, where another layer computes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_range: Option<f32>,
     /// The largest magnitude of the outlier channels alone, shifted; zero where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outlier_range: Option<f32>,

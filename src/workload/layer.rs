@@ -105,11 +105,35 @@ impl LogicalGemm {
         }
     }
 
-    /// Whether it is a single product with a constant `[k, n]` weight, without a window: what outlier schemes treat.
+    /// Whether it is a single product with a constant weight, without a window: what outlier schemes treat.
     pub fn is_plain(&self) -> bool {
-        let dense =
-            |weight| LogicalGemm { role: self.role, ..LogicalGemm::dense(self.shape, self.input, weight, self.bias) };
-        self.constant_weight().is_some_and(|weight| *self == dense(weight))
+        self.beyond_plain().is_none()
+    }
+
+    /// What makes it more than a single product with a constant weight; `None` for one that is no more.
+    pub fn beyond_plain(&self) -> Option<&'static str> {
+        let is_single = self.batching.count == 1;
+        match (self.weight, &self.window) {
+            (ValueRef::Layer(_), _) => Some("the run computes the right operand"),
+            (ValueRef::Source(_), Some(_)) if is_single => Some("a convolution"),
+            (ValueRef::Source(_), Some(_)) => Some("a grouped convolution"),
+            (ValueRef::Source(_), None) if is_single => None,
+            (ValueRef::Source(_), None) => Some("a batch of products"),
+        }
+    }
+
+    /// The same product with its constant weight turned to `[k, n]`; as it is where another layer computes the weight.
+    ///
+    /// The order in which a file stores a constant is no property of the product: constants are prepared before the run, so
+    /// they can be laid out either way then.
+    pub fn with_constant_by_rows(&self) -> LogicalGemm {
+        match (self.weight, self.weight_layout) {
+            (ValueRef::Layer(_), _) | (ValueRef::Source(_), RightLayout::KByN) => self.clone(),
+            (ValueRef::Source(_), RightLayout::NByK) => {
+                let batching = Batching { right: self.batching.right.turned(), ..self.batching };
+                LogicalGemm { weight_layout: RightLayout::KByN, batching, ..self.clone() }
+            }
+        }
     }
 
     /// Multiply-accumulates of all batches; those with padding count.
@@ -123,6 +147,11 @@ impl LogicalGemm {
             Some(window) => window.input_shape(self.batching.count),
             None => self.batching.left.stacked(self.shape.left(), self.batching.count),
         }
+    }
+
+    /// Columns of the matrix that holds X: the input channels of all batches.
+    pub const fn input_channels(&self) -> u64 {
+        self.input_shape().columns
     }
 
     /// Shape of the matrix that holds W.

@@ -465,7 +465,7 @@ pub(super) fn workload() -> Vec<Note> {
             note(&at("gemm.input"), "Tensor or layer that is multiplied; previous, in a block, is what comes from the repetition before."),
             note(&at("gemm.weight"), "Tensor or layer that it is multiplied by, rows by columns."),
             note(&at("gemm.bias"), "Tensor that is added to each row."),
-            note(&at("gemm.weight_transposed"), "Whether the weight is stored by its output columns: true or false."),
+            note(&at("gemm.weight_transposed"), "Whether the weight is stored by its output columns: true or false. It changes no value: a constant is turned before the run."),
             note(&at("gemm.batches"), "Equal products over parts of the matrices, such as the heads of attention."),
             whole(&at("gemm.batches.count"), 1, 65_536, "Number of products."),
             note(&at("gemm.batches.weight_shared_by"), "How many neighbouring products share one weight; it divides their number, and is 1 if left out."),
