@@ -1,5 +1,6 @@
 //! The errors of this layer: where, what was given, what is allowed, and the remedy.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -304,6 +305,32 @@ impl Problems {
     }
 }
 
+/// Offers known names in place of unknown ones, as often as an error shows problems. Each search goes through all names, so
+/// that searches without a limit would take time that grows with the square of a file of wrong names.
+#[derive(Debug, Default)]
+pub(crate) struct Offers(Cell<usize>);
+
+impl Offers {
+    /// `problem` with the `names` that are known, introduced by `what`, and the nearest one to `given`.
+    pub(crate) fn offer<'k, N: Iterator<Item = &'k str>>(
+        &self,
+        problem: Diagnostic,
+        given: &str,
+        what: &str,
+        names: impl Fn() -> N,
+    ) -> Diagnostic {
+        let made = self.0.replace(self.0.get() + 1);
+        if made >= MAX_DIAGNOSTICS {
+            return problem;
+        }
+        let problem = problem.note(format!("{what}: {}", listed(names())));
+        match nearest(given, names()) {
+            Some(name) => problem.help(format!("did you mean \"{name}\"?")),
+            None => problem,
+        }
+    }
+}
+
 /// The known name that `given` was most likely meant to be, if one is near enough; ties go to the first.
 ///
 /// Distance by Damerau and Levenshtein over lower-case letters, with `-` and blanks read as `_`; at most a third of
@@ -356,6 +383,24 @@ pub fn listed<'k>(names: impl IntoIterator<Item = &'k str>) -> String {
 mod tests {
     use super::*;
     use crate::config::source::Source;
+
+    #[test]
+    fn names_are_offered_for_as_many_problems_as_an_error_shows() {
+        let (offers, searches) = (Offers::default(), Cell::new(0));
+        let names = || {
+            searches.set(searches.get() + 1);
+            ["rows"].into_iter()
+        };
+        let source = Source::document("f.yaml", "a: 1", "");
+        let place = Place::new(&source, 1, 1, 1);
+        let problems = (0..10 * MAX_DIAGNOSTICS).map(|_| {
+            let problem = Diagnostic::new(&place, &DottedPath::default(), "there is no \"rowz\"");
+            offers.offer(problem, "rowz", "known", names).to_string()
+        });
+        let helped = problems.filter(|problem| problem.contains("did you mean \"rows\"?")).count();
+        // One search lists the names, one looks for the nearest.
+        assert_eq!((helped, searches.get()), (MAX_DIAGNOSTICS, 2 * MAX_DIAGNOSTICS));
+    }
 
     #[test]
     fn a_diagnostic_shows_place_path_text_allowed_values_and_remedy() {

@@ -180,6 +180,25 @@ impl LayerFile {
     }
 }
 
+impl LayerFile {
+    /// What to write where the weight is `given` in place of what is `expected`, and fits if it is read the other way round.
+    pub(crate) fn other_weight_layout(&self, expected: MatrixShape, given: MatrixShape) -> Option<&'static str> {
+        let gemm = self.gemm.as_ref()?;
+        let batching = gemm.batches.as_ref().map_or(Ok(Batching::SINGLE), resolve_batches).ok()?;
+        let is_transposed = gemm.weight_transposed.optional().is_some_and(|given| given.boolean().is_ok_and(|it| it));
+        let [expected, given] = [expected, given].map(|whole| one_batch(whole, batching.right, batching.right_count()));
+        match is_transposed {
+            false if given.columns == expected.rows => {
+                Some("its columns fit: if it is stored [n, k], add weight_transposed: true")
+            }
+            true if given.rows == expected.columns => {
+                Some("its rows fit: if it is stored [k, n], leave weight_transposed out")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl<'f> Kind<'f> {
     fn input(&self) -> &'f Field<String> {
         match self {
@@ -497,10 +516,14 @@ fn one_of(field: &Field<String>, whole: MatrixShape, axis: BatchAxis, count: u64
     if !extent.is_multiple_of(count) {
         return Err(field.problem(format!("{extent} {name} cannot be split into {count} equal batches")));
     }
-    Ok(match axis {
+    Ok(one_batch(whole, axis, count))
+}
+
+const fn one_batch(whole: MatrixShape, axis: BatchAxis, count: u64) -> MatrixShape {
+    match axis {
         BatchAxis::Rows => MatrixShape::new(whole.rows / count, whole.columns),
         BatchAxis::Columns => MatrixShape::new(whole.rows, whole.columns / count),
-    })
+    }
 }
 
 /// The neighbouring columns that belong together: all of them, or a part that divides them.

@@ -3,9 +3,11 @@
 //!
 //! What depends on the hardware or the scheme, such as the room for a tile, is found out when the run is scheduled.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Deserialize;
 
-use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Problems, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, ConfigError, Diagnostic, Offers, Problems, listed, quoted};
 use crate::config::field::Field;
 use crate::config::placed::{List, Placed};
 use crate::program::op::Path;
@@ -52,11 +54,13 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
         Some(intermediates) => problems.take(intermediates.one_of(&Intermediates::NAMES)).unwrap_or_default(),
         None => Intermediates::default(),
     };
+    let by_name = layers.iter().map(|layer| (layer.name.as_str(), layer)).collect();
+    let known = Known { layers, by_name, offers: Offers::default() };
+    let mut given: BTreeSet<(String, String)> = BTreeSet::new();
     let mut tilings: Vec<FixedTiling> = Vec::new();
     for written in file.tilings.iter().flat_map(|list| list.iter()) {
-        let Some(tiling) = problems.take(resolve_tiling(written, layers)) else { continue };
-        let is_same = |other: &FixedTiling| (&other.layer, &other.path) == (&tiling.layer, &tiling.path);
-        if tilings.iter().any(is_same) {
+        let Some(tiling) = problems.take(resolve_tiling(written, &known)) else { continue };
+        if !given.insert((tiling.layer.clone(), tiling.path.clone())) {
             let message = format!("path \"{}\" of layer {} has a tiling already", tiling.path, quoted(&tiling.layer));
             problems.push(written.layer.problem(message).note("give one tiling for each product"));
         }
@@ -66,9 +70,16 @@ pub(super) fn resolve(file: Option<&Placed<MappingFile>>, layers: &[Layer]) -> R
     Ok(Mapping { objective, tilings, unusable: Unusable::Refused, split, intermediates })
 }
 
-fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<FixedTiling, ConfigError> {
+/// The layers that tilings may name.
+struct Known<'l> {
+    layers: &'l [Layer],
+    by_name: BTreeMap<&'l str, &'l Layer>,
+    offers: Offers,
+}
+
+fn resolve_tiling(written: &Placed<TilingFile>, known: &Known<'_>) -> Result<FixedTiling, ConfigError> {
     let mut problems = Problems::default();
-    let product = problems.take(product_of(&written.layer, layers));
+    let product = problems.take(known.product(&written.layer));
     let paths = Path::ALL.map(|path| (path.name(), path));
     let path = match written.path.optional() {
         Some(path) => problems.take(path.beside_others().one_of(&paths)),
@@ -88,24 +99,22 @@ fn resolve_tiling(written: &Placed<TilingFile>, layers: &[Layer]) -> Result<Fixe
     })
 }
 
-/// The name and the shape of the product that `field` names.
-fn product_of(field: &Field<String>, layers: &[Layer]) -> Result<(String, GemmShape), Diagnostic> {
-    let name = field.required().text()?;
-    let products = || layers.iter().filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_)));
-    let Some(layer) = layers.iter().find(|layer| layer.name == name) else {
+impl Known<'_> {
+    /// The name and the shape of the product that `field` names.
+    fn product(&self, field: &Field<String>) -> Result<(String, GemmShape), Diagnostic> {
+        let name = field.required().text()?;
+        let products = || self.layers.iter().filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_)));
         let names = || products().map(|layer| layer.name.as_str());
-        let problem = field.problem(format!("there is no layer called {}", quoted(&name)));
-        let problem = problem.note(format!("known: {}", listed(names())));
-        return Err(match nearest(&name, names()) {
-            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
-            None => problem,
-        });
-    };
-    match &layer.operation {
-        LayerOperation::Gemm(gemm) => Ok((name, gemm.shape)),
-        LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
-            let problem = field.problem("this layer has no matrix product, and only products can be given tilings");
-            Err(problem.note(format!("known: {}", listed(products().map(|layer| layer.name.as_str())))))
+        let Some(layer) = self.by_name.get(name.as_str()) else {
+            let problem = field.problem(format!("there is no layer called {}", quoted(&name)));
+            return Err(self.offers.offer(problem, &name, "known", names));
+        };
+        match &layer.operation {
+            LayerOperation::Gemm(gemm) => Ok((name, gemm.shape)),
+            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
+                let problem = field.problem("this layer has no matrix product, and only products can be given tilings");
+                Err(problem.note(format!("known: {}", listed(names()))))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::config::diagnostics::{Cited, Diagnostic, Problems, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, Diagnostic, Offers, Problems, quoted};
 use crate::config::field::Field;
 use crate::config::stored_array::{self, ByteOrder};
 use crate::config::tensors::{self, Wanted};
@@ -45,6 +45,9 @@ impl Wanted<'_> {
 struct SafetensorsFile {
     file: File,
     header: Metadata,
+    /// Names of the entries, in the order of their data.
+    names: Vec<String>,
+    offers: Offers,
     data_start: u64,
 }
 
@@ -84,21 +87,17 @@ fn open(path: &Path, cited: &Field<PathBuf>) -> Result<SafetensorsFile, Diagnost
             .note(format!("the header accounts for {promised} bytes, the file has {length}"))
             .help("something was appended to it, or its header is that of another file; write it anew"));
     }
-    Ok(SafetensorsFile { file, header, data_start })
+    let (names, offers) = (header.offset_keys(), Offers::default());
+    Ok(SafetensorsFile { file, header, names, offers, data_start })
 }
 
 impl SafetensorsFile {
     /// The entry of a tensor, if it is there and as described.
     fn find(&self, path: &Path, wanted: &Wanted<'_>) -> Result<TensorInfo, Diagnostic> {
         let Some(info) = self.header.info(wanted.entry) else {
-            let names = self.header.offset_keys();
-            let names = || names.iter().map(String::as_str);
             let message = format!("{} has no entry {}", path.display(), quoted(wanted.entry));
-            let problem = wanted.entry_field().problem(message).note(format!("it has: {}", listed(names())));
-            return Err(match nearest(wanted.entry, names()) {
-                Some(name) => problem.help(format!("did you mean \"{name}\"?")),
-                None => problem,
-            });
+            let problem = wanted.entry_field().problem(message);
+            return Err(self.offers.offer(problem, wanted.entry, "it has", || self.names.iter().map(String::as_str)));
         };
         let what = format!("the entry {} of {}", quoted(wanted.entry), path.display());
         let axes: Vec<u64> = info.shape.iter().map(|axis| *axis as u64).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::diagnostics::{Cited, Diagnostic, listed, nearest, quoted};
+use crate::config::diagnostics::{Cited, Diagnostic, Offers, quoted};
 use crate::config::field::Field;
 use crate::workload::layer::ValueRef;
 use crate::workload::tensor_description::SourceTensorId;
@@ -15,6 +15,7 @@ pub(crate) struct ScopeId(usize);
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
     scopes: Vec<Scope>,
+    offers: Offers,
 }
 
 #[derive(Debug)]
@@ -88,12 +89,7 @@ impl Values<'_> {
             return Ok(*value);
         }
         let names = || visible().flatten().filter(|(_, value)| expected(value)).map(|(name, _)| name.as_str());
-        let problem = field
-            .problem(format!("there is no {kind} called {}", quoted(&name)))
-            .note(format!("known: {}", listed(names())));
-        Err(match nearest(&name, names()) {
-            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
-            None => problem,
-        })
+        let problem = field.problem(format!("there is no {kind} called {}", quoted(&name)));
+        Err(self.scopes.offers.offer(problem, &name, "known", names))
     }
 }

@@ -35,6 +35,8 @@ impl Sequences {
     pub(crate) fn of_product(gemm: &LogicalGemm, of_input: Sequences) -> Sequences {
         match of_input {
             _ if gemm.window.is_some() => Sequences::Unknown,
+            // Rows of heads side by side are rows of all heads.
+            _ if gemm.batching.count > 1 && gemm.batching.output == BatchAxis::Columns => Sequences::Unknown,
             // Several sequences in one batch, such as the query heads of one key head, stay several where rows stay rows.
             Sequences::ByBatches(rows) if gemm.shape.m.is_multiple_of(rows) && keeps_rows(gemm) => of_input,
             _ => Sequences::ByBatches(gemm.shape.m),
@@ -208,6 +210,10 @@ mod tests {
         assert!(
             error.contains("6 rows are not as many queries as the 10 keys") && error.contains("[heads, queries, keys]")
         );
+        // A row of heads side by side has the keys of all heads, so that no mask of one head is one of the row.
+        let beside = "{ name: last, gemm: { input: q, weight: k, weight_transposed: true, batches: { count: 2, input: columns, weight: columns, output: columns } } }";
+        let error = refused("{ name: q, shape: [3, 8] }, { name: k, shape: [5, 8] }", &format!("{beside}, {SOFTMAX}"));
+        assert!(error.contains("3 rows are not as many queries as the 10 keys"), "{error}");
         // More queries than keys, and no multiple.
         let one = "{ name: last, gemm: { input: q, weight: k, weight_transposed: true } }";
         let error = refused("{ name: q, shape: [5, 4] }, { name: k, shape: [2, 4] }", &format!("{one}, {SOFTMAX}"));

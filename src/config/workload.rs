@@ -185,9 +185,13 @@ fn cite(file: &WorkloadFile, expanded: &Expanded<'_>, error: &WorkloadError) -> 
         layer.operand(what)
     };
     match error {
-        WorkloadError::ShapeMismatch { layer, what, tensor, .. } => {
+        WorkloadError::ShapeMismatch { layer, what, expected: shape, tensor, given } => {
             let problem = operand(layer, what).map(|field| field.problem(&message));
             let problem = problem.unwrap_or_else(|| file.layers.problem(&message));
+            let written = expanded.layers.iter().find(|instance| instance.name == *layer);
+            let other_layout = written.filter(|_| *what == "the weight");
+            let other_layout = other_layout.and_then(|layer| layer.written.other_weight_layout(*shape, *given));
+            let problem = other_layout.into_iter().fold(problem, Diagnostic::help);
             match expanded.tensors.iter().find(|instance| instance.name == *tensor) {
                 Some(tensor) => problem.help(format!("its shape is given at {}", tensor.written.shape.place())),
                 None => problem,
