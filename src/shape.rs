@@ -159,6 +159,49 @@ impl Blocking {
     }
 }
 
+/// Blocks of neighbouring indices of an axis that start anew after each run of them: a block never spans two runs, and the
+/// last one of a run may be ragged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BlockRuns {
+    block: u64,
+    run: u64,
+}
+
+impl BlockRuns {
+    /// Each index is a block.
+    pub const SINGLE: BlockRuns = BlockRuns { block: 1, run: 1 };
+
+    /// Blocks of `block` indices in runs of `run`; both are at least 1.
+    pub const fn new(block: u64, run: u64) -> BlockRuns {
+        BlockRuns { block, run }
+    }
+
+    /// Indices of a block, but for a ragged one.
+    pub const fn block(self) -> u64 {
+        self.block
+    }
+
+    /// Indices of a run.
+    pub const fn run(self) -> u64 {
+        self.run
+    }
+
+    /// Blocks of `extent` indices from the start of a run.
+    pub const fn count(self, extent: u64) -> u64 {
+        extent / self.run * self.run.div_ceil(self.block) + (extent % self.run).div_ceil(self.block)
+    }
+
+    /// The block that holds `index`.
+    pub const fn block_of(self, index: u64) -> u64 {
+        index / self.run * self.run.div_ceil(self.block) + index % self.run / self.block
+    }
+
+    /// The blocks that indices are in. An empty span is in none.
+    pub const fn blocks_of(self, span: Span) -> Span {
+        Span::new(self.block_of(span.start), self.count(span.end))
+    }
+}
+
 /// The smallest number that both divide; both are at least 1.
 pub const fn least_common_multiple(a: u64, b: u64) -> u64 {
     let (mut larger, mut smaller) = (a, b);
@@ -171,6 +214,21 @@ pub const fn least_common_multiple(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_start_anew_with_each_run() {
+        // Runs of 7 in blocks of 3: 3, 3 and 1. Counted index by index.
+        let runs = BlockRuns::new(3, 7);
+        let blocks: Vec<u64> = [0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 4, 4, 4, 5, 6, 6].to_vec();
+        for (index, block) in blocks.iter().enumerate() {
+            assert_eq!(runs.block_of(index as u64), *block);
+            assert_eq!(runs.count(index as u64 + 1), block + 1);
+        }
+        assert_eq!(runs.count(0), 0);
+        assert_eq!(runs.blocks_of(Span::new(3, 14)), Span::new(1, 6));
+        assert_eq!(runs.blocks_of(Span::new(7, 7)), Span::new(3, 3));
+        assert_eq!(BlockRuns::SINGLE.blocks_of(Span::new(2, 5)), Span::new(2, 5));
+    }
 
     #[test]
     fn the_last_block_is_ragged_and_the_blocks_cover_the_axis_once() {

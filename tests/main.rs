@@ -3,6 +3,7 @@
 mod action_counts;
 mod anchors;
 mod architecture;
+mod attention;
 mod bandwidth;
 mod bites;
 mod calibrate;

@@ -11,7 +11,7 @@ use crate::numerics::quantize::ScaledQuantizer;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
 use crate::program::tensor::{Origin, TensorId};
-use crate::shape::{MatrixShape, Span};
+use crate::shape::{BlockRuns, MatrixShape, Span};
 use crate::workload::bindings::Bindings;
 
 /// Every tensor of a program, with storage from the start.
@@ -54,6 +54,15 @@ impl Stored {
 
 fn index(position: u64) -> usize {
     usize::try_from(position).expect("a tensor with values fits the address space")
+}
+
+/// How the rows of a matrix are quantized into blocks.
+pub(super) struct BlockRows {
+    pub(super) codes: TensorId,
+    pub(super) scales: TensorId,
+    /// Columns of the codes after which blocks start anew.
+    pub(super) run: u64,
+    pub(super) quantizer: BlockQuantizer,
 }
 
 impl Values {
@@ -283,15 +292,24 @@ impl Values {
     }
 
     /// Quantizes values into blocks of one row of codes, from a column at which a block starts.
-    pub(super) fn quantize_block_row(
+    pub(super) fn quantize_block_row(&mut self, blocks: &BlockRows, row: u64, first_column: u64, values: &[f32]) {
+        let (mut column, mut left) = (first_column, values);
+        while !left.is_empty() {
+            let rest_of_run = usize::try_from(blocks.run - column % blocks.run).unwrap_or(usize::MAX);
+            let (part, behind) = left.split_at(rest_of_run.min(left.len()));
+            self.quantize_blocks_of_run(blocks, row, column, part);
+            (column, left) = (column + part.len() as u64, behind);
+        }
+    }
+
+    fn quantize_blocks_of_run(
         &mut self,
-        (codes, scales): (TensorId, TensorId),
+        &BlockRows { codes, scales, run, ref quantizer }: &BlockRows,
         row: u64,
         first_column: u64,
-        quantizer: &BlockQuantizer,
         values: &[f32],
     ) {
-        let first_block = first_column / quantizer.block();
+        let first_block = BlockRuns::new(quantizer.block(), run).block_of(first_column);
         let blocks = quantizer.blocks_of(values.len()) as u64;
         let mut scale_codes = self.take(scales);
         let scales_range = self.tensors[scales.0].range(row, Span::new(first_block, first_block + blocks));

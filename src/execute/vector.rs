@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::execute::channels;
-use crate::execute::values::Values;
-use crate::numerics::block::{BlockOptions, BlockQuantizer};
+use crate::execute::values::{BlockRows, Values};
+use crate::numerics::block::BlockOptions;
 use crate::numerics::dequantize::{RowScales, dequantize_row};
 use crate::numerics::functions;
 use crate::numerics::quantize::{ScaledQuantizer, abs_max, widen_column_abs_maxima};
@@ -46,12 +46,13 @@ impl VectorExecutor {
             OpKind::Quantize { input, scale, output } => {
                 self.quantize(values, *input, scale.as_ref(), *output, tile);
             }
-            OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales } => {
+            OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, scales } => {
                 let quantizer =
                     format.quantizer(BlockOptions::default()).expect("the default options suit every format");
                 let tensor_scale = tensor_scale.map_or(1.0, |scale| values.value(scale.tensor, 0, 0));
                 let quantizer = quantizer.with_tensor_scale(tensor_scale);
-                self.quantize_blocks(values, *input, &quantizer, *along, (*codes, *scales), tile);
+                let blocks = BlockRows { codes: *codes, scales: *scales, run: *run, quantizer };
+                self.quantize_blocks(values, *input, &blocks, *along, tile);
             }
             OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
                 let scales = (left_scale.as_ref(), right_scale.as_ref());
@@ -152,9 +153,8 @@ impl VectorExecutor {
         &mut self,
         values: &mut Values,
         input: TensorId,
-        quantizer: &BlockQuantizer,
+        blocks: &BlockRows,
         along: BlockAxis,
-        (codes, scales): (TensorId, TensorId),
         tile: &Tile,
     ) {
         match along {
@@ -162,7 +162,7 @@ impl VectorExecutor {
                 for row in tile.m.start..tile.m.end {
                     self.input.clear();
                     values.read_row(input, row, tile.n, &mut self.input);
-                    values.quantize_block_row((codes, scales), row, tile.n.start, quantizer, &self.input);
+                    values.quantize_block_row(blocks, row, tile.n.start, &self.input);
                 }
             }
             // Each column of the input becomes a row of codes.
@@ -172,7 +172,7 @@ impl VectorExecutor {
                     for row in tile.m.start..tile.m.end {
                         values.read_row(input, row, Span::new(column, column + 1), &mut self.input);
                     }
-                    values.quantize_block_row((codes, scales), column, tile.m.start, quantizer, &self.input);
+                    values.quantize_block_row(blocks, column, tile.m.start, &self.input);
                 }
             }
         }

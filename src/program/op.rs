@@ -148,11 +148,13 @@ pub enum OpKind {
         format: &'static BlockFormat,
         /// Along which axis of the input the blocks run.
         along: BlockAxis,
+        /// Indices along that axis after which blocks start anew: k of a batch, so that no block spans two batches.
+        run: u64,
         /// Scale of the whole tensor, for formats that have one.
         tensor_scale: Option<Scale>,
         /// Codes, blocks contiguous: `[m, n]` for blocks along columns, `[n, m]` for blocks along rows.
         codes: TensorId,
-        /// Block scales, one per block of each row of the codes.
+        /// Block scales, one per block of each run of each row of the codes.
         scales: TensorId,
     },
     /// `input * (left_scale * right_scale) + bias`.
@@ -272,9 +274,23 @@ impl Gemm {
         self.batching.right.stacked(self.right_layout.shape(self.shape), self.batching.right_count())
     }
 
+    /// Columns of the stored left and right operand after which their blocks start anew.
+    pub const fn block_runs(&self) -> [u64; 2] {
+        block_runs(self.shape, self.window.as_ref())
+    }
+
     /// Shape of the matrix that holds the partial sums.
     pub const fn output_shape(&self) -> MatrixShape {
         self.batching.output.stacked(self.shape.output(), self.batching.count)
+    }
+}
+
+/// Columns of the stored left and right operand of a product of that `shape` after which their blocks start anew: k of a
+/// batch, or the channels of a group under a window.
+pub const fn block_runs(shape: GemmShape, window: Option<&ConvolutionWindow>) -> [u64; 2] {
+    match window {
+        Some(window) => [window.channels, shape.k],
+        None => [shape.k, shape.k],
     }
 }
 
@@ -297,7 +313,7 @@ impl GemmOperand {
 /// The blocks of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandBlocks {
-    /// One scale per block of each row of the codes.
+    /// One scale per block of each run of each row of the codes.
     pub scales: TensorId,
     /// The block format.
     pub format: &'static BlockFormat,

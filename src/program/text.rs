@@ -106,13 +106,17 @@ impl fmt::Display for OpText<'_> {
             OpKind::Quantize { input, scale, .. } => {
                 write!(formatter, "quantize {}{}", self.name(*input), self.by(*scale))?;
             }
-            OpKind::QuantizeBlocks { input, format, along, tensor_scale, .. } => {
+            OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, .. } => {
                 let along = match along {
                     BlockAxis::Columns => "columns",
                     BlockAxis::Rows => "rows",
                 };
                 let input = self.name(*input);
-                write!(formatter, "quantize {input} to {format} along {along}{}", self.by(*tensor_scale))?;
+                write!(formatter, "quantize {input} to {format} along {along}")?;
+                if *run < self.program.tensor(*codes).shape.columns {
+                    write!(formatter, " in runs of {run}")?;
+                }
+                write!(formatter, "{}", self.by(*tensor_scale))?;
             }
             OpKind::Dequantize { input, left_scale, right_scale, bias, .. } => {
                 let (left, right) = (self.by(*left_scale), self.by(*right_scale));

@@ -5,7 +5,7 @@ use crate::program::Program;
 use crate::program::channels::{ChannelSide, Selection};
 use crate::program::op::{BlockAxis, Gemm, Op, OpKind, Scale, Scope};
 use crate::program::tensor::{ProgramTensor, TensorId};
-use crate::shape::MatrixShape;
+use crate::shape::{BlockRuns, MatrixShape};
 
 /// A rule of programs that is broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,10 +139,11 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
                 Some(_) => MatrixShape::new(shape(gemm.right.codes).rows, gemm.shape.n),
                 None => gemm.right_shape(),
             };
-            for (operand, expected) in [(gemm.left, gemm.left_shape()), (gemm.right, right)] {
+            let [left_run, right_run] = gemm.block_runs();
+            for (operand, expected, run) in [(gemm.left, gemm.left_shape(), left_run), (gemm.right, right, right_run)] {
                 expect(operand.codes, expected)?;
                 if let Some(blocks) = operand.blocks {
-                    expect(blocks.scales, block_scales_shape(blocks.format, expected))?;
+                    expect(blocks.scales, block_scales_shape(blocks.format, run, expected))?;
                 }
             }
             if let Some(rows) = gemm.right_rows {
@@ -160,7 +161,7 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
             }
             expect(*output, shape(*input))
         }
-        OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales } => {
+        OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, scales } => {
             if let Some(scale) = tensor_scale {
                 expect_scale(scale, shape(*input))?;
             }
@@ -169,7 +170,7 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
                 BlockAxis::Rows => MatrixShape::new(shape(*input).columns, shape(*input).rows),
             };
             expect(*codes, stored)?;
-            expect(*scales, block_scales_shape(format, stored))
+            expect(*scales, block_scales_shape(format, *run, stored))
         }
         OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
             for (scale, wrong) in [(left_scale, Scope::Column), (right_scale, Scope::Row)] {
@@ -245,9 +246,9 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
     }
 }
 
-/// Shape of the block scales of codes: one per block of each row.
-pub const fn block_scales_shape(format: &BlockFormat, codes: MatrixShape) -> MatrixShape {
-    MatrixShape::new(codes.rows, codes.columns.div_ceil(format.block()))
+/// Shape of the block scales of codes: one per block of each row, blocks starting anew after each `run` columns.
+pub const fn block_scales_shape(format: &BlockFormat, run: u64, codes: MatrixShape) -> MatrixShape {
+    MatrixShape::new(codes.rows, BlockRuns::new(format.block(), run).count(codes.columns))
 }
 
 /// Shape of the scales of a `[m, n]` tensor.

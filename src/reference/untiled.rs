@@ -56,11 +56,15 @@ impl Evaluator<'_> {
             OpKind::Gemm(gemm) => vec![plan.and_then(|plan| self.product(gemm, plan))],
             OpKind::Reduce { input, output, scope, target } => vec![self.scales(*input, *output, *scope, *target)],
             OpKind::Quantize { input, scale, output } => vec![self.quantize(*input, scale.as_ref(), *output)],
-            OpKind::QuantizeBlocks { input, format, along, tensor_scale, .. } => {
-                let blocks = self.quantize_blocks(*input, format, *along, tensor_scale.as_ref());
-                let parts = blocks.map(|blocks| (blocks.codes().clone(), blocks.scales().clone()));
+            OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, scales } => {
+                let blocks = self.quantize_blocks(*input, format, (*along, *run), tensor_scale.as_ref());
+                let stored = |part: &Tensor, id: TensorId| {
+                    let elements = part.elements().clone();
+                    Tensor::try_new(self.program.tensor(id).shape, part.format(), elements).ok()
+                };
+                let parts = blocks.map(|blocks| (stored(blocks.codes(), *codes), stored(blocks.scales(), *scales)));
                 let (codes, scales) = parts.unzip();
-                vec![codes, scales]
+                vec![codes.flatten(), scales.flatten()]
             }
             OpKind::Dequantize { input, left_scale, right_scale, bias, batching, output } => {
                 let scales = [left_scale.as_ref(), right_scale.as_ref()];
@@ -263,7 +267,7 @@ impl Evaluator<'_> {
         &self,
         input: TensorId,
         format: &'static BlockFormat,
-        along: BlockAxis,
+        (along, run): (BlockAxis, u64),
         tensor_scale: Option<&Scale>,
     ) -> Option<BlockTensor> {
         let input = match along {
@@ -271,7 +275,9 @@ impl Evaluator<'_> {
             BlockAxis::Rows => self.get(input)?.transposed(),
         };
         let quantizer = format.quantizer(BlockOptions::default()).ok()?;
-        let blocks = quantizer.quantize(&input.to_f32(), input.shape());
+        // Row-major, each run is a row of its own.
+        let runs = MatrixShape::new(input.shape().elements() / run, run);
+        let blocks = quantizer.quantize(&input.to_f32(), runs);
         if let Some(scale) = tensor_scale {
             // The whole-matrix quantizer finds the tensor scale by itself; it must be the one that the program reduced.
             let reduced = self.get(scale.tensor)?.value(0, 0) as f32;

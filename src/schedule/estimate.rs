@@ -325,7 +325,7 @@ pub fn total_tile_bytes(storage: &Storage, map: &TileMap, grid: &Grid) -> u64 {
     let row_bytes: u64 = match map.columns {
         None => storage.row_bytes(map.spans(&grid.first_tile(), storage.shape).1.len()),
         Some(axis) => lengths(grid.blocking(axis))
-            .map(|(times, length)| times * storage.row_bytes(length.div_ceil(map.column_block)))
+            .map(|(times, length)| times * storage.row_bytes(map.blocks.count(length)))
             .sum(),
     };
     let batches = grid.distinct(AxisSet::NONE.with_batch(map.axes().batch()));

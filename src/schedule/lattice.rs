@@ -129,7 +129,7 @@ pub fn block_unit(nest: &Nest, axis: Axis) -> u64 {
     let whole_bytes = |map: TileMap, element_bits: u64| match map.columns {
         // Tensors whose bytes are not counted have elements of no bits.
         Some(columns) if columns == axis && element_bits > 0 => {
-            map.column_block * (least_common_multiple(element_bits, 8) / element_bits)
+            map.blocks.block() * (least_common_multiple(element_bits, 8) / element_bits)
         }
         Some(_) | None => 1,
     };

@@ -14,7 +14,7 @@ use crate::schedule::counter::{CounterId, Wait};
 use crate::schedule::grid::{Axis, AxisSet, BatchDependence, Grid, Tile};
 use crate::schedule::spill::Spilling;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
-use crate::shape::{MatrixShape, Span};
+use crate::shape::{BlockRuns, MatrixShape, Span};
 use crate::units::{Bytes, Cycles};
 use crate::workload::batching::BatchAxis;
 use crate::workload::convolution::ConvolutionWindow;
@@ -62,8 +62,8 @@ pub struct TileMap {
     pub rows: Option<Axis>,
     /// Axis that the tensor's columns follow.
     pub columns: Option<Axis>,
-    /// Indices of that axis to one column: more than 1 for the scales of blocks.
-    pub column_block: u64,
+    /// Which indices of that axis make up one column: several for the scales of blocks.
+    pub blocks: BlockRuns,
     /// Where the part of a batch lies.
     pub batch: BatchStride,
     /// The window of a convolution, where the rows are the pixels that it moves over.
@@ -124,7 +124,14 @@ impl TileMap {
     pub const WHOLE: TileMap = TileMap::new(None, None);
 
     const fn new(rows: Option<Axis>, columns: Option<Axis>) -> TileMap {
-        TileMap { rows, columns, column_block: 1, batch: BatchStride::NONE, window: None, takes_whole_images: false }
+        TileMap {
+            rows,
+            columns,
+            blocks: BlockRuns::SINGLE,
+            batch: BatchStride::NONE,
+            window: None,
+            takes_whole_images: false,
+        }
     }
 
     /// The map of the pixels that a window moves over: their rows follow m through it, and their channels are whole.
@@ -150,8 +157,8 @@ impl TileMap {
     }
 
     /// The map of the scales of an operand's blocks.
-    pub const fn of_block_scales(self, block: u64) -> TileMap {
-        TileMap { column_block: block, ..self }
+    pub const fn of_block_scales(self, blocks: BlockRuns) -> TileMap {
+        TileMap { blocks, ..self }
     }
 
     /// The same map where each tile takes the reduction axis whole.
@@ -162,7 +169,7 @@ impl TileMap {
 
     /// Whether the tile is what the grid says, without batches, blocks or a window.
     const fn is_plain(&self) -> bool {
-        self.window.is_none() && self.column_block == 1 && self.batch.rows + self.batch.columns == 0
+        self.window.is_none() && self.blocks.block() == 1 && self.batch.rows + self.batch.columns == 0
     }
 
     /// Axes that the tensor's tile depends on.
@@ -214,11 +221,7 @@ impl TileMap {
         };
         let columns = along(self.columns, shape.columns, column_stride).shifted(index * column_stride);
         let is_whole = self.columns.is_none() && column_stride == 0;
-        let blocks = if is_whole || self.column_block == 1 {
-            columns
-        } else {
-            Span::new(columns.start / self.column_block, columns.end.div_ceil(self.column_block))
-        };
+        let blocks = if is_whole { columns } else { self.blocks.blocks_of(columns) };
         (rows.shifted(index * row_stride), blocks)
     }
 
@@ -314,7 +317,7 @@ impl Read {
     pub fn array_bytes(&self, tile: &Tile) -> Bytes {
         match self.map.window {
             None => self.storage.tile_bytes(&self.map, tile),
-            Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(tile.k.len().div_ceil(self.map.column_block))),
+            Some(_) => Bytes(tile.m.len() * self.storage.row_bytes(self.map.blocks.count(tile.k.len()))),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::schedule::splits::splits;
 use crate::schedule::team::{LaneId, TeamId, TeamSplit};
 use crate::schedule::tiling::{ChosenBy, Cost, NoTiling, Rehearsal, Tiler, Unrehearsed};
 use crate::schedule::{Placement, Schedule, ScheduleError, extraction, fixed_tiling, gather};
-use crate::shape::{Blocking, least_common_multiple};
+use crate::shape::{BlockRuns, Blocking, least_common_multiple};
 use crate::units::Bytes;
 use crate::workload::mapping::{LoopOrder, Mapping};
 
@@ -388,9 +388,12 @@ impl<'a> Planner<'a> {
             Read { tensor, storage: planner.storage(tensor), map, access }
         };
         let operands = sides.map(|(operand, map, queue)| read(self, operand.codes, map, queue));
-        let scales = sides.map(|(operand, map, queue)| {
+        let runs = gemm.block_runs();
+        let scales = [0, 1].map(|side| {
+            let (operand, map, queue) = sides[side];
             let blocks = operand.blocks?;
-            Some(read(self, blocks.scales, map.of_block_scales(blocks.format.block()), queue))
+            let block_runs = BlockRuns::new(blocks.format.block(), runs[side]);
+            Some(read(self, blocks.scales, map.of_block_scales(block_runs), queue))
         });
         let scales = [scales[0], gemm.right_rows.map(|rows| read(self, rows, left_map, sides[0].2)).or(scales[1])];
         let blocks = sides.iter().filter_map(|(operand, ..)| operand.blocks);
@@ -496,8 +499,8 @@ impl<'a> Planner<'a> {
                 // The last tile writes all of them.
                 OpKind::Reduce { scope: Scope::Column, .. } => TileMap::WHOLE,
                 OpKind::Reduce { scope, .. } => scope_map(*scope),
-                OpKind::QuantizeBlocks { format, scales, .. } if *scales == tensor => {
-                    TileMap::OUTPUT.of_block_scales(format.block())
+                OpKind::QuantizeBlocks { format, run, scales, .. } if *scales == tensor => {
+                    TileMap::OUTPUT.of_block_scales(BlockRuns::new(format.block(), *run))
                 }
                 OpKind::ExtractChannels(extract) if extract.dense == Some(tensor) => TileMap::PER_ROW,
                 OpKind::ExtractTop(top) if top.positions.is_some() && top.body != tensor => TileMap::PER_ROW,

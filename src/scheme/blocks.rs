@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use crate::numerics::block::{self, BlockFormat};
-use crate::program::op::{ScaleTarget, Scope};
+use crate::program::op::{ScaleTarget, Scope, block_runs};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
 use crate::scheme::{Scheme, Substitute, cast};
@@ -108,11 +108,10 @@ impl Scheme for Blocks {
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
         let (name, block) = (self.format.name(), self.format.block());
-        let (parts, run) = match &gemm.window {
-            Some(window) => (window.y.kernel() * window.x.kernel() * gemm.batching.count, window.channels),
-            None => (gemm.batching.count, gemm.shape.k),
-        };
-        if parts > 1 && !run.is_multiple_of(block) {
+        let [run, _] = block_runs(gemm.shape, gemm.window.as_ref());
+        // Batches have blocks of their own, each along its own k. The window of a convolution is one k of several pixels.
+        let pixels = gemm.window.map_or(1, |window| window.y.kernel() * window.x.kernel());
+        if pixels > 1 && !run.is_multiple_of(block) {
             let problem = format!(
                 "blocks of {name} span {block} elements along k, of which {run} lie together; give the layer another scheme \
                  (fallback: [{{ layer: {}, scheme: fp16 }}])",
@@ -127,7 +126,7 @@ impl Scheme for Blocks {
             let has_scale = self.format.has_tensor_scale();
             let target = ScaleTarget::Blocks(self.format);
             let scale = has_scale.then(|| lowering.dynamic_scale(layer, input, Scope::Tensor, target));
-            (lowering.quantize_blocks(layer, input, self.format, scale, self.counts_scale_bytes), scale)
+            (lowering.quantize_blocks(layer, input, (self.format, Some(run)), scale, self.counts_scale_bytes), scale)
         });
         Ok(lowering.gemm_and_dequantize(layer, gemm, (left, tensor_scale), right))
     }

@@ -7,7 +7,7 @@ use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::{GatherRows, InitialSums, Mover, Selection};
 use crate::program::op::{
     BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
-    VectorOp,
+    VectorOp, block_runs,
 };
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::{block_scales_shape, scope_shape};
@@ -43,7 +43,8 @@ pub struct Lowering<'a> {
     /// Calibrated scales, by the bits of the range.
     static_scales: Made<(&'static ElementFormat, u32), Scale>,
     codes: Made<QuantizedAs<ElementFormat>, TensorId>,
-    blocks: Made<QuantizedAs<BlockFormat>, GemmOperand>,
+    /// By the run of blocks too.
+    blocks: Made<(QuantizedAs<BlockFormat>, u64), GemmOperand>,
     /// Whether what is added now belongs to the run.
     arriving: Arriving,
 }
@@ -465,21 +466,23 @@ impl<'a> Lowering<'a> {
         output
     }
 
-    /// Quantizes `input` to a block format during the run, blocks along its columns.
+    /// Quantizes `input` to a block format during the run, blocks along its columns, starting anew after each `run` of them
+    /// (k of a batch) or never.
     pub fn quantize_blocks(
         &mut self,
         layer: LayerId,
         input: TensorId,
-        format: &'static BlockFormat,
+        (format, run): (&'static BlockFormat, Option<u64>),
         tensor_scale: Option<Scale>,
         counts_scale_bytes: bool,
     ) -> GemmOperand {
-        let way = QuantizedAs { scale: tensor_scale, format };
+        let run = effective_run(format, run, self.shape(input).columns);
+        let way = (QuantizedAs { scale: tensor_scale, format }, run);
         if let Some(operand) = self.blocks.get(input, &way) {
             return operand;
         }
         let names = ["x_codes", "x_block_scales"];
-        let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns), tensor_scale, names);
+        let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns, run), tensor_scale, names);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
         self.push(layer, Path::Quantization, kind);
@@ -487,8 +490,8 @@ impl<'a> Lowering<'a> {
         operand
     }
 
-    /// Quantizes a weight to a block format, blocks along k: before the run, or, where it is the output of another layer
-    /// and stored `[n, k]`, during it.
+    /// Quantizes the weight of a layer to a block format, blocks along the k of each batch: before the run, or, where it is
+    /// the output of another layer and stored `[n, k]`, during it.
     ///
     /// # Panics
     /// A right operand that another layer writes `[k, n]`: a scheme refuses it first.
@@ -499,23 +502,27 @@ impl<'a> Lowering<'a> {
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
         let input = self.right_operand(layer);
-        if let ValueRef::Layer(_) = self.product_of(layer).weight {
+        let gemm = self.product_of(layer);
+        let [_, run] = block_runs(gemm.shape, gemm.window.as_ref());
+        if let ValueRef::Layer(_) = gemm.weight {
             let layout = self.weight_layout(layer);
             assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
             let tensor_scale = format
                 .has_tensor_scale()
                 .then(|| self.reduced_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format), "w_scale"));
+            let format = (format, Some(run));
             return (self.quantize_blocks(layer, input, format, tensor_scale, counts_scale_bytes), tensor_scale);
         }
-        self.prepared_block_matrix(layer, input, format, counts_scale_bytes)
+        self.prepared_block_matrix(layer, input, (format, Some(run)), counts_scale_bytes)
     }
 
-    /// Quantizes a constant right operand of a product to a block format before the run, blocks along k.
+    /// Quantizes a constant right operand of a product to a block format before the run, blocks along k, starting anew after
+    /// each `run` of them or never.
     pub fn prepared_block_matrix(
         &mut self,
         layer: LayerId,
         input: TensorId,
-        format: &'static BlockFormat,
+        (format, run): (&'static BlockFormat, Option<u64>),
         counts_scale_bytes: bool,
     ) -> (GemmOperand, Option<Scale>) {
         let along = match self.weight_layout(layer) {
@@ -526,7 +533,9 @@ impl<'a> Lowering<'a> {
             .has_tensor_scale()
             .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
         let names = ["w_codes", "w_block_scales"];
-        let kind = self.block_quantization(layer, input, (format, along), tensor_scale, names);
+        let shape = self.shape(input);
+        let run = effective_run(format, run, if along == BlockAxis::Rows { shape.rows } else { shape.columns });
+        let kind = self.block_quantization(layer, input, (format, along, run), tensor_scale, names);
         self.set_origin(&kind, Origin::Prepared);
         self.set_counted(&kind, counts_scale_bytes);
         let operand = block_operand(&kind);
@@ -555,7 +564,7 @@ impl<'a> Lowering<'a> {
         &mut self,
         layer: LayerId,
         input: TensorId,
-        (format, along): (&'static BlockFormat, BlockAxis),
+        (format, along, run): (&'static BlockFormat, BlockAxis, u64),
         tensor_scale: Option<Scale>,
         [codes, scales]: [&str; 2],
     ) -> OpKind {
@@ -565,8 +574,8 @@ impl<'a> Lowering<'a> {
             BlockAxis::Rows => (MatrixShape::new(shape.columns, shape.rows), Origin::Prepared),
         };
         let codes = self.tensor(layer, codes, stored, format.element(), origin);
-        let scales = self.tensor(layer, scales, block_scales_shape(format, stored), format.scale(), origin);
-        OpKind::QuantizeBlocks { input, format, along, tensor_scale, codes, scales }
+        let scales = self.tensor(layer, scales, block_scales_shape(format, run, stored), format.scale(), origin);
+        OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, scales }
     }
 
     /// Quantizes the right operand of a product: a constant before the run, with a static scale; the output of another
@@ -774,6 +783,12 @@ impl<'a> Lowering<'a> {
 /// Along which axis of the stored codes right operands lie: codes that were transposed have turned their batches too.
 fn right_axis(gemm: &LogicalGemm, stored: RightLayout) -> BatchAxis {
     if stored == gemm.weight_layout { gemm.batching.right } else { gemm.batching.right.turned() }
+}
+
+/// The run of blocks along an axis of `extent`: all of it where blocks start anew after each `run` anyway, so that what is
+/// quantized alike is quantized once.
+fn effective_run(format: &BlockFormat, run: Option<u64>, extent: u64) -> u64 {
+    run.filter(|run| !run.is_multiple_of(format.block())).unwrap_or(extent)
 }
 
 /// The operand that a block quantization makes.

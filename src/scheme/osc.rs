@@ -323,11 +323,11 @@ impl Osc {
         input: TensorId,
         scale: Option<Scale>,
     ) -> GemmOperand {
-        lowering.quantize_blocks(layer, input, self.format, scale, self.counts_scale_bytes)
+        lowering.quantize_blocks(layer, input, (self.format, None), scale, self.counts_scale_bytes)
     }
 
     fn join(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm, parts: &Parts) -> TensorId {
-        let right = lowering.prepared_block_matrix(layer, parts.weight, self.format, self.counts_scale_bytes);
+        let right = lowering.prepared_block_matrix(layer, parts.weight, (self.format, None), self.counts_scale_bytes);
         let left = (parts.left, parts.scale);
         let Some(branch) = &parts.branch else {
             return lowering.gemm_and_dequantize(layer, gemm, left, right);
