@@ -14,6 +14,7 @@ mod compare;
 mod config_files;
 mod consistency;
 mod energy;
+mod engine;
 mod every_key;
 mod examples;
 mod expected;
