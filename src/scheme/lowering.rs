@@ -1,16 +1,17 @@
 //! The parts of lowering that every scheme shares: naming tensors, placing operations, element-wise layers.
 
+mod block_operands;
+
 use std::collections::BTreeMap;
 
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::{self, ElementFormat};
 use crate::program::channels::{GatherRows, InitialSums, Mover, Selection};
 use crate::program::op::{
-    BlockAxis, Gemm, GemmOperand, Op, OpKind, OperandBlocks, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope,
-    VectorOp, block_runs,
+    Gemm, GemmOperand, Op, OpKind, Path, RightLayout, Scale, ScaleSource, ScaleTarget, Scope, VectorOp,
 };
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
-use crate::program::verify::{block_scales_shape, scope_shape};
+use crate::program::verify::scope_shape;
 use crate::program::{Deviation, Program, ProgramLayer};
 use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
@@ -466,116 +467,9 @@ impl<'a> Lowering<'a> {
         output
     }
 
-    /// Quantizes `input` to a block format during the run, blocks along its columns, starting anew after each `run` of them
-    /// (k of a batch) or never.
-    pub fn quantize_blocks(
-        &mut self,
-        layer: LayerId,
-        input: TensorId,
-        (format, run): (&'static BlockFormat, Option<u64>),
-        tensor_scale: Option<Scale>,
-        counts_scale_bytes: bool,
-    ) -> GemmOperand {
-        let run = effective_run(format, run, self.shape(input).columns);
-        let way = (QuantizedAs { scale: tensor_scale, format }, run);
-        if let Some(operand) = self.blocks.get(input, &way) {
-            return operand;
-        }
-        let names = ["x_codes", "x_block_scales"];
-        let kind = self.block_quantization(layer, input, (format, BlockAxis::Columns, run), tensor_scale, names);
-        self.set_counted(&kind, counts_scale_bytes);
-        let operand = block_operand(&kind);
-        self.push(layer, Path::Quantization, kind);
-        self.blocks.keep(input, way, operand);
-        operand
-    }
-
-    /// Quantizes the weight of a layer to a block format, blocks along the k of each batch: before the run, or, where it is
-    /// the output of another layer and stored `[n, k]`, during it.
-    ///
-    /// # Panics
-    /// A right operand that another layer writes `[k, n]`: a scheme refuses it first.
-    pub fn prepared_block_weight(
-        &mut self,
-        layer: LayerId,
-        format: &'static BlockFormat,
-        counts_scale_bytes: bool,
-    ) -> (GemmOperand, Option<Scale>) {
-        let input = self.right_operand(layer);
-        let gemm = self.product_of(layer);
-        let [_, run] = block_runs(gemm.shape, gemm.window.as_ref());
-        if let ValueRef::Layer(_) = gemm.weight {
-            let layout = self.weight_layout(layer);
-            assert_eq!(layout, RightLayout::NByK, "schemes of block formats refuse right operands written [k, n]");
-            let tensor_scale = format
-                .has_tensor_scale()
-                .then(|| self.reduced_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format), "w_scale"));
-            let format = (format, Some(run));
-            return (self.quantize_blocks(layer, input, format, tensor_scale, counts_scale_bytes), tensor_scale);
-        }
-        self.prepared_block_matrix(layer, input, (format, Some(run)), counts_scale_bytes)
-    }
-
-    /// Quantizes a constant right operand of a product to a block format before the run, blocks along k, starting anew after
-    /// each `run` of them or never.
-    pub fn prepared_block_matrix(
-        &mut self,
-        layer: LayerId,
-        input: TensorId,
-        (format, run): (&'static BlockFormat, Option<u64>),
-        counts_scale_bytes: bool,
-    ) -> (GemmOperand, Option<Scale>) {
-        let along = match self.weight_layout(layer) {
-            RightLayout::KByN => BlockAxis::Rows,
-            RightLayout::NByK => BlockAxis::Columns,
-        };
-        let tensor_scale = format
-            .has_tensor_scale()
-            .then(|| self.prepared_scale(layer, input, Scope::Tensor, ScaleTarget::Blocks(format)));
-        let names = ["w_codes", "w_block_scales"];
-        let shape = self.shape(input);
-        let run = effective_run(format, run, if along == BlockAxis::Rows { shape.rows } else { shape.columns });
-        let kind = self.block_quantization(layer, input, (format, along, run), tensor_scale, names);
-        self.set_origin(&kind, Origin::Prepared);
-        self.set_counted(&kind, counts_scale_bytes);
-        let operand = block_operand(&kind);
-        self.program.preparation.push(Op { layer, path: Path::Quantization, unit: None, kind });
-        (operand, tensor_scale)
-    }
-
-    fn set_origin(&mut self, kind: &OpKind, origin: Origin) {
-        for written in kind.writes() {
-            self.program.tensors[written.0].origin = origin;
-        }
-    }
-
     /// How the right operand of a layer's product lies in the program.
     fn weight_layout(&self, layer: LayerId) -> RightLayout {
         self.product_of(layer).with_constant_by_rows().weight_layout
-    }
-
-    fn set_counted(&mut self, kind: &OpKind, counts_scale_bytes: bool) {
-        if let OpKind::QuantizeBlocks { scales, .. } = kind {
-            self.program.tensors[scales.0].is_counted = counts_scale_bytes;
-        }
-    }
-
-    fn block_quantization(
-        &mut self,
-        layer: LayerId,
-        input: TensorId,
-        (format, along, run): (&'static BlockFormat, BlockAxis, u64),
-        tensor_scale: Option<Scale>,
-        [codes, scales]: [&str; 2],
-    ) -> OpKind {
-        let shape = self.program.tensor(input).shape;
-        let (stored, origin) = match along {
-            BlockAxis::Columns => (shape, self.produced_origin()),
-            BlockAxis::Rows => (MatrixShape::new(shape.columns, shape.rows), Origin::Prepared),
-        };
-        let codes = self.tensor(layer, codes, stored, format.element(), origin);
-        let scales = self.tensor(layer, scales, block_scales_shape(format, run, stored), format.scale(), origin);
-        OpKind::QuantizeBlocks { input, format, along, run, tensor_scale, codes, scales }
     }
 
     /// Quantizes the right operand of a product: a constant before the run, with a static scale; the output of another
@@ -783,20 +677,4 @@ impl<'a> Lowering<'a> {
 /// Along which axis of the stored codes right operands lie: codes that were transposed have turned their batches too.
 fn right_axis(gemm: &LogicalGemm, stored: RightLayout) -> BatchAxis {
     if stored == gemm.weight_layout { gemm.batching.right } else { gemm.batching.right.turned() }
-}
-
-/// The run of blocks along an axis of `extent`: all of it where blocks start anew after each `run` anyway, so that what is
-/// quantized alike is quantized once.
-fn effective_run(format: &BlockFormat, run: Option<u64>, extent: u64) -> u64 {
-    run.filter(|run| !run.is_multiple_of(format.block())).unwrap_or(extent)
-}
-
-/// The operand that a block quantization makes.
-fn block_operand(kind: &OpKind) -> GemmOperand {
-    match kind {
-        OpKind::QuantizeBlocks { format, codes, scales, .. } => {
-            GemmOperand { codes: *codes, blocks: Some(OperandBlocks { scales: *scales, format }) }
-        }
-        other => unreachable!("{other:?} is no block quantization"),
-    }
 }
