@@ -98,7 +98,8 @@ fn write(folder: &Path, pictures: Vec<PictureFile>) -> Result<Vec<&'static str>,
     let names: Vec<&'static str> = pictures.iter().map(|picture| picture.name).collect();
     let is_ours = |name: &str| {
         let path = folder.join(name);
-        fs::symlink_metadata(&path).is_err() || fs::read(path).is_ok_and(|file| plots::is_drawn_here(name, &file))
+        fs::symlink_metadata(&path).is_err()
+            || input_files::read(&path, input_files::MOST_BYTES).is_ok_and(|file| plots::is_drawn_here(name, &file))
     };
     if let Some(name) = names.iter().find(|name| !is_ours(name)) {
         return Err(ConfigError::NoOutputFolder {

@@ -3,13 +3,14 @@
 //! A folder counts as a result only if every entry is a plain file that a run writes and its report is ours. A report
 //! beside other files does not make them ours.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader};
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::config::diagnostics::cut;
+use crate::config::input_files;
 
 /// The file by which a result folder of a run is known.
 pub const REPORT: &str = "report.json";
@@ -122,7 +123,7 @@ impl ResultForm {
     /// # Errors
     /// It cannot be opened, though it is there.
     pub(crate) fn has_stamp(&self, folder: &Path) -> io::Result<bool> {
-        let report = match File::open(folder.join(self.files.first().expect("a result has a report"))) {
+        let report = match input_files::open(&folder.join(self.files.first().expect("a result has a report"))) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
             report => BufReader::new(report?),
         };
