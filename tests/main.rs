@@ -7,6 +7,7 @@ mod attention;
 mod bandwidth;
 mod bites;
 mod calibrate;
+mod casts;
 mod claims;
 mod cli;
 mod closed_form;

@@ -21,7 +21,7 @@ use crate::workload::calibration::{
     Calibration, CalibrationBasis, CalibrationRequest, LayerCalibration, Observed, OutlierRule, ProtectionChoice,
 };
 use crate::workload::graph::Workload;
-use crate::workload::layer::{LayerOperation, RightLayout, ValueRef};
+use crate::workload::layer::{Layer, LayerOperation, RightLayout, ValueRef};
 
 /// Why a calibration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,21 @@ pub enum CalibrationError {
     /// A tensor has no values.
     #[error(transparent)]
     Real(#[from] real::MissingValues),
+    /// An activation is NaN or infinite, so that no range can be found.
+    #[error(
+        "layer `{layer}`: its input is {value} in row {row}, column {column} (counted from 0), and a calibration is made of \
+         finite values; mend the layer or tensor that it comes from"
+    )]
+    NotFinite {
+        /// The layer that reads the value.
+        layer: String,
+        /// The value.
+        value: f32,
+        /// Row of the layer's input.
+        row: usize,
+        /// Column of the layer's input.
+        column: usize,
+    },
     /// Every channel is an outlier, so that nothing is left for the body.
     #[error(
         "layer `{layer}`: each of its {channels} input channels has a magnitude {rule}; raise the threshold above \
@@ -119,6 +134,7 @@ fn calibrate_with(
             continue;
         }
         let input = values(gemm.input);
+        check_finite(workload, layer, gemm.input, &input)?;
         let mut known = match gemm.constant_weight().filter(|_| gemm.is_plain()) {
             Some(weight) => {
                 let weight = match gemm.weight_layout {
@@ -133,7 +149,11 @@ fn calibrate_with(
             None => {
                 let (channels, range) = (gemm.input_channels(), asked.range.then(|| abs_max(&input)));
                 let is_computed = gemm.constant_weight().is_none();
-                let weight_range = (asked.range && is_computed).then(|| abs_max(&values(gemm.weight)));
+                let weight = (asked.range && is_computed).then(|| values(gemm.weight));
+                if let Some(weight) = &weight {
+                    check_finite(workload, layer, gemm.weight, weight)?;
+                }
+                let weight_range = weight.as_deref().map(abs_max);
                 LayerCalibration { channels, range, weight_range, ..LayerCalibration::default() }
             }
         };
@@ -141,6 +161,22 @@ fn calibrate_with(
         calibration.layers.insert(layer.name.clone(), known);
     }
     Ok(calibration)
+}
+
+/// Refuses NaN and infinity among the `values` that a layer reads of a tensor or of another layer.
+fn check_finite(workload: &Workload, layer: &Layer, read: ValueRef, values: &[f32]) -> Result<(), CalibrationError> {
+    let shape = match read {
+        ValueRef::Source(id) => workload.tensor(id).shape,
+        ValueRef::Layer(id) => workload.layer(id).output_shape(),
+    };
+    let columns = usize::try_from(shape.columns).expect("a tensor with values fits memory").max(1);
+    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((position, value)) => {
+            let (layer, row, column) = (layer.name.clone(), position / columns, position % columns);
+            Err(CalibrationError::NotFinite { layer, value: *value, row, column })
+        }
+    }
 }
 
 /// Calibrates one layer: `weight` is `[k, n]` with n = `weight_columns`.

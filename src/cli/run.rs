@@ -88,7 +88,7 @@ fn told(written: Written) -> String {
 
 fn show(report: &Report) -> Result<(), CliError> {
     print(&summary::headline(report))?;
-    print(&table::table(Columns::Figures, &summary::HEADINGS, &summary::rows(report)))?;
+    print(&table::table(Columns::Figures, &summary::headings(report), &summary::rows(report)))?;
     for fact in summary::facts(report) {
         print(&fact)?;
     }

@@ -6,6 +6,7 @@
 
 pub mod activity;
 mod batches;
+pub mod casts;
 mod channels;
 mod exact_sums;
 mod matrix;
@@ -25,6 +26,7 @@ use crate::shape::Span;
 use crate::workload::bindings::Bindings;
 
 use activity::OperandActivity;
+use casts::CastLosses;
 use matrix::MatrixExecutor;
 use values::Values;
 use vector::VectorExecutor;
@@ -36,6 +38,7 @@ pub struct Execution {
     computed: BTreeMap<TensorId, Tensor>,
     macs: Vec<u64>,
     overflowed_sums: Vec<u64>,
+    cast_losses: Vec<CastLosses>,
     observed_counts: Vec<Option<u64>>,
     activity: OperandActivity,
 }
@@ -55,6 +58,11 @@ impl Execution {
     /// join, that the next product goes on from or that are merged count once, as the sum that leaves the integers.
     pub fn overflowed_sums(&self) -> &[u64] {
         &self.overflowed_sums
+    }
+
+    /// What casts could not keep, by layer: each element once, in the layer that casts it.
+    pub fn cast_losses(&self) -> &[CastLosses] {
+        &self.cast_losses
     }
 
     /// What was found of what [`planned`](crate::program::planned) counts, by operation; `None` where nothing was planned.
@@ -161,8 +169,9 @@ pub fn run(
     let observed_counts = program.ops.iter().map(|op| channels::observed(&values, &op.kind)).collect();
     let activity = OperandActivity::of(program, &values);
     let overflowed_sums = exact_sums::overflowed(program, &values);
+    let cast_losses = values.cast_losses(program);
     let (tensors, computed) = values.into_tensors();
-    Ok(Execution { tensors, computed, macs, overflowed_sums, observed_counts, activity })
+    Ok(Execution { tensors, computed, macs, overflowed_sums, cast_losses, observed_counts, activity })
 }
 
 /// The boxes that the tiles of each batch fill without a gap, if they all do: the hulls whose volume is the sum of theirs.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::execute::MissingValues;
 use crate::execute::batches::append;
+use crate::execute::casts::{CastLosses, Casts, Loss, is_beyond, losses_of};
 use crate::execute::exact_sums::ExactSums;
 use crate::numerics::block::{BlockQuantizer, ScaleCodesMut};
-use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
+use crate::numerics::formats::{ElementFormat, FP32, Overflow, Rounding};
 use crate::numerics::quantize::ScaledQuantizer;
 use crate::numerics::tensor::{Elements, Tensor};
 use crate::program::Program;
@@ -20,6 +21,7 @@ pub(super) struct Values {
     /// Where the computed values of recorded tensors go instead.
     computed: BTreeMap<TensorId, Stored>,
     exact_sums: ExactSums,
+    casts: Casts,
 }
 
 struct Stored {
@@ -40,6 +42,18 @@ impl Stored {
     fn range(&self, row: u64, columns: Span) -> std::ops::Range<usize> {
         let start = row * self.shape.columns;
         index(start + columns.start)..index(start + columns.end)
+    }
+
+    /// The value at a position.
+    fn value(&self, position: usize) -> f64 {
+        match &self.elements {
+            Elements::F32(values) => f64::from(values[position]),
+            Elements::I8(codes) => f64::from(codes[position]),
+            Elements::I16(codes) => f64::from(codes[position]),
+            Elements::I32(codes) => f64::from(codes[position]),
+            Elements::Code8(codes) => self.format.decode(u32::from(codes[position])),
+            Elements::Code16(codes) => self.format.decode(u32::from(codes[position])),
+        }
     }
 
     fn sums(&self) -> &[i32] {
@@ -69,17 +83,19 @@ impl Values {
     /// Binds the given tensors and makes room for the others.
     pub(super) fn bind(program: &Program, bindings: &Bindings) -> Result<Values, MissingValues> {
         let mut tensors = Vec::with_capacity(program.tensors.len());
-        let mut computed = BTreeMap::new();
+        let (mut computed, mut casts) = (BTreeMap::new(), Casts::default());
         for (position, tensor) in program.tensors.iter().enumerate() {
             let given =
                 |id| bindings.get(id).map(Stored::of).ok_or_else(|| MissingValues { tensor: tensor.name.clone() });
             let stored = match (tensor.origin, tensor.recorded) {
-                (Origin::Source(id), _) => recode(given(id)?, tensor.format),
+                (Origin::Source(id), _) => recode(given(id)?, TensorId(position), tensor.format, &mut casts),
                 (Origin::Transposed(id), _) => {
-                    recode(Stored::of(&given(id)?.into_tensor().transposed()), tensor.format)
+                    let transposed = Stored::of(&given(id)?.into_tensor().transposed());
+                    recode(transposed, TensorId(position), tensor.format, &mut casts)
                 }
                 (Origin::Constant(id), _) => {
                     let (values, format) = (&program.constants[id.0], tensor.format);
+                    casts.note_given(TensorId(position), format, values);
                     let made =
                         Tensor::from_f32(tensor.shape, format, values, Rounding::NearestEven, Overflow::Saturate);
                     Stored::of(&made.expect("a constant fills its tensor"))
@@ -87,13 +103,13 @@ impl Values {
                 (Origin::Produced, Some(record)) => {
                     computed.insert(TensorId(position), Stored::zeros(tensor.shape, tensor.format));
                     let record = given(record)?;
-                    recode(record, tensor.format)
+                    recode(record, TensorId(position), tensor.format, &mut casts)
                 }
                 (Origin::Produced | Origin::Prepared, _) => Stored::zeros(tensor.shape, tensor.format),
             };
             tensors.push(stored);
         }
-        Ok(Values { tensors, computed, exact_sums: ExactSums::default() })
+        Ok(Values { tensors, computed, exact_sums: ExactSums::default(), casts })
     }
 
     pub(super) fn shape(&self, id: TensorId) -> MatrixShape {
@@ -181,6 +197,9 @@ impl Values {
         let stored = self.computed.get_mut(&id).unwrap_or(&mut self.tensors[id.0]);
         let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
         let format = stored.format;
+        if *format != FP32 {
+            self.casts.note(id, stored.shape.elements(), range.clone(), &losses_of(format, values));
+        }
         let encode = |value: f32| format.encode_f32(value, Rounding::NearestEven, Overflow::Saturate);
         match &mut stored.elements {
             Elements::F32(out) => out[range].copy_from_slice(values),
@@ -265,11 +284,30 @@ impl Values {
         let stored = &mut self.tensors[id.0];
         let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
         match &mut stored.elements {
-            Elements::I8(codes) => quantizer.quantize_i8(values, scales, &mut codes[range]),
-            Elements::Code8(codes) => quantizer.quantize_code8(values, scales, &mut codes[range]),
-            Elements::Code16(codes) => quantizer.quantize_code16(values, scales, &mut codes[range]),
+            Elements::I8(codes) => quantizer.quantize_i8(values, scales, &mut codes[range.clone()]),
+            Elements::Code8(codes) => quantizer.quantize_code8(values, scales, &mut codes[range.clone()]),
+            Elements::Code16(codes) => quantizer.quantize_code16(values, scales, &mut codes[range.clone()]),
             other => unreachable!("operands of products have at most 16 bits, unlike {other:?}"),
         }
+        let scale = |position: usize| match scales {
+            [] => 1.0,
+            [scale] => *scale,
+            _ => scales[position],
+        };
+        let largest = stored.format.max_finite() as f32;
+        let suspects = values.iter().enumerate().map(|(position, value)| (position, *value, scale(position)));
+        // What is clipped is above the largest value by half a step, far more than this product is off.
+        let suspects = suspects.filter(|(_, value, scale)| is_beyond(*value, scale * largest));
+        let lost: Vec<(usize, Loss)> = suspects
+            .filter_map(|(position, value, scale)| {
+                let is_clipped = quantizer.clips(value, scale);
+                let code = range.start + position;
+                let is_lost = !value.is_finite() && scale.is_finite() && stored.value(code).is_finite();
+                let loss = if is_clipped { Some(Loss::Clipped) } else { is_lost.then_some(Loss::NotFinite) };
+                Some((position, loss?))
+            })
+            .collect();
+        self.casts.note(id, stored.shape.elements(), range, &lost);
     }
 
     /// Saturates integers of one row to the 8 bits of another tensor.
@@ -286,9 +324,14 @@ impl Values {
         let Elements::I8(codes) = &mut stored.elements else {
             unreachable!("integers are saturated to INT8, not to {}", stored.format);
         };
-        for (code, sum) in codes[range].iter_mut().zip(sums) {
+        let mut lost = Vec::new();
+        for (position, (code, sum)) in codes[range.clone()].iter_mut().zip(sums).enumerate() {
             *code = sum.clamp(i32::from(i8::MIN), i32::from(i8::MAX)) as i8;
+            if i32::from(*code) != sum {
+                lost.push((position, Loss::Clipped));
+            }
         }
+        self.casts.note(to, stored.shape.elements(), range, &lost);
     }
 
     /// Quantizes values into blocks of one row of codes, from a column at which a block starts.
@@ -317,16 +360,21 @@ impl Values {
         let range = stored.range(row, Span::new(first_column, first_column + values.len() as u64));
         let scale_codes_of_row = ScaleCodesMut::of(&mut scale_codes, scales_range);
         let scale_codes_of_row = scale_codes_of_row.expect("block scales are floats or powers of two");
-        match &mut stored.elements {
-            Elements::I8(codes) => {
-                quantizer.quantize_row_i8(values, &mut codes[range], scale_codes_of_row);
-            }
+        let clipped = match &mut stored.elements {
+            Elements::I8(codes) => quantizer.quantize_row_i8(values, &mut codes[range.clone()], scale_codes_of_row),
             Elements::Code8(codes) => {
-                quantizer.quantize_row_code8(values, &mut codes[range], scale_codes_of_row);
+                quantizer.quantize_row_code8(values, &mut codes[range.clone()], scale_codes_of_row)
             }
             other => unreachable!("elements of blocks have at most 8 bits, unlike {other:?}"),
-        }
+        };
+        let clipped: Vec<(usize, Loss)> = clipped.into_iter().map(|position| (position, Loss::Clipped)).collect();
+        self.casts.note(codes, stored.shape.elements(), range, &clipped);
         self.put(scales, scale_codes);
+    }
+
+    /// What casts could not keep, by layer.
+    pub(super) fn cast_losses(&self, program: &Program) -> Vec<CastLosses> {
+        self.casts.by_layer(program)
     }
 
     /// The tensors, and the computed values of recorded ones.
@@ -337,13 +385,14 @@ impl Values {
     }
 }
 
-/// A record in the format in which the computed tensor would have been stored.
-fn recode(record: Stored, format: &'static ElementFormat) -> Stored {
+/// A given tensor in the format in which the program stores it.
+fn recode(record: Stored, id: TensorId, format: &'static ElementFormat, casts: &mut Casts) -> Stored {
     if record.format == format {
         return record;
     }
     let tensor = record.into_tensor();
     let values = tensor.to_f32();
+    casts.note_given(id, format, &values);
     let recoded = Tensor::from_f32(tensor.shape(), format, &values, Rounding::NearestEven, Overflow::Saturate);
     Stored::of(&recoded.expect("rounding keeps the number of elements"))
 }

@@ -5,8 +5,8 @@
 use serde::Serialize;
 use serde::ser::Serializer;
 
-/// Error of a tensor against a reference of equal length. An element is without error where it equals the reference or
-/// both are NaN; one NaN on either side alone makes every figure NaN.
+/// Error of a tensor against a reference of equal length. Elements that are NaN, or the same infinity, on both sides have no
+/// error that could be measured: they are left out, and counted. One NaN on either side alone makes every figure NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ErrorMetrics {
     /// Signal to quantization noise ratio, `10 log10(sum reference^2 / sum error^2)`, in dB. Positive infinity where the
@@ -24,32 +24,40 @@ pub struct ErrorMetrics {
     /// Cosine of the angle between the tensors as vectors: 1 where both are all zero, 0 where one is.
     #[serde(serialize_with = "finite_or_null")]
     pub cosine: f64,
+    /// Elements that the figures leave out: those that are NaN, or the same infinity, on both sides.
+    pub left_out_values: u64,
 }
 
 /// Compares `actual` with `reference`, element by element in order. Panics if their lengths differ.
 pub fn compare(reference: &[f64], actual: impl IntoIterator<Item = f64>) -> ErrorMetrics {
     let mut actual = actual.into_iter();
     let (mut signal, mut noise, mut power, mut product) = (0.0, 0.0, 0.0, 0.0);
-    let mut max_abs_error = 0.0f64;
+    let (mut max_abs_error, mut left_out_values) = (0.0f64, 0);
     for &expected in reference {
         let found = actual.next().expect("the compared tensors have equal lengths");
         let equal = expected == found || expected.is_nan() && found.is_nan();
         if equal && !expected.is_finite() {
+            left_out_values += 1;
             continue;
         }
         let error = (found - expected).abs();
         // `f64::max` would drop a NaN.
-        max_abs_error = if error.is_nan() { error } else { max_abs_error.max(error) };
+        let is_undefined = error.is_nan() || max_abs_error.is_nan();
+        max_abs_error = if is_undefined { f64::NAN } else { max_abs_error.max(error) };
         signal += expected * expected;
         noise += error * error;
         power += found * found;
         product += expected * found;
-        if error.is_nan() {
-            break;
-        }
     }
     if max_abs_error.is_nan() {
-        return ErrorMetrics { sqnr_db: f64::NAN, max_abs_error, relative_error: f64::NAN, cosine: f64::NAN };
+        let undefined = f64::NAN;
+        return ErrorMetrics {
+            sqnr_db: undefined,
+            max_abs_error,
+            relative_error: undefined,
+            cosine: undefined,
+            left_out_values,
+        };
     }
     assert!(actual.next().is_none(), "the compared tensors have equal lengths");
     let relative_error = if noise == 0.0 { 0.0 } else { (noise / signal).sqrt() };
@@ -59,7 +67,7 @@ pub fn compare(reference: &[f64], actual: impl IntoIterator<Item = f64>) -> Erro
         (false, false) => product / (signal.sqrt() * power.sqrt()),
         _ => 0.0,
     };
-    ErrorMetrics { sqnr_db, max_abs_error, relative_error, cosine }
+    ErrorMetrics { sqnr_db, max_abs_error, relative_error, cosine, left_out_values }
 }
 
 fn finite_or_null<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -86,7 +94,7 @@ mod tests {
         assert_eq!((metrics.sqnr_db, metrics.max_abs_error, metrics.cosine), (f64::INFINITY, 0.0, 1.0));
         assert_eq!(
             serde_json::to_string(&metrics).unwrap(),
-            r#"{"sqnr_db":null,"max_abs_error":0.0,"relative_error":0.0,"cosine":1.0}"#
+            r#"{"sqnr_db":null,"max_abs_error":0.0,"relative_error":0.0,"cosine":1.0,"left_out_values":2}"#
         );
     }
 

@@ -251,9 +251,12 @@ mod tests {
         // Just below a power of two the rounding carries into it.
         let below_one = QuantizedMultiplier::try_new(1.0f64.next_down()).unwrap();
         assert_eq!(below_one, QuantizedMultiplier::try_new(1.0).unwrap());
-        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, 4294967296.0] {
+        for scale in [0.0, -1.0, f64::NAN, f64::INFINITY, 2147483648.0, 4294967296.0] {
             assert!(QuantizedMultiplier::try_new(scale).is_err(), "{scale}");
         }
+        // 1.5 * 2^30 = (1.5 * 2^30) * 2^-(31 - 31), the largest shift to the left.
+        let largest = QuantizedMultiplier::try_new(1_610_612_736.0).unwrap();
+        assert_eq!((largest.multiplier(), largest.right_shift()), (1_610_612_736, -31));
     }
 
     #[test]

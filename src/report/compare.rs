@@ -329,7 +329,7 @@ mod tests {
     use crate::numerics::error_metrics::ErrorMetrics;
 
     fn error(sqnr_db: f64) -> Option<ErrorMetrics> {
-        Some(ErrorMetrics { sqnr_db, max_abs_error: 0.0, relative_error: 0.0, cosine: 1.0 })
+        Some(ErrorMetrics { sqnr_db, max_abs_error: 0.0, relative_error: 0.0, cosine: 1.0, left_out_values: 0 })
     }
 
     #[test]

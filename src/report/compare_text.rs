@@ -2,6 +2,7 @@
 
 use crate::program::Deviation;
 use crate::report::compare::{Comparison, Figures, SchemeRow, Tilings};
+use crate::report::data::{LayerNumerics, Report};
 use crate::report::deviations::DeviatingLayers;
 use crate::report::summary::count_facts;
 use crate::schedule::tiling::ChosenBy;
@@ -169,6 +170,7 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
                 searched.join(", ")
             ));
         }
+        facts.extend(losses(&row.scheme, report));
         let differing = count_facts(report, |count| count.is_as_planned == Some(false));
         facts.extend(differing.into_iter().map(|fact| format!("{}: {fact}", row.scheme)));
     }
@@ -202,6 +204,32 @@ fn deviation_facts(comparison: &Comparison) -> Vec<String> {
         }
     }
     shared.iter().map(|(group, schemes)| format!("* {}", group.line(&schemes.join(", ")))).collect()
+}
+
+/// How many sums and values of a run did not fit, and the first layer with values that are no numbers.
+fn losses(scheme: &str, report: &Report) -> Vec<String> {
+    let layers = || report.layers.iter().filter_map(|layer| Some((&layer.name, layer.numerics?)));
+    let sum = |of: fn(&LayerNumerics) -> u64| layers().map(|(_, numerics)| of(&numerics)).sum::<u64>();
+    let mut facts = Vec::new();
+    match sum(|numerics| numerics.overflowed_sums) {
+        0 => {}
+        sums => facts.push(format!("{scheme}: {sums} sums did not fit their accumulator")),
+    }
+    match sum(|numerics| numerics.clipped_values) {
+        0 => {}
+        clipped => {
+            facts.push(format!("{scheme}: {clipped} values were clipped to the largest magnitude of their format"))
+        }
+    }
+    if let Some((name, _)) = layers().find(|(_, numerics)| numerics.non_finite_values > 0) {
+        let count = sum(|numerics| numerics.non_finite_values);
+        let left_out = sum(|numerics| numerics.error.left_out_values);
+        facts.push(format!(
+            "{scheme}: {count} values are NaN or infinite, the first in layer `{name}`; errors leave out {left_out} elements \
+             that are so in real arithmetic as well"
+        ));
+    }
+    facts
 }
 
 /// `compare.json`: everything.

@@ -1,8 +1,8 @@
 //! `layers.csv`: one line per layer, units in the column names.
 
-use crate::report::data::{LayerReport, Report};
+use crate::report::data::{LayerNumerics, LayerReport, Report};
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 27] = [
     "layer",
     "start_cycle",
     "end_cycle",
@@ -26,6 +26,10 @@ const COLUMNS: [&str; 23] = [
     "spilled_bytes",
     "filled_bytes",
     "under_way_cycles",
+    "overflowed_sums",
+    "clipped_values",
+    "non_finite_values",
+    "left_out_values",
 ];
 
 /// The layers as CSV. Figures that a run did not produce are empty.
@@ -42,6 +46,8 @@ pub fn to_csv(report: &Report) -> String {
 fn record(layer: &LayerReport) -> [String; COLUMNS.len()] {
     let error = layer.numerics.map(|numerics| numerics.error);
     let with_bias = layer.numerics.and_then(|numerics| numerics.with_bias);
+    let count = |of: fn(&LayerNumerics) -> u64| layer.numerics.as_ref().map(|numerics| of(numerics).to_string());
+    let count = |of| count(of).unwrap_or_default();
     let figure = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     [
         layer.name.clone(),
@@ -67,5 +73,9 @@ fn record(layer: &LayerReport) -> [String; COLUMNS.len()] {
         layer.spilled_bytes.to_string(),
         layer.filled_bytes.to_string(),
         layer.under_way_cycles.to_string(),
+        count(|numerics| numerics.overflowed_sums),
+        count(|numerics| numerics.clipped_values),
+        count(|numerics| numerics.non_finite_values),
+        count(|numerics| numerics.error.left_out_values),
     ]
 }

@@ -305,6 +305,15 @@ pub struct CountReport {
     pub is_as_planned: Option<bool>,
 }
 
+/// An element of a matrix, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Its row.
+    pub row: u64,
+    /// Its column.
+    pub column: u64,
+}
+
 /// Numeric error of a layer.
 ///
 /// For a matrix product the figures at the top compare `X W` without the bias: a bias is the same on both sides and
@@ -317,6 +326,15 @@ pub struct LayerNumerics {
     /// Integer sums that came out different from the exact ones because they did not fit their accumulator: those that leave
     /// the integers, after parts of several units are joined and paths are merged.
     pub overflowed_sums: u64,
+    /// Finite values that a cast of the layer clipped to the largest magnitude of a format (FP16, BF16, FP8, FP6, FP4, or an
+    /// integer under a scale): with larger codes they would have rounded to one of them. Values that only round to the
+    /// largest magnitude do not count, and an element that is cast again counts once.
+    pub clipped_values: u64,
+    /// Values of the layer's output that are NaN or infinite, and those that a cast of the layer turned into numbers.
+    pub non_finite_values: u64,
+    /// The first of the output, row by row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_non_finite: Option<Place>,
     /// Error of the output with the bias, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with_bias: Option<ErrorMetrics>,

@@ -4,7 +4,7 @@ use crate::execute::Execution;
 use crate::numerics::error_metrics::{ErrorMetrics, compare};
 use crate::program::Program;
 use crate::reference::real::RealLayer;
-use crate::report::data::LayerNumerics;
+use crate::report::data::{LayerNumerics, Place};
 
 /// The error of each layer, in execution order.
 pub fn layer_numerics(program: &Program, execution: &Execution, real: &[RealLayer]) -> Vec<LayerNumerics> {
@@ -16,15 +16,26 @@ pub fn layer_numerics(program: &Program, execution: &Execution, real: &[RealLaye
         .map(|(index, (layer, real))| {
             let of_layer = program.ops.iter().zip(execution.overflowed_sums()).filter(|(op, _)| op.layer.0 == index);
             let overflowed_sums = of_layer.map(|(_, sums)| sums).sum();
-            let computed = execution.computed(layer.output).expect("execution computes every layer");
-            let computed = computed.to_f64();
+            let output = execution.computed(layer.output).expect("execution computes every layer");
+            let computed = output.to_f64();
             let whole = compare(&real.output, computed.iter().copied());
-            match &real.bias {
-                None => LayerNumerics { error: whole, overflowed_sums, with_bias: None },
-                Some(bias) => {
-                    let error = without(bias, &real.output, &computed);
-                    LayerNumerics { error, overflowed_sums, with_bias: Some(whole) }
-                }
+            let (error, with_bias) = match &real.bias {
+                None => (whole, None),
+                Some(bias) => (without(bias, &real.output, &computed), Some(whole)),
+            };
+            let losses = execution.cast_losses()[index];
+            let non_finite = || computed.iter().enumerate().filter(|(_, value)| !value.is_finite());
+            let columns = output.shape().columns.max(1);
+            LayerNumerics {
+                error,
+                overflowed_sums,
+                clipped_values: losses.clipped_values,
+                non_finite_values: losses.non_finite_values + non_finite().count() as u64,
+                first_non_finite: non_finite().next().map(|(position, _)| {
+                    let position = position as u64;
+                    Place { row: position / columns, column: position % columns }
+                }),
+                with_bias,
             }
         })
         .collect()

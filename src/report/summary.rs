@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::report::data::{CountReport, LayerReport, Report, TilingReport};
+use crate::report::data::{CountReport, LayerNumerics, LayerReport, Report, TilingReport};
 use crate::report::{deviations, energy};
 use crate::schedule::tiling::ChosenBy;
 
 const IN_MEMORY: &str = "writing to a string does not fail";
 
 /// Headings of the layer table, with units.
-pub const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 9] = [
     "layer",
     "span [cycles]",
     "attributed [cycles]",
@@ -21,12 +21,28 @@ pub const HEADINGS: [&str; 9] = [
     "relative error",
 ];
 
+/// A count beside the errors, with its heading; its column is there where some layer has any.
+const LOSSES: [(&str, fn(&LayerNumerics) -> u64); 3] = [
+    ("overflowed", |numerics| numerics.overflowed_sums),
+    ("clipped", |numerics| numerics.clipped_values),
+    ("not finite", |numerics| numerics.non_finite_values),
+];
+
+fn losses(report: &Report) -> impl Iterator<Item = (&'static str, fn(&LayerNumerics) -> u64)> + '_ {
+    LOSSES.into_iter().filter(|(_, of)| report.layers.iter().filter_map(|layer| layer.numerics).any(|it| of(&it) > 0))
+}
+
+/// Headings of the layer table.
+pub fn headings(report: &Report) -> Vec<&'static str> {
+    HEADINGS.into_iter().chain(losses(report).map(|(heading, _)| heading)).collect()
+}
+
 /// Rows of the layer table: one per layer and a last one of totals.
-pub fn rows(report: &Report) -> Vec<[String; HEADINGS.len()]> {
-    let mut rows: Vec<_> = report.layers.iter().map(row).collect();
+pub fn rows(report: &Report) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = report.layers.iter().map(|layer| row(layer).to_vec()).collect();
     let totals = &report.totals;
     let sum = |of: fn(&LayerReport) -> u64| report.layers.iter().map(of).sum::<u64>().to_string();
-    rows.push([
+    rows.push(vec![
         "total".to_owned(),
         totals.cycles.to_string(),
         sum(|layer| layer.attributed_cycles),
@@ -37,6 +53,14 @@ pub fn rows(report: &Report) -> Vec<[String; HEADINGS.len()]> {
         String::new(),
         String::new(),
     ]);
+    for (_, of) in losses(report) {
+        let counts: Vec<Option<u64>> = report.layers.iter().map(|layer| layer.numerics.as_ref().map(of)).collect();
+        let total = counts.iter().flatten().sum();
+        let cells = counts.into_iter().chain([Some(total)]);
+        for (row, count) in rows.iter_mut().zip(cells) {
+            row.push(count.map(|count: u64| count.to_string()).unwrap_or_default());
+        }
+    }
     rows
 }
 
@@ -100,12 +124,44 @@ pub fn facts(report: &Report) -> Vec<String> {
     .into_iter()
     .chain(deviations::of_report(report).iter().map(|group| group.line(&report.configuration.scheme.name)))
     .chain(energy::facts(&report.energy))
-    .chain(report.layers.iter().filter_map(|layer| {
-        let sums = layer.numerics?.overflowed_sums;
-        (sums > 0).then(|| format!("overflow: {sums} sums of `{}` did not fit the accumulator", layer.name))
-    }))
+    .chain(loss_facts(report))
     .chain(count_facts(report, |_| true))
     .collect()
+}
+
+/// What sums and casts of each layer could not hold, and where NaN and infinity begin.
+fn loss_facts(report: &Report) -> Vec<String> {
+    let mut facts = Vec::new();
+    let mut is_first = true;
+    let layers = report.layers.iter().filter_map(|layer| Some((&layer.name, layer.numerics?)));
+    for (name, LayerNumerics { overflowed_sums: sums, clipped_values: clipped, .. }) in layers.clone() {
+        if sums > 0 {
+            facts.push(format!("overflow: {sums} sums of `{name}` did not fit the accumulator"));
+        }
+        if clipped > 0 {
+            facts.push(format!(
+                "clipped: {clipped} values of `{name}` were beyond the largest magnitude of their format"
+            ));
+        }
+    }
+    for (name, numerics) in layers.filter(|(_, numerics)| numerics.non_finite_values > 0) {
+        let first =
+            numerics.first_non_finite.map(|place| format!(" (first: row {}, column {})", place.row, place.column));
+        let first = first.unwrap_or_else(|| " (before a cast)".to_owned());
+        let count = numerics.non_finite_values;
+        let mut fact = format!("not finite: {count} values of `{name}`{first} are NaN or infinite");
+        if std::mem::take(&mut is_first) {
+            fact.push_str("; no layer before it has any");
+        }
+        match numerics.error.left_out_values {
+            0 => {}
+            left_out => fact.push_str(&format!(
+                "; its errors leave out {left_out} elements that are so in real arithmetic as well"
+            )),
+        }
+        facts.push(fact);
+    }
+    facts
 }
 
 /// A line for each planned count that `is_shown`.
@@ -135,8 +191,9 @@ pub fn count_facts(report: &Report, is_shown: impl Fn(&CountReport) -> bool) -> 
 pub fn to_markdown(report: &Report) -> String {
     let mut text = format!("# {}\n\n", headline(report));
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    text.push_str(&line(&HEADINGS.map(str::to_owned)));
-    text.push_str(&line(&HEADINGS.map(|_| "---".to_owned())));
+    let headings = headings(report);
+    text.push_str(&line(&headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>()));
+    text.push_str(&line(&vec!["---".to_owned(); headings.len()]));
     for row in rows(report) {
         text.push_str(&line(&row));
     }

@@ -222,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn a_truncating_order_cuts_products_of_both_signs_toward_zero() {
+        // A frame of 2 bits below 2^2 has a unit of 1: 4 - 1.5 - 1.5 is 4 - 1 - 1, and with the signs turned it is -4 + 1 + 1.
+        // Rounding down would give 4 - 2 - 2 and -4 + 1 + 1.
+        let rule = Truncation::try_new(NonZeroU32::new(3).unwrap(), 2).unwrap();
+        for sign in [1, -1] {
+            let products = [product(4 * sign, 0), product(-3 * sign, -1), product(-3 * sign, -1)];
+            let found = sum(AccumulationOrder::Truncated(rule), Destination::Fp32, &products, 3);
+            assert_eq!(found, 2.0 * sign as f32);
+        }
+    }
+
+    #[test]
     fn a_bfloat16_destination_rounds_every_step_to_eight_bits() {
         // 256 + 1 + 1 in bfloat16, whose unit at 256 is 2: each 1 is a tie that goes to the even 256.
         let products = [product(1, 8), product(1, 0), product(1, 0)];

@@ -104,8 +104,10 @@ pub enum Scaling {
         /// Whether one more f32 scale covers the whole tensor.
         tensor_scale: bool,
     },
-    /// A float of 16 or 32 bits, `max|x| / largest element` (integers in groups). A group so small that its scale is 0 has
-    /// the scale 1.
+    /// A float of 16 or 32 bits, `max|x| / largest element` (integers in groups). A group of zeros has the scale 1, one so
+    /// small that its scale would be 0 the smallest scale, and one so large that its scale would be infinite the largest:
+    /// above 458,528 (INT4) and 8,319,008 (INT8) values are clipped under FP16 scales. Below 2^-14 FP16 scales have
+    /// fewer bits.
     Float {
         /// FP16 or FP32.
         scale: &'static ElementFormat,

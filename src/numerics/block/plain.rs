@@ -37,6 +37,7 @@ pub(crate) fn quantize_row(format: &BlockFormat, options: BlockOptions, values: 
     let tensor_scale = match format.scaling() {
         Scaling::Fp8 { tensor_scale: true } => match largest(values) {
             0.0 => 1.0,
+            largest if largest as f32 / 2688.0 == 0.0 => power_of_two_f64(-149) as f32,
             largest => largest as f32 / 2688.0,
         },
         _ => 1.0,
@@ -76,13 +77,14 @@ fn fp8_block(format: &BlockFormat, options: BlockOptions, block: &[f32], tensor_
     let wanted = (largest / 6.0 / tensor_scale).max(power_of_two_f64(-6) as f32).min(448.0);
     let code = FP8_E4M3.encode_f32(wanted, Rounding::NearestEven, Overflow::Saturate);
     let scale = FP8_E4M3.decode(code) as f32;
-    let factor = 1.0 / tensor_scale / scale;
-    if !largest.is_finite() || !factor.is_finite() {
+    if !largest.is_finite() || !tensor_scale.is_finite() {
         return spoiled(0x7F, block, row);
     }
     row.scales.push(code);
     for value in block {
-        let code = element(format, options, f64::from(value * factor));
+        let factor = 1.0 / tensor_scale / scale;
+        let scaled = if factor.is_finite() { value * factor } else { value / tensor_scale / scale };
+        let code = element(format, options, f64::from(scaled));
         row.codes.push(code);
         row.values.push(format.element_value(code) as f32 * (tensor_scale * scale));
     }
@@ -94,19 +96,20 @@ fn float_block(
     block: &[f32],
     row: &mut PlainRow,
 ) {
-    let round = |value: f32| scale_format.encode_f32(value, Rounding::NearestEven, Overflow::NonFinite);
+    let round = |value: f32| scale_format.encode_f32(value, Rounding::NearestEven, Overflow::Saturate);
     let largest = largest(block) as f32;
     let mut code = round(largest / format.largest_element() as f32);
     if scale_format.decode(code) == 0.0 {
-        code = round(1.0);
+        code = if largest == 0.0 { round(1.0) } else { 1 };
     }
     let scale = scale_format.decode(code) as f32;
-    if !largest.is_finite() || !scale.is_finite() || !(1.0 / scale).is_finite() {
+    if !largest.is_finite() {
         return spoiled(round(f32::NAN), block, row);
     }
     row.scales.push(code);
     for value in block {
-        let code = element(format, options, f64::from(value * (1.0 / scale)));
+        let scaled = if (1.0 / scale).is_finite() { value * (1.0 / scale) } else { value / scale };
+        let code = element(format, options, f64::from(scaled));
         row.codes.push(code);
         row.values.push(format.element_value(code) as f32 * scale);
     }

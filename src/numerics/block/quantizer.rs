@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::numerics::block::encoder::ElementEncoder;
 use crate::numerics::block::scale_rule::{LARGEST_EXPONENT, ScaleExponent, ScaleRule};
 use crate::numerics::block::{BlockError, BlockFormat, BlockOptions, BlockTensor, MXFP8_E4M3, Scaling, TinyBlocks};
-use crate::numerics::float_bits::power_of_two_f32;
+use crate::numerics::float_bits::{power_of_two_f32, power_of_two_f64};
 use crate::numerics::formats::{ElementFormat, FP8_E4M3, Overflow, Rounding};
 use crate::numerics::quantize::{IntegerRange, abs_max};
 use crate::numerics::tensor::{Elements, Tensor};
@@ -16,6 +16,11 @@ use crate::shape::MatrixShape;
 /// A block of power-of-two scale `2^s` holds `round(value * 2^-s)`; the product is exact. NVFP4 follows torchao bit for
 /// bit, each operation rounded to f32: the scale is `E4M3(clamp(abs_max / 6 / tensor_scale, 2^-6, 448))`, an element is
 /// `E2M1(value * (1 / tensor_scale / scale))`.
+///
+/// A finite block never becomes NaN. Where a reciprocal is beyond f32, which happens below an abs-max of 2^-116.5 (7.9e-36),
+/// values are divided by both scales instead (torchao 0.18 clamps such blocks to +-6 there, so there is nothing to agree
+/// with). A float scale beyond its format becomes the largest finite one, and the values above are clipped; one
+/// below becomes the smallest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockQuantizer {
     format: &'static BlockFormat,
@@ -28,10 +33,42 @@ pub struct BlockQuantizer {
     tensor_scale: f32,
 }
 
-/// The scale of one block: its code, and what brings values to element units; no factor where the block is NaN.
+/// The scale of one block: its code, and what brings values to element units.
 struct BlockScale {
     code: u32,
-    factor: Option<f32>,
+    units: Units,
+}
+
+/// How the values of a block are brought to element units.
+#[derive(Clone, Copy)]
+enum Units {
+    /// Multiplied by the reciprocal of the scale.
+    Multiply(f32),
+    /// Divided by one scale and then by another: the reciprocal is beyond f32.
+    Divide([f32; 2]),
+    /// The block is NaN.
+    NotANumber,
+}
+
+impl Units {
+    /// Of a block whose scale is the product of two.
+    fn of(abs_max: f32, scales: [f32; 2]) -> Units {
+        let factor = 1.0 / scales[0] / scales[1];
+        let is_number = abs_max.is_finite() && scales.iter().all(|scale| scale.is_finite());
+        match (is_number, factor.is_finite()) {
+            (true, true) => Units::Multiply(factor),
+            (true, false) => Units::Divide(scales),
+            (false, _) => Units::NotANumber,
+        }
+    }
+
+    fn apply(self, value: f32) -> f32 {
+        match self {
+            Units::Multiply(factor) => value * factor,
+            Units::Divide([first, second]) => value / first / second,
+            Units::NotANumber => f32::NAN,
+        }
+    }
 }
 
 /// Room for the scales of a row, in the storage of their format.
@@ -106,13 +143,14 @@ impl BlockQuantizer {
         columns.div_ceil(self.block)
     }
 
-    /// The tensor scale that suits an abs-max over the tensor: `abs_max / (448 * 6)` for NVFP4, and 1 for zero and for
-    /// formats without one.
+    /// The tensor scale that suits an abs-max over the tensor: `abs_max / (448 * 6)` for NVFP4, at least the smallest positive
+    /// f32, and 1 for zero and for formats without one.
     pub fn tensor_scale_of(&self, abs_max: f32) -> f32 {
         if !self.format.has_tensor_scale() || abs_max == 0.0 {
             return 1.0;
         }
-        abs_max / (FP8_E4M3.max_finite() * self.format.largest_element()) as f32
+        let scale = abs_max / (FP8_E4M3.max_finite() * self.format.largest_element()) as f32;
+        if scale == 0.0 { f32::from_bits(1) } else { scale }
     }
 
     /// The same quantizer under a tensor scale; formats without one ignore it.
@@ -123,18 +161,18 @@ impl BlockQuantizer {
         self
     }
 
-    /// Codes and scales of one row (or of whole blocks of it) for formats of integer elements. Panics for others, and
-    /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
-    pub fn quantize_row_i8(&self, values: &[f32], codes: &mut [i8], scales: ScaleCodesMut<'_>) {
+    /// Codes and scales of one row (or of whole blocks of it) for formats of integer elements. Returns the positions of the
+    /// finite values that were clipped to the largest magnitude of an element. Panics for other formats, and unless there
+    /// are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
+    pub fn quantize_row_i8(&self, values: &[f32], codes: &mut [i8], scales: ScaleCodesMut<'_>) -> Vec<usize> {
         assert!(self.format.element().is_integer(), "{} codes are not integers", self.format);
-        self.quantize_row(values, codes, scales, |code| code as i8);
+        self.quantize_row(values, codes, scales, |code| code as i8)
     }
 
-    /// Codes and scales of one row (or of whole blocks of it) for formats of float elements. Panics for others, and
-    /// unless there are as many codes as values and [`BlockQuantizer::blocks_of`] as many scales.
-    pub fn quantize_row_code8(&self, values: &[f32], codes: &mut [u8], scales: ScaleCodesMut<'_>) {
+    /// The same for formats of float elements.
+    pub fn quantize_row_code8(&self, values: &[f32], codes: &mut [u8], scales: ScaleCodesMut<'_>) -> Vec<usize> {
         assert!(!self.format.element().is_integer(), "{} codes are integers", self.format);
-        self.quantize_row(values, codes, scales, |code| code as u8);
+        self.quantize_row(values, codes, scales, |code| code as u8)
     }
 
     /// Quantizes a row-major matrix, blocks along its rows. A format with a tensor scale takes it from the whole matrix.
@@ -187,7 +225,7 @@ impl BlockQuantizer {
         codes: &mut [T],
         scales: ScaleCodesMut<'_>,
         narrow: impl Fn(i32) -> T + Copy,
-    ) {
+    ) -> Vec<usize> {
         match scales {
             ScaleCodesMut::Code8(scales) => self.quantize_blocks(values, codes, scales, narrow, |code| code as u8),
             ScaleCodesMut::Code16(scales) => self.quantize_blocks(values, codes, scales, narrow, |code| code as u16),
@@ -202,11 +240,13 @@ impl BlockQuantizer {
         scales: &mut [S],
         narrow: impl Fn(i32) -> T + Copy,
         narrow_scale: impl Fn(u32) -> S,
-    ) {
+    ) -> Vec<usize> {
         assert_eq!(values.len(), codes.len(), "each value has a code");
         assert_eq!(self.blocks_of(values.len()), scales.len(), "each block has a scale");
+        let mut clipped = Vec::new();
+        let largest = self.format.largest_element() as f32;
         let blocks = values.chunks(self.block).zip(codes.chunks_mut(self.block));
-        for ((values, codes), scale) in blocks.zip(scales) {
+        for (index, ((values, codes), scale)) in blocks.zip(scales).enumerate() {
             let abs_max = abs_max(values);
             let found = match self.format.scaling() {
                 Scaling::PowerOfTwo => self.power_of_two_scale(abs_max),
@@ -214,21 +254,41 @@ impl BlockQuantizer {
                 Scaling::Float { scale } => self.float_scale(scale, abs_max),
             };
             *scale = narrow_scale(found.code);
-            match found.factor {
-                Some(factor) => self.encoder.encode(values, factor, codes, narrow),
-                None => codes.fill(T::default()),
+            match found.units {
+                Units::Multiply(factor) => self.encoder.encode(values, factor, codes, narrow),
+                Units::Divide(_) => {
+                    let scaled: Vec<f32> = values.iter().map(|value| found.units.apply(*value)).collect();
+                    self.encoder.encode(&scaled, 1.0, codes, narrow);
+                }
+                Units::NotANumber => codes.fill(T::default()),
+            }
+            if found.units.apply(abs_max) > largest {
+                let of_block = values.iter().enumerate();
+                let of_block = of_block.filter(|(_, value)| self.clips(found.units.apply(**value)));
+                clipped.extend(of_block.map(|(position, _)| index * self.block + position));
             }
         }
+        clipped
+    }
+
+    /// Whether a finite value, in units of the block scale, is clipped to the largest magnitude of an element.
+    fn clips(&self, scaled: f32) -> bool {
+        let element = self.format.element();
+        let unscaled = f64::from(scaled) * power_of_two_f64(-self.format.implicit_exponent());
+        let reaches_farther = self.options.integer_range == IntegerRange::Full && scaled < 0.0;
+        // The most negative code is one step farther from zero than the largest.
+        let unscaled = if reaches_farther { unscaled + 1.0 } else { unscaled };
+        scaled.is_infinite() || element.clips(unscaled, self.options.rounding)
     }
 
     fn power_of_two_scale(&self, abs_max: f32) -> BlockScale {
         if !abs_max.is_finite() {
-            return BlockScale { code: POWER_OF_TWO_NAN, factor: None };
+            return BlockScale { code: POWER_OF_TWO_NAN, units: Units::NotANumber };
         }
         let exponent = self.scale_exponent.of(abs_max);
         let is_flushed = self.options.tiny_blocks == TinyBlocks::Flush && abs_max < f32::MIN_POSITIVE;
         let factor = if is_flushed { 0.0 } else { power_of_two_f32(-exponent) };
-        BlockScale { code: (exponent + LARGEST_EXPONENT) as u32, factor: Some(factor) }
+        BlockScale { code: (exponent + LARGEST_EXPONENT) as u32, units: Units::Multiply(factor) }
     }
 
     fn fp8_scale(&self, abs_max: f32) -> BlockScale {
@@ -238,23 +298,24 @@ impl BlockQuantizer {
         let wanted = abs_max / self.format.largest_element() as f32 / self.tensor_scale;
         let mut code = [0];
         self.scale_encoder.encode(&[wanted.clamp(SMALLEST, largest)], 1.0, &mut code, |code| code as u8);
-        let factor = 1.0 / self.tensor_scale / FP8_E4M3.decode(code[0].into()) as f32;
-        if abs_max.is_finite() && factor.is_finite() {
-            BlockScale { code: code[0].into(), factor: Some(factor) }
-        } else {
-            BlockScale { code: FP8_NAN, factor: None }
+        match Units::of(abs_max, [self.tensor_scale, FP8_E4M3.decode(code[0].into()) as f32]) {
+            Units::NotANumber => BlockScale { code: FP8_NAN, units: Units::NotANumber },
+            units => BlockScale { code: code[0].into(), units },
         }
     }
 
     fn float_scale(&self, format: &'static ElementFormat, abs_max: f32) -> BlockScale {
-        let encode = |scale| format.encode_f32(scale, Rounding::NearestEven, Overflow::NonFinite);
-        let wanted = encode(abs_max / self.format.largest_element() as f32);
-        let code = if format.decode(wanted) == 0.0 { encode(1.0) } else { wanted };
-        let factor = 1.0 / format.decode(code) as f32;
-        if abs_max.is_finite() && format.decode(code).is_finite() && factor.is_finite() {
-            BlockScale { code, factor: Some(factor) }
-        } else {
-            BlockScale { code: encode(f32::NAN), factor: None }
+        /// The code of the smallest positive value of every float format.
+        const SMALLEST: u32 = 1;
+        let encode = |scale| format.encode_f32(scale, Rounding::NearestEven, Overflow::Saturate);
+        let code = match encode(abs_max / self.format.largest_element() as f32) {
+            0 if abs_max == 0.0 => encode(1.0),
+            0 => SMALLEST,
+            code => code,
+        };
+        match Units::of(abs_max, [format.decode(code) as f32, 1.0]) {
+            Units::NotANumber => BlockScale { code: encode(f32::NAN), units: Units::NotANumber },
+            units => BlockScale { code, units },
         }
     }
 }
@@ -360,9 +421,12 @@ mod tests {
         };
         assert_eq!(scale(&INT4_G32), [1170.0 / 8192.0]);
         assert_eq!(scale(&INT4_G32_FP32), [1.0 / 7.0]);
-        // Zeros have the scale 1; a magnitude whose scale is beyond FP16 makes its group NaN and not infinite.
+        // Zeros have the scale 1; a magnitude whose scale is beyond FP16 is clipped to 7 * 65504, and one whose scale is
+        // below FP16 has the smallest, 2^-24.
         assert_eq!(dequantized(&INT4_G32, BlockOptions::default(), &[0.0, 0.0]), [0.0, 0.0]);
-        assert!(dequantized(&INT4_G32, BlockOptions::default(), &[1e6]).iter().all(|value| value.is_nan()));
+        assert_eq!(dequantized(&INT4_G32, BlockOptions::default(), &[1e6, -65504.0]), [458_528.0, -65504.0]);
+        let tiny = power_of_two_f32(-24);
+        assert_eq!(dequantized(&INT4_G32, BlockOptions::default(), &[3.0 * tiny, -tiny]), [3.0 * tiny, -tiny]);
         assert_eq!(dequantized(&INT4_G32_FP32, BlockOptions::default(), &[7e6, 1e6]), [7e6, 1e6]);
     }
 
@@ -378,6 +442,93 @@ mod tests {
         // Without the tensor scale, one block of 1e6 saturates at 448 * 6.
         let one_level = crate::numerics::block::NVFP4_ONE_LEVEL.quantizer(BlockOptions::default()).unwrap();
         assert_eq!(one_level.quantize(&[1e6], MatrixShape::new(1, 1)).dequantize(), [2688.0]);
+    }
+
+    #[test]
+    fn a_value_beyond_the_largest_element_is_clipped_and_one_that_only_rounds_to_it_is_not() {
+        let clipped_by = |quantizer: BlockQuantizer, values: &[f32]| {
+            let blocks = quantizer.blocks_of(values.len());
+            let mut scales =
+                Tensor::zeros(MatrixShape::new(1, blocks as u64), quantizer.format().scale()).into_elements();
+            let scales = ScaleCodesMut::of(&mut scales, 0..blocks).unwrap();
+            if quantizer.format().element().is_integer() {
+                quantizer.quantize_row_i8(values, &mut vec![0; values.len()], scales)
+            } else {
+                quantizer.quantize_row_code8(values, &mut vec![0; values.len()], scales)
+            }
+        };
+        let clipped = |format: &'static BlockFormat, options: BlockOptions, values: &[f32]| {
+            clipped_by(format.quantizer(options).unwrap(), values)
+        };
+        let defaults = BlockOptions::default();
+        // The floor rule gives 7.9 the scale 1, under which 7 is halfway between 6 and 8 and 6.9 rounds to 6.
+        assert_eq!(clipped(&MXFP4, defaults, &[7.9, 6.9, -7.0, 1.0]), [0, 2]);
+        let round_up = BlockOptions { scale_rule: ScaleRule::RoundUp, ..defaults };
+        assert_eq!(clipped(&MXFP4, round_up, &[7.9, 6.9, -7.0, 1.0]), [0usize; 0]);
+        // 128 / 64 is beyond the symmetric range; the full range has it on the negative side.
+        let full = BlockOptions { integer_range: IntegerRange::Full, ..defaults };
+        assert_eq!(clipped(&MXINT8, defaults, &[-1.995, 1.995, 1.98]), [0, 1]);
+        assert_eq!(clipped(&MXINT8, full, &[-1.995, 1.995, 1.98, -1.999]), [1]);
+        // Positions are those of the row, not of the block.
+        let pairs = BlockOptions { block: Some(2), ..defaults };
+        assert_eq!(clipped(&MXFP4, pairs, &[1.0, 1.0, 7.9, 1.0, 1.0, 7.9]), [2, 5]);
+        // Under a tensor scale of 2^-100 that was given, 2^127 is 2^218 in units of a block, beyond f32.
+        let tiny_scale = NVFP4.quantizer(defaults).unwrap().with_tensor_scale(power_of_two_f32(-100));
+        assert_eq!(clipped_by(tiny_scale, &[power_of_two_f32(127), 0.0]), [0]);
+        // 7 * 65504 = 458528 is the most that FP16 scales reach; 491280 is halfway to the next step.
+        assert_eq!(clipped(&INT4_G32, defaults, &[1e6, 491_281.0, -491_279.0, 0.0]), [0, 1]);
+        assert_eq!(clipped(&INT4_G32, defaults, &[1e5, 1.0]), [0usize; 0]);
+        assert_eq!(clipped(&crate::numerics::block::NVFP4_ONE_LEVEL, defaults, &[1e6, 3136.1, 3135.0]), [0, 1]);
+    }
+
+    /// 32 values in a straight line from -2^exponent to 2^exponent.
+    fn line(exponent: i32) -> Vec<f32> {
+        let steps = (0..32).map(|step| (2.0 * f64::from(step) / 31.0 - 1.0) * power_of_two_f64(exponent));
+        steps.map(|value| value as f32).collect()
+    }
+
+    #[test]
+    fn a_finite_tensor_of_any_size_stays_finite() {
+        for exponent in -149..=127 {
+            for format in ALL {
+                let found = dequantized(format, BlockOptions::default(), &line(exponent));
+                assert!(found.iter().all(|value| value.is_finite()), "{format} 2^{exponent}: {found:?}");
+            }
+        }
+    }
+
+    /// Between the stated ends of the scales, a power of two moves the scale and leaves the codes. Where scales are floats
+    /// with all their bits, that is so as long as they are normal; NVFP4's second scale makes up for subnormal first ones,
+    /// until those have too few bits to bring the largest magnitude to 448.
+    #[test]
+    fn the_error_does_not_depend_on_the_size_of_a_tensor_within_the_range_of_its_scales() {
+        let ratio = |format: &'static BlockFormat, exponent| {
+            let values = line(exponent);
+            let found = dequantized(format, BlockOptions::default(), &values);
+            let noise: f64 = values.iter().zip(&found).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
+            let signal: f64 = values.iter().map(|x| f64::from(*x).powi(2)).sum();
+            10.0 * (signal / noise).log10()
+        };
+        for format in ALL {
+            // Scales are 2^(e - emax) from 2^-127 on; FP16 has all its bits from 2^-14 to 65504; E4M3 alone reaches from
+            // 2^-6 to 448 with all its bits.
+            let (from, to) = match format.scaling() {
+                Scaling::PowerOfTwo => (format.largest_exponent() - 126, 127),
+                Scaling::Fp8 { tensor_scale: true } => (-126, 126),
+                Scaling::Fp8 { tensor_scale: false } => (-3, 11),
+                Scaling::Float { scale } if *scale == crate::numerics::formats::FP16 => {
+                    (if format.largest_element() > 100.0 { -7 } else { -11 }, 18)
+                }
+                Scaling::Float { .. } => (-116, 127),
+            };
+            // Subnormal values have fewer bits themselves.
+            for exponent in from.max(-120)..=to {
+                let (found, expected) = (ratio(format, exponent), ratio(format, 1));
+                assert!((found - expected).abs() < 0.05, "{format} 2^{exponent}: {found} dB instead of {expected} dB");
+            }
+        }
+        // Identity weights, the figures of a straight line in 16 levels and in the eight magnitudes of E2M1.
+        assert!((ratio(&INT4_G32, 10) - 23.3).abs() < 0.1 && (ratio(&NVFP4, -118) - 19.6).abs() < 0.1);
     }
 
     /// Values of the same magnitude, of any, and special ones.

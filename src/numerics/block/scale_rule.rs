@@ -118,7 +118,8 @@ mod tests {
             }
             assert_eq!(exponent(rule, &MXINT8, f32::MAX), 127);
         }
-        // 1.5 * 2^-127 is subnormal and no power of two.
+        // 2^-127 and 1.5 * 2^-127 are subnormal; only the first is a power of two.
+        assert_eq!(exponent(ScaleRule::Ceil, &MXINT8, power_of_two_f32(-127)), -127);
         assert_eq!(exponent(ScaleRule::Ceil, &MXINT8, 1.5 * power_of_two_f32(-127)), -126);
         assert_eq!(exponent(ScaleRule::Floor, &MXINT8, 1.5 * power_of_two_f32(-127)), -127);
     }

@@ -118,7 +118,7 @@ impl ElementFormat {
                     _ => not_a_number,
                 }
             }
-            ElementKind::Float { mantissa_bits, bias, .. } => {
+            ElementKind::Float { .. } => {
                 let sign = if parts.negative { self.sign_mask() } else { 0 };
                 match parts.magnitude {
                     Magnitude::Zero => sign,
@@ -126,11 +126,7 @@ impl ElementFormat {
                     Magnitude::Infinite if overflow == Overflow::NonFinite => self.non_finite(sign),
                     Magnitude::Infinite => sign | self.largest_magnitude(),
                     Magnitude::Finite { significand, exponent } => {
-                        let smallest_binade = 1 - bias;
-                        let binade = (exponent + 52).max(smallest_binade);
-                        let dropped = (binade - mantissa_bits as i32 - exponent) as u32;
-                        let base = i64::from(binade - smallest_binade) << mantissa_bits;
-                        let code = rounded(significand, dropped, base, rounding);
+                        let code = self.unlimited(significand, exponent, rounding);
                         if code <= i64::from(self.largest_magnitude()) {
                             sign | code as u32
                         } else if overflow == Overflow::Saturate || rounding == Rounding::TowardZero {
@@ -147,6 +143,36 @@ impl ElementFormat {
     /// The code of an f32, rounded once; see [`ElementFormat::encode`].
     pub fn encode_f32(&self, value: f32, rounding: Rounding, overflow: Overflow) -> u32 {
         self.encode(f64::from(value), rounding, overflow)
+    }
+
+    /// Whether a finite `value` is clipped to the largest magnitude: were there larger ones, it would round to one of them.
+    /// A value above the largest one by less than half a step is not clipped, only rounded. Infinity and NaN are no
+    /// values, and scales have no largest magnitude that anything is clipped to. Integers are taken to be symmetric.
+    pub fn clips(&self, value: f64, rounding: Rounding) -> bool {
+        match (self.kind(), float_parts(value).magnitude) {
+            (ElementKind::Integer { .. } | ElementKind::Float { .. }, Magnitude::Finite { significand, exponent }) => {
+                self.unlimited(significand, exponent, rounding) > i64::from(self.max_finite_code())
+            }
+            _ => false,
+        }
+    }
+
+    /// The code of a magnitude of an integer or float format, as if codes went on beyond the largest finite one.
+    fn unlimited(&self, significand: u64, exponent: i32, rounding: Rounding) -> i64 {
+        match self.kind() {
+            ElementKind::Float { mantissa_bits, bias, .. } => {
+                let smallest_binade = 1 - bias;
+                let binade = (exponent + 52).max(smallest_binade);
+                let dropped = (binade - mantissa_bits as i32 - exponent) as u32;
+                let base = i64::from(binade - smallest_binade) << mantissa_bits;
+                rounded(significand, dropped, base, rounding)
+            }
+            // From 2^53 on every float is an integer far beyond 32 bits.
+            ElementKind::Integer { .. } | ElementKind::Scale { .. } if exponent > 0 => i64::MAX,
+            ElementKind::Integer { .. } | ElementKind::Scale { .. } => {
+                rounded(significand, exponent.unsigned_abs(), 0, rounding)
+            }
+        }
     }
 
     /// The largest finite value.
@@ -174,11 +200,7 @@ impl ElementFormat {
         let magnitude = match magnitude {
             Magnitude::Zero | Magnitude::NotANumber => 0,
             Magnitude::Infinite => limit,
-            // From 2^53 on every float is an integer far beyond 32 bits.
-            Magnitude::Finite { exponent, .. } if exponent > 0 => limit,
-            Magnitude::Finite { significand, exponent } => {
-                rounded(significand, exponent.unsigned_abs(), 0, rounding).min(limit)
-            }
+            Magnitude::Finite { significand, exponent } => self.unlimited(significand, exponent, rounding).min(limit),
         };
         let value = if negative { -magnitude } else { magnitude };
         value as u32 & self.code_mask()
@@ -304,6 +326,58 @@ mod tests {
         for format in [&FP4_E2M1, &FP6_E2M3, &FP6_E3M2] {
             assert!((0..format.codes() as u32).all(|code| format.decode(code).is_finite()));
         }
+    }
+
+    #[test]
+    fn a_value_is_clipped_from_half_a_step_above_the_largest_on() {
+        // The largest value, and halfway to where the next one would be. A tie goes to the even code: the largest code of
+        // E4M3 (0x7E) is even and keeps its tie, the others are odd and give it up.
+        let expected = [
+            (&INT4, 7.0, 7.5, true),
+            (&INT8, 127.0, 127.5, true),
+            (&FP4_E2M1, 6.0, 7.0, true),
+            (&FP6_E2M3, 7.5, 7.75, true),
+            (&FP6_E3M2, 28.0, 30.0, true),
+            (&FP8_E4M3, 448.0, 464.0, false),
+            (&FP8_E5M2, 57344.0, 61440.0, true),
+            (&FP16, 65504.0, 65520.0, true),
+        ];
+        for (format, largest, halfway, tie_is_clipped) in expected {
+            let (largest, halfway): (f64, f64) = (largest, halfway);
+            for sign in [1.0, -1.0] {
+                let clips = |value: f64| format.clips(sign * value, Rounding::NearestEven);
+                assert!(!clips(largest) && !clips(halfway.next_down()) && clips(halfway.next_up()), "{format}");
+                assert_eq!(clips(halfway), tie_is_clipped, "{format}");
+                assert!(clips(f64::MAX) && !clips(f64::INFINITY) && !clips(f64::NAN) && !clips(0.0), "{format}");
+                assert!(!format.clips(sign * halfway, Rounding::TowardZero), "{format}");
+                assert!(format.clips(sign * (2.0 * halfway - largest), Rounding::TowardZero), "{format}");
+            }
+        }
+    }
+
+    #[test]
+    fn nan_becomes_the_zero_of_the_opposite_sign_in_a_float_format_without_nan() {
+        // As in ml_dtypes 0.6: the sign bit is the top one of 4 and of 6.
+        for (format, minus_zero) in [(&FP4_E2M1, 0b1000), (&FP6_E2M3, 0b10_0000), (&FP6_E3M2, 0b10_0000)] {
+            for overflow in [Overflow::Saturate, Overflow::NonFinite] {
+                assert_eq!(format.encode(f64::NAN, Rounding::NearestEven, overflow), minus_zero, "{format}");
+                assert_eq!(format.encode(-f64::NAN, Rounding::NearestEven, overflow), 0, "{format}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_finite_value_beyond_the_range_that_is_cut_toward_zero_becomes_the_largest_finite_one() {
+        // IEEE 754-2019, 7.4: roundTowardZero carries all overflows to the largest finite number, with any overflow rule.
+        let toward_zero =
+            |format: &ElementFormat, value| format.encode(value, Rounding::TowardZero, Overflow::NonFinite);
+        for format in [&E8M0, &FP8_E4M3, &FP8_E5M2, &FP16] {
+            assert_eq!(toward_zero(format, f64::MAX), format.max_finite_code(), "{format}");
+        }
+        assert_eq!(E8M0.encode(f64::MAX, Rounding::NearestEven, Overflow::NonFinite), 0xFF);
+        // An infinity is no finite value.
+        assert_eq!(toward_zero(&E8M0, f64::INFINITY), 0xFF);
+        assert!(FP8_E5M2.decode(toward_zero(&FP8_E5M2, f64::INFINITY)).is_infinite());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::numerics::formats::{ElementFormat, Overflow, Rounding};
 use crate::numerics::quantize::SymmetricQuantizer;
+use crate::numerics::quantize::symmetric::positive_scale;
 
 /// Quantizes rows to one element format: integers to their symmetric range, floats by a cast that saturates; ties to even.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +19,20 @@ impl ScaledQuantizer {
     }
 
     /// The scale that brings `abs_max` to the largest value of the format: `abs_max / 127` for INT8, `abs_max / 448` for
-    /// FP8 E4M3. A scope of zeros gets the scale 1, which makes all its codes 0.
+    /// FP8 E4M3. A scope of zeros gets the scale 1, which makes all its codes 0; one so small that its scale would be 0
+    /// gets the smallest positive f32.
     pub fn scale(&self, abs_max: f32) -> f32 {
-        if let Some(symmetric) = &self.symmetric {
-            return symmetric.scale(abs_max);
+        match &self.symmetric {
+            Some(symmetric) => symmetric.scale(abs_max),
+            None => positive_scale(abs_max, abs_max / self.format.max_finite() as f32),
         }
-        let scale = abs_max / self.format.max_finite() as f32;
-        if scale == 0.0 { 1.0 } else { scale }
+    }
+
+    /// Whether `value`, brought to code units as `scaled`, is finite and clipped to the largest magnitude of the format.
+    pub fn clips(&self, value: f32, scale: f32) -> bool {
+        let scaled = value / scale;
+        let is_clipped = scaled.is_infinite() || self.format.clips(f64::from(scaled), Rounding::NearestEven);
+        value.is_finite() && is_clipped
     }
 
     /// Codes of `values / scale` for formats held in i8: `scales` has one scale, one per value, or none. Panics for other
@@ -78,6 +86,39 @@ mod tests {
         // 448 = 0x7E, -1 = 0xB8, and 500 saturates to 448 (OCP OFP8, table 1).
         assert_eq!(codes, [0x7E, 0xB8, 0x7E]);
         assert_eq!(quantizer.scale(0.0), 1.0);
+    }
+
+    #[test]
+    fn a_value_is_clipped_where_its_code_would_be_beyond_the_largest() {
+        // Under a scale of 2, 255 is a tie between 127 and 128 that goes to the even 128; 254.9 rounds to 127.
+        let int8 = ScaledQuantizer::new(&INT8);
+        let clipped = |value| [int8.clips(value, 2.0), int8.clips(-value, 2.0)];
+        assert_eq!((clipped(254.9), clipped(255.0), clipped(1e30)), ([false; 2], [true; 2], [true; 2]));
+        assert!(int8.clips(1e30, 1e-30), "a quotient beyond f32 is beyond the format too");
+        assert!(!int8.clips(f32::INFINITY, 2.0) && !int8.clips(f32::NAN, 2.0), "there is no value to clip");
+        let fp8 = ScaledQuantizer::new(&FP8_E4M3);
+        assert!(!fp8.clips(464.0, 1.0) && fp8.clips(464.1, 1.0));
+    }
+
+    #[test]
+    fn a_scope_of_any_size_has_a_positive_finite_scale_and_clips_nothing() {
+        for format in [&INT8, &FP8_E4M3] {
+            let quantizer = ScaledQuantizer::new(format);
+            for exponent in -149..=127 {
+                let abs_max = crate::numerics::float_bits::power_of_two_f32(exponent);
+                let scale = quantizer.scale(abs_max);
+                assert!(scale > 0.0 && scale.is_finite(), "{format} 2^{exponent}");
+                // A subnormal scale has fewer bits, so that the quotient may miss the largest code.
+                let is_exact_enough = abs_max >= 448.0 * f32::MIN_POSITIVE;
+                assert!(!is_exact_enough || !quantizer.clips(abs_max, scale), "{format} 2^{exponent}");
+            }
+        }
+        // The smallest scale is one unit of the subnormals: 50 of them are the code 50, and not 0 under a scale of 1.
+        let tiny = f32::from_bits(50);
+        let mut code = [0i8];
+        let quantizer = ScaledQuantizer::new(&INT8);
+        quantizer.quantize_i8(&[tiny], &[quantizer.scale(tiny)], &mut code);
+        assert_eq!((quantizer.scale(tiny), code), (f32::from_bits(1), [50]));
     }
 
     #[test]

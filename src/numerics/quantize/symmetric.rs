@@ -118,14 +118,20 @@ impl SymmetricQuantizer {
     }
 
     /// The scale of a group: `abs_max` over the span of the codes, rounded to f32 and then to the scale format. A group
-    /// of zeros (or one so small that the scale underflows) gets the scale 1, which makes all its codes 0.
+    /// of zeros gets the scale 1, which makes all its codes 0. One whose scale underflows gets the smallest positive f32
+    /// where values are divided by it, and else the scale 1 too: the reciprocal would be infinite.
     pub fn scale(&self, abs_max: f32) -> f32 {
-        let mut scale = abs_max / self.span;
+        let scale = abs_max / self.span;
         if *self.scale_format != FP32 {
             let code = self.scale_format.encode_f32(scale, Rounding::NearestEven, Overflow::NonFinite);
-            scale = self.scale_format.decode(code) as f32;
+            let scale = self.scale_format.decode(code) as f32;
+            return if scale == 0.0 { 1.0 } else { scale };
         }
-        if scale == 0.0 { 1.0 } else { scale }
+        match self.arithmetic {
+            ScaleArithmetic::Divide => positive_scale(abs_max, scale),
+            ScaleArithmetic::MultiplyByReciprocal | ScaleArithmetic::MultiplyByInverse if scale == 0.0 => 1.0,
+            ScaleArithmetic::MultiplyByReciprocal | ScaleArithmetic::MultiplyByInverse => scale,
+        }
     }
 
     /// What the values of a group of `abs_max` are divided by or multiplied with: the `factor` of the row kernels.
@@ -269,6 +275,17 @@ fn write_codes<T>(rounded: impl Iterator<Item = i32>, codes: &mut [T], narrow: i
     }
 }
 
+/// The scale of a scope of `abs_max` whose rounded quotient is `scale`: 1 for zeros, and never 0.
+pub(super) fn positive_scale(abs_max: f32, scale: f32) -> f32 {
+    /// 2^-149, the smallest positive f32.
+    const SMALLEST: f32 = f32::from_bits(1);
+    match (abs_max == 0.0, scale == 0.0) {
+        (true, _) => 1.0,
+        (false, true) => SMALLEST,
+        (false, false) => scale,
+    }
+}
+
 impl Quantized {
     /// The values, row-major: `code * scale` in f32.
     pub fn dequantize(&self) -> Vec<f32> {
@@ -333,20 +350,19 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_values_that_underflow_quantize_to_zero_without_nan() {
+    fn zeros_and_values_that_underflow_quantize_without_nan() {
+        let smallest = f32::from_bits(1);
         for arithmetic in
             [ScaleArithmetic::Divide, ScaleArithmetic::MultiplyByReciprocal, ScaleArithmetic::MultiplyByInverse]
         {
-            let quantized = int8().with_arithmetic(arithmetic).quantize(
-                &[0.0, -0.0, 0.0, 0.0],
-                MatrixShape::new(2, 2),
-                Granularity::PerRow,
-            );
+            let quantizer = int8().with_arithmetic(arithmetic);
+            let quantized = quantizer.quantize(&[0.0, -0.0, 0.0, 0.0], MatrixShape::new(2, 2), Granularity::PerRow);
             assert_eq!(quantized.codes.as_i8().unwrap(), [0; 4]);
             assert_eq!(quantized.scales, [1.0, 1.0]);
+            // 2^-149 / 127 is 0 in f32. Divided by the smallest scale the code is 1; 1 / 2^-149 would be infinite.
+            let scale = if arithmetic == ScaleArithmetic::Divide { smallest } else { 1.0 };
+            assert_eq!(quantizer.scale(smallest), scale);
         }
-        let smallest = f32::from_bits(1);
-        assert_eq!(int8().scale(smallest), 1.0);
     }
 
     #[test]
