@@ -74,10 +74,11 @@ mod tests {
 
     #[test]
     fn scales_are_multiplied_with_each_other_first() {
-        // f32(3 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
-        // 10737419 * 2^-30, three times that is 32212257 * 2^-30, which rounds to 16106128 * 2^-29.
-        let mut sums = [3.0];
+        // f32(5 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
+        // 10737419 * 2^-30, five times that is 53687095 * 2^-30, which rounds to 13421774 * 2^-28. The other order,
+        // f32(f32(5 * 0.1) * 0.1), gives 13421773 * 2^-28.
+        let mut sums = [5.0];
         dequantize_row(&mut sums, RowScales { left: 0.1, right: &[0.1], bias: None });
-        assert_eq!(sums[0], 16_106_128.0 * 2f32.powi(-29));
+        assert_eq!(sums[0], 13_421_774.0 * 2f32.powi(-28));
     }
 }

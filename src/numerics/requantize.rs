@@ -260,6 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn ties_go_where_each_rule_says() {
+        // Scale 1/2: 0.5, -0.5, 1.5 and -1.5 are ties. gemmlowp rounds the high half up, and there is no shift after it.
+        let half = QuantizedMultiplier::try_new(0.5).unwrap();
+        let rounded = |rule| [1, -1, 3, -3].map(|accumulator| half.apply(rule, accumulator));
+        assert_eq!(rounded(IntegerRule::SingleAway), [1, -1, 2, -2]);
+        assert_eq!(rounded(IntegerRule::DoubleUp), [1, 0, 2, -1]);
+        assert_eq!(rounded(IntegerRule::DoubleGemmlowp), [1, 0, 2, -1]);
+        // -2^31 * 2^-32 is a tie too, the smallest product that is not 0; half of it is 0.
+        let smallest = QuantizedMultiplier::try_new(1.0 / 4_294_967_296.0).unwrap();
+        assert_eq!(smallest.apply(IntegerRule::SingleAway, i32::MIN), -1);
+        assert_eq!(smallest.apply(IntegerRule::SingleAway, i32::MIN + 1), 0);
+        let half_of_it = QuantizedMultiplier::try_new(0.5 / 4_294_967_296.0).unwrap();
+        assert_eq!(half_of_it.apply(IntegerRule::SingleAway, i32::MIN), 0);
+    }
+
+    #[test]
     fn the_zero_point_is_added_after_rounding_and_before_the_clamp() {
         let scale = EffectiveScale::of_product(0.5, 1.0, 1.0);
         let shifted = Requantizer::try_new(RequantizeRule::SingleAway, scale, 100, -128, 127).unwrap();

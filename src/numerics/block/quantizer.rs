@@ -497,6 +497,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nvfp4_keeps_a_tensor_whose_second_scale_would_be_zero() {
+        // 6 * 2^-149 / 2688 is 0 in f32; under the tensor scale 2^-149 the block scale is 1 and the codes are 6 and -3.
+        let unit = f32::from_bits(1);
+        assert_eq!(dequantized(&NVFP4, BlockOptions::default(), &[6.0 * unit, -3.0 * unit]), [6.0 * unit, -3.0 * unit]);
+    }
+
     /// Between the stated ends of the scales, a power of two moves the scale and leaves the codes. Where scales are floats
     /// with all their bits, that is so as long as they are normal; NVFP4's second scale makes up for subnormal first ones,
     /// until those have too few bits to bring the largest magnitude to 448.

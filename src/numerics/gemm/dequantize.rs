@@ -43,21 +43,22 @@ mod tests {
 
     #[test]
     fn the_scales_are_multiplied_before_the_sum() {
-        // f32(3 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
-        // 0x3C23D70B = 10737419 * 2^-30, three times that is 32212257 * 2^-30, which rounds to 16106128 * 2^-29.
-        let sums = [3];
+        // f32(5 * f32(0.1 * 0.1)), worked out in exact arithmetic: 0.1f = 13421773 * 2^-27, its square rounds to
+        // 0x3C23D70B = 10737419 * 2^-30, five times that is 53687095 * 2^-30, which rounds to 13421774 * 2^-28. The other
+        // order gives 13421773 * 2^-28.
+        let sums = [5];
         let mut y = [0f32];
         let view = MatrixMut::dense(&mut y, 1, 1).unwrap();
         add_dequantized(Matrix::dense(&sums, 1, 1).unwrap(), &[0.1], &[0.1], view).unwrap();
-        assert_eq!(y[0], 16_106_128.0 * 2f32.powi(-29));
+        assert_eq!(y[0], 13_421_774.0 * 2f32.powi(-28));
     }
 
     #[test]
     fn tensor_scales_are_multiplied_first() {
-        // 3 * f32(0.1 * 0.1) as above.
-        let mut values = [3.0];
+        // 5 * f32(0.1 * 0.1) as above.
+        let mut values = [5.0];
         apply_tensor_scales(&mut values, 0.1, 0.1);
-        assert_eq!(values[0], 16_106_128.0 * 2f32.powi(-29));
+        assert_eq!(values[0], 13_421_774.0 * 2f32.powi(-28));
     }
 
     #[test]

@@ -86,6 +86,9 @@ mod tests {
         // 448 = 0x7E, -1 = 0xB8, and 500 saturates to 448 (OCP OFP8, table 1).
         assert_eq!(codes, [0x7E, 0xB8, 0x7E]);
         assert_eq!(quantizer.scale(0.0), 1.0);
+        // A scale for each value: 4 / 1 = 4 = 0x48 and 4 / 2 = 2 = 0x40.
+        quantizer.quantize_code8(&[4.0, 4.0], &[1.0, 2.0], &mut codes[..2]);
+        assert_eq!(codes[..2], [0x48, 0x40]);
     }
 
     #[test]
