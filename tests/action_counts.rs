@@ -4,17 +4,23 @@
 //! 16 + 5, a depth of 32 + 18, columns of 24 + 6. Padded to whole folds of the array the depth is 32 + 24 = 56 and the columns
 //! are 24 + 8 = 32; there are 4 + 3 = 7 folds along the depth, and each makes one partial sum of each output.
 
+use npusim::config::defaults::Defaults;
+use npusim::config::{hardware, presets};
 use npusim::energy::transfers::{TransferCounter, TransferCounts};
 use npusim::energy::{self, Observed};
+use npusim::execute;
 use npusim::hardware::array::{Array, BlockWeights, DotProductArray};
+use npusim::hardware::matrix_unit::MatrixUnitId;
 use npusim::hardware::npu::NpuParts;
+use npusim::hardware::sequencing::{ResultPath, Sequencing, StartRule, StripeLimits};
+use npusim::hardware::vector_unit::VectorFunction;
 use npusim::numerics::formats::FP32;
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::op::OpId;
 use npusim::report::bounds;
 use npusim::schedule::commands::{Queue, Work};
 use npusim::scheme::w8a8::PER_TOKEN_PER_CHANNEL;
-use npusim::scheme::{Scheme, blocks, muxq};
+use npusim::scheme::{Scheme, blocks, llm_int8, muxq};
 use npusim::shape::GemmShape;
 use npusim::timing;
 use npusim::timing::observer::{CommandRecord, Observer, Unobserved};
@@ -186,12 +192,60 @@ fn every_batch_counts() {
 #[test]
 fn a_last_block_that_is_not_full_has_a_scale_too() {
     let counted = Counted::of(run(fixture::parts(), &blocks::MXFP8_E4M3, Split::None));
-    counted.assert(&[("block_scale", OUTPUTS * 2), ("mac_fp8_e4m3_fp8_e4m3", 21 * 50 * 30)]);
+    counted.assert(&[
+        ("block_scale", OUTPUTS * 2),
+        ("mac_fp8_e4m3_fp8_e4m3", 21 * 50 * 30),
+        // A quantizer of blocks finds each block's largest magnitude and then its codes.
+        ("vector_reduce", 21 * 50),
+        ("vector_quantize", 21 * 50),
+    ]);
     // What the array reads: codes and scales of x for each of four folds of columns (three of 24, one of 6), and of the
     // weights for each of two row blocks, a byte each.
     let product = product(&counted.run);
     let traffic = &counted.run.statistics.ops[product.0].traffic;
     assert_eq!(traffic[SRAM.0].read, Bytes(4 * 21 * (50 + 2) + 2 * 30 * (50 + 2)));
+    // The same in one tile, whose weights are read once.
+    let (workload, bindings) = chain(&[SHAPE], 7);
+    let workload = workload.with_mapping(tiled([21, 50, 30], Split::None));
+    let whole = run_workload(fixture::parts(), (workload, bindings), &blocks::MXFP8_E4M3);
+    let traffic = &whole.statistics.ops[self::product(&whole).0].traffic;
+    assert_eq!(traffic[SRAM.0].read, Bytes(4 * 21 * (50 + 2) + 30 * (50 + 2)));
+}
+
+/// An element multiplies two pairs of FP4 a cycle, so that a fold is 16 deep: two folds for each of the depths 32 and 18.
+#[test]
+fn an_element_that_does_two_products_a_cycle_shifts_its_registers_once() {
+    let counted = Counted::of(run(fixture::parts(), &blocks::MXFP4, Split::None));
+    counted.assert(&[
+        ("register_shift", 21 * 4 * 8 * 32),
+        ("idle_mac", 21 * (64 * 32 - 50 * 30)),
+        ("accumulate", 4 * OUTPUTS),
+    ]);
+}
+
+#[test]
+fn products_with_a_zero_operand_are_taken_from_the_others() {
+    let mut parts = fixture::parts();
+    // The fixture's own table does not tell them apart.
+    let document = presets::open_hardware("edge-int8").unwrap();
+    parts.energy = hardware::resolve(&document, &mut Defaults::default()).unwrap().energy().clone();
+    let run = run(parts, &PER_TOKEN_PER_CHANNEL, Split::None);
+    let execution = execute::run(&run.program, &run.schedule, &run.bindings, execute::Granularity::Tiles).unwrap();
+    let zero: u64 = execution.activity().zero_macs().iter().sum();
+    let observed = Observed { transfers: TransferCounts::default(), activity: Some(execution.activity()) };
+    let energy = energy::cost(&run.program, &run.schedule, &run.npu, &run.statistics, &observed).unwrap();
+    let times = |key: &str| energy.counts.iter().find(|(action, _)| action.to_string() == key).map(|(_, times)| times);
+    assert!(zero > 0);
+    assert_eq!(times("zero_mac_int8_int8"), Some(zero));
+    assert_eq!(times("mac_int8_int8"), Some(21 * 50 * 30 - zero));
+}
+
+/// Channels 3, 19 and 35 of the fixture's input are ten times larger than the others.
+#[test]
+fn each_gathered_element_has_an_index() {
+    let (workload, bindings) = chain(&[SHAPE], 7);
+    let counted = Counted::of(run_workload(fixture::parts(), (workload, bindings), &llm_int8::FROZEN));
+    counted.assert(&[("vector_gather", 21 * 3), ("index_fetch", 21 * 3), ("vector_merge", OUTPUTS)]);
 }
 
 fn product(run: &Run) -> OpId {
@@ -225,7 +279,7 @@ fn what_leaks_does_so_for_every_element_lane_and_memory_in_every_cycle() {
         // A second vector unit with five lanes every two cycles, which are three.
         let mut second = parts.vector_units[0].clone();
         second.name = "second".to_owned();
-        second.rates = [Rate::try_new(5, 2); npusim::hardware::vector_unit::VectorFunction::ALL.len()];
+        second.rates = [Rate::try_new(5, 2); VectorFunction::ALL.len()];
         parts.vector_units.push(second);
         let counted = Counted::of(run(parts, &PER_TOKEN_PER_CHANNEL, split));
         let cycles = counted.makespan();
@@ -256,16 +310,41 @@ fn every_unit_of_a_team_is_gated_while_the_team_has_no_tile_and_a_unit_without_w
     counted.assert(&[("gated_mac", ELEMENTS * (cycles - busy) + ELEMENTS * cycles)]);
 }
 
+/// The second product is as small as the array, so that one unit does it while the other, of the same team, has no tile.
+#[test]
+fn a_unit_is_gated_while_the_rest_of_its_team_works_alone() {
+    let (workload, bindings) = chain(&[GemmShape::new(8, 64, 8), GemmShape::new(8, 8, 8)], 7);
+    let (m, n) = (8, 8);
+    let tiling =
+        |layer: &str, k| FixedTiling { layer: layer.to_owned(), path: "body".to_owned(), m, k, n, order: None };
+    let tilings = vec![tiling("gemm0", 64), tiling("gemm1", 8)];
+    let mapping = Mapping { tilings, split: Split::K, ..Mapping::default() };
+    let parts = fixture::parts_with_units(2, Sums::Together);
+    let counted = Counted::of(run_workload(parts, (workload.with_mapping(mapping), bindings), &PER_TOKEN_PER_CHANNEL));
+    let statistics = &counted.run.statistics;
+    assert_eq!(statistics.teams, [vec![MatrixUnitId(0), MatrixUnitId(1)]]);
+    let alone = statistics.ops.iter().filter(|op| op.macs == 8 * 8 * 8).map(|op| op.busy.get()).sum::<u64>();
+    assert!(alone > 0);
+    let gated = 2 * (counted.makespan() - counted.matrix_busy()) + alone;
+    counted.assert(&[("gated_mac", ELEMENTS * gated)]);
+}
+
 #[test]
 fn sums_that_are_shifted_before_a_product_adds_to_them_are_all_shifted() {
-    let (workload, bindings) = chain(&[SHAPE], 7);
-    let counted = Counted::of(run_workload(fixture::parts(), (workload, bindings), &muxq::TENDER));
+    let counted = Counted::of(run(fixture::parts(), &muxq::TENDER, Split::None));
     let shifted = counted.run.program.ops.iter().filter_map(|op| match &op.kind {
         npusim::program::op::OpKind::Gemm(gemm) => gemm.initial,
         _ => None,
     });
     assert_eq!(shifted.filter(|initial| initial.factor.shifts() > 0).count(), 1, "one product is shifted onto");
-    counted.assert(&[("accumulator_shift", OUTPUTS)]);
+    counted.assert(&[
+        ("accumulator_shift", OUTPUTS),
+        // Three outlier channels come first, over their whole depth; of the 47 others 32 and 15 make four and two folds. Each of
+        // two row blocks loads all weights.
+        ("mac_int8_int8", 21 * 50 * 30),
+        ("weight_load", 2 * (3 + 47) * 30),
+        ("accumulate", (1 + 6) * OUTPUTS),
+    ]);
 }
 
 /// Everything is one tile: x is read twice by the chain that quantizes it or once, as the schedule has it, so only the product
@@ -290,7 +369,9 @@ fn each_tile_is_a_descriptor_and_each_burst_of_64_bytes_that_it_touches_a_burst(
     let expected: u64 = tiles.into_iter().map(|(row, rows, first, bytes)| bursts(row, rows, first, bytes)).sum();
     assert_eq!(counted.transfers.bursts(product), 2 * expected);
     let all: u64 = (0..counted.run.program.ops.len()).map(|op| counted.transfers.descriptors(OpId(op))).sum();
-    counted.assert(&[("dma_descriptor", all)]);
+    let bursts: u64 = (0..counted.run.program.ops.len()).map(|op| counted.transfers.bursts(OpId(op))).sum();
+    counted.assert(&[("dma_descriptor", all), ("dma_burst", bursts)]);
+    assert!(bursts > all);
 }
 
 #[test]
@@ -342,4 +423,59 @@ fn no_more_transfers_of_a_queue_are_under_way_than_may_be_and_as_many_where_late
         // Eight tiles of weights wait for nothing but their turn.
         assert_eq!(most, outstanding as usize);
     }
+}
+
+/// When the tiles of products ended, and when those of vector chains did, in order.
+#[derive(Default)]
+struct Ends {
+    products: Vec<(Cycles, Cycles)>,
+    chains: Vec<(Cycles, Cycles)>,
+}
+
+impl Observer for Ends {
+    fn command(&mut self, record: &CommandRecord<'_>) {
+        let times = (record.issued, record.completed);
+        match record.command.work {
+            Work::Matrix(_) => self.products.push(times),
+            Work::Vector(tile) if tile.tile.k.start == 0 && !self.products.is_empty() => self.chains.push(times),
+            Work::Vector(_) | Work::Transfer(_) | Work::Sums(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_vector_chain_does_not_end_before_the_input_that_streams_into_it() {
+    let results = ResultPath {
+        elements_per_cycle: Rate::whole(1).unwrap(),
+        row_pause: Cycles(0),
+        depth: 16,
+        latency: Cycles(0),
+        credit_return: Cycles(0),
+    };
+    let sequencing = Sequencing {
+        start: StartRule::FirstTile,
+        first_block: Cycles(0),
+        stripe: StripeLimits { lower: 8, upper: 16 },
+        shortest_block: Cycles(8),
+        read_ahead: Cycles(0),
+        results,
+    };
+    let weights = BlockWeights::HeldDoubleBuffered;
+    let array = DotProductArray { m: 1, n: 8, k: 8, pipeline: Cycles(0), weights, sequencing: Some(sequencing) };
+    let mut parts = fixture::parts();
+    parts.matrix_units[0].array = Array::DotProduct(array);
+    // Sums leave one a cycle; the chain takes 64 a cycle.
+    parts.vector_units[0].rates = [Rate::whole(64); VectorFunction::ALL.len()];
+    let (workload, bindings) = chain(&[SHAPE], 7);
+    let run = run_workload(parts, (workload, bindings), &PER_TOKEN_PER_CHANNEL);
+    let mut seen = Ends::default();
+    timing::run(&run.program, &run.schedule, &run.npu, &mut seen).unwrap();
+    let latency = run.npu.vector_units()[0].latency;
+    // Each tile of the product is whole along k, and its chain follows it.
+    let chains = &seen.chains[seen.chains.len() - seen.products.len()..];
+    for ((issued, complete), (chain_issued, chain_complete)) in seen.products.iter().zip(chains) {
+        assert!(issued < chain_issued && chain_issued < complete, "the chain begins while results stream");
+        assert!(*chain_complete >= *complete + latency, "chain until {chain_complete}, its input until {complete}");
+    }
+    assert!(!seen.products.is_empty());
 }

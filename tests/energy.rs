@@ -209,6 +209,8 @@ fn sram_of_4_mib_costs_what_cacti_says_of_4_mib_and_not_of_1_mib() {
     let half = cacti("131072,512,22,itrs-lstp,1,350,1,0,0,");
     assert_eq!(typical("read_accumulators"), half("read_pj") / 64.0);
     assert!((typical("leakage_accumulators") / (2.0 * half("leak_mw")) - 1.0).abs() < 1e-12);
+    let area = npu.energy().areas().components[&Component::Memory("accumulators".to_owned())].area_mm2.typical;
+    assert_eq!(area, 2.0 * half("area_mm2"));
 }
 
 /// 64 times the capacity is eight times the length of the wires and 64 times the cells. The smallest memories, of 512 bytes, cost what

@@ -62,7 +62,7 @@ pub fn cost(
     let table = npu.energy();
     let array_actions = array::count(program, schedule, npu);
     let attributed = attributed_cycles(statistics);
-    let gated = shares(gated_element_cycles(npu, statistics), &attributed);
+    let gated = shares(gated_element_cycles(schedule, npu, statistics), &attributed);
     let by_time = actions_of_time(npu);
     let mut all = ActionCounts::default();
     let mut ops = Vec::with_capacity(statistics.ops.len());
@@ -132,13 +132,23 @@ pub fn actions_of_time(npu: &Npu) -> Vec<(Action, u64)> {
     units.map(|(component, parts)| (Action::Leakage(component), parts)).into_iter().chain(of_memory).collect()
 }
 
-/// Cycles of processing elements whose array had no tile, over all units.
-fn gated_element_cycles(npu: &Npu, statistics: &RunStatistics) -> u64 {
+/// Cycles of processing elements whose array had no tile, over all units. A team that is at work for a product that only some of
+/// its members share leaves the others without a tile.
+fn gated_element_cycles(schedule: &Schedule, npu: &Npu, statistics: &RunStatistics) -> u64 {
     let mut busy = vec![Cycles::ZERO; npu.matrix_units().len()];
     for queue in &statistics.queues {
         if let Queue::Matrix(team) = queue.queue {
             for unit in &statistics.teams[team.0] {
                 busy[unit.0] += queue.busy;
+            }
+        }
+    }
+    for nest in &schedule.nests {
+        for matrix in nest.matrix.iter().chain(&nest.prologue) {
+            // No tile is larger than the first.
+            let members = matrix.split.parts_of(nest.grid.first_tile()).count();
+            for unit in statistics.teams[matrix.team.0].iter().skip(members) {
+                busy[unit.0] = busy[unit.0].saturating_sub(statistics.ops[matrix.op.0].busy);
             }
         }
     }

@@ -216,6 +216,9 @@ mod tests {
             let at = |size: u64| array_figures(kind, size, 512).unwrap();
             assert_eq!(at(64 << 20).1, Basis::Beyond);
             assert_eq!(at(4096).1, Basis::Beyond);
+            // Decoders and sense amplifiers of the smallest run remain; half the cells leak half.
+            assert_eq!(at(4096).0.read_pj, at(8192).0.read_pj);
+            assert!((at(4096).0.leakage_mw_per_bank / at(8192).0.leakage_mw_per_bank - 0.5).abs() < 1e-12);
             // 64 MiB are eight times the largest run: sqrt(8) times the energy, eight times the leakage.
             let (largest, beyond) = (at(8 << 20).0, at(64 << 20).0);
             assert!((beyond.read_pj / largest.read_pj - 8f64.sqrt()).abs() < 1e-12);
