@@ -158,15 +158,9 @@ fn set_every_key(kind: SchemaKind, bases: &[Document], set: impl Fn(usize, &str,
         match set(base, &path, &value) {
             Ok(()) => accepted += 1,
             Err(text) => {
-                // The flag, the key, or at least the part that the key is of.
-                let part: Vec<&str> = path.split('.').collect();
-                let part =
-                    part[..part.len() - 1].iter().fold(String::new(), |whole, step| match step.parse::<usize>() {
-                        Ok(index) => format!("{whole}[{index}]"),
-                        Err(_) if whole.is_empty() => (*step).to_owned(),
-                        Err(_) => format!("{whole}.{step}"),
-                    });
-                let is_cited = text.contains(&format!("--set {path}")) || text.contains(key) || text.contains(&part);
+                // The flag, or a key on the way: what the value does not go together with may be written elsewhere.
+                let mut keys = path.split('.').filter(|step| step.parse::<usize>().is_err());
+                let is_cited = text.contains(&format!("--set {path}")) || keys.any(|key| text.contains(key));
                 let is_unknown =
                     text.contains(&format!("unknown key \"{key}\"")) || text.contains("no file of this run");
                 if !is_cited || is_unknown || depth == steps.len() {

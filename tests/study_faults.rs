@@ -138,6 +138,19 @@ fn a_path_that_one_of_the_files_has_is_none_to_refuse() {
 }
 
 #[test]
+fn a_path_with_a_single_value_that_one_of_the_files_has_is_none_to_refuse() {
+    let files = "  - { name: npu, path: hardware, values: [core.yaml, edge-int8] }\n  - name: rows";
+    let folder = Folder::new(&STUDY.replace("  - name: rows", files).replace("[8, 16]", "[8]"));
+    let edge = Path::new(env!("CARGO_MANIFEST_DIR")).join("hw-configs/edge-int8.yaml");
+    let core = fs::read_to_string(edge).unwrap().replace("name: main", "name: core");
+    folder.write("core.yaml", &core.replace("energy/edge-22nm.yaml", "edge-22nm"));
+    folder.succeeds(&["check", "core.yaml", "s.yaml"]);
+    let text = folder.succeeds(&["explore", "s.yaml", "--out", "out"]);
+    assert!(text.contains("6 points, 3 could not be simulated"), "{text}");
+    assert!(text.contains("  3 points: s.yaml:") && text.contains("there is no item \"main\""), "{text}");
+}
+
+#[test]
 fn an_impossible_value_is_refused_before_the_first_point() {
     for (value, line, words) in [
         ("[10, .nan, 40]", "s.yaml:11:18", "nan"),

@@ -111,8 +111,8 @@ pub(super) struct PlotArguments {
     /// points of a study, which are drawn together.
     #[arg(required = true, value_name = "DIR|FILE")]
     pub(super) results: Vec<PathBuf>,
-    /// Folder for the pictures; it is made if it is not there, and only pictures of the same names are replaced. Where none is
-    /// named: that of the result, if there is only one.
+    /// Folder for the pictures: a new or empty one, one with earlier pictures alone, or that of a result. Where none is named:
+    /// that of the result, if there is only one.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }
@@ -125,7 +125,7 @@ pub(super) struct CalibrateArguments {
     /// Scheme file, or the name of a built-in one: it decides what is looked for, and with which thresholds.
     #[arg(long, value_name = "FILE")]
     pub(super) scheme: String,
-    /// File for the calibration. It appears whole or not at all. A scheme file reuses it by `calibration: FILE`, a run by
+    /// File for the calibration. It appears whole or not at all, and replaces an earlier calibration only. A scheme file reuses it by `calibration: FILE`, a run by
     /// `--set scheme.calibration=FILE`.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
@@ -169,7 +169,7 @@ pub(super) struct MergeArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
-    /// Hardware, workload and scheme files, energy tables, or names of built-in ones; which kind each is shows from its
+    /// Hardware, workload and scheme files, energy tables, studies, or names of built-in ones; which kind each is shows from its
     /// keys.
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,

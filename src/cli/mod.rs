@@ -2,9 +2,10 @@
 //!
 //! Results go to standard output, everything else to standard error. Exit status 0 means done, 1 that the run itself
 //! failed (a bar was missed, a result could not be written), 2 that the usage or the input was wrong; then nothing has
-//! been written; 130 and 143 that SIGINT or SIGTERM ended it. A reader that closes the pipe early has seen enough: what follows is dropped without a word, and the
-//! status is the one that the command has anyway, so that `npusim check FILE... | head -1` still tells wrong files. A standard output that was
-//! closed from the start (`>&-`) is `/dev/null` before `main` begins, by the rule of the standard library, and cannot be told from it.
+//! been written; 130 and 143 that SIGINT or SIGTERM ended it. A reader that closes the pipe early has seen enough: what
+//! follows is dropped without a word, and the status is the one that the command has anyway, so that
+//! `npusim check FILE... | head -1` still tells wrong files. A standard output that is closed from the start (`>&-`) is
+//! `/dev/null` before `main` begins, by the rule of the standard library, and cannot be told from it.
 
 mod arguments;
 mod calibrate;
@@ -139,15 +140,18 @@ impl From<InputError> for CliError {
 impl CliError {
     /// 1 where the input is right but a result could not be written, else 2.
     fn status(&self) -> ExitCode {
+        if self.is_failure() { ExitCode::FAILURE } else { ExitCode::from(2) }
+    }
+
+    fn is_failure(&self) -> bool {
         let is_unwritten =
             |error: &ConfigError| matches!(error, ConfigError::Write { .. } | ConfigError::Leftover { .. });
-        let is_failure = match self {
+        match self {
             CliError::Print(_) | CliError::Trace(_) => true,
             CliError::Config(error) | CliError::Explore(ExploreError::Config(error)) => is_unwritten(error),
             CliError::Explore(error) => error.is_failure(),
             _ => false,
-        };
-        if is_failure { ExitCode::FAILURE } else { ExitCode::from(2) }
+        }
     }
 
     fn unknown(kind: &'static str, given: &str, nearest: Option<&str>, known: &[&str]) -> CliError {
@@ -224,6 +228,21 @@ fn print_message(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_a_failure_and_no_wrong_input_whichever_command_meets_it() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let write = || ConfigError::Write { path: "results.csv".into(), cause: full() };
+        assert!(CliError::Config(write()).is_failure());
+        assert!(CliError::Explore(ExploreError::Config(write())).is_failure());
+        let journal = |cause| CliError::Explore(ExploreError::Journal { path: "journal.jsonl".into(), cause });
+        assert!(journal(full()).is_failure());
+        assert!(CliError::Print(full()).is_failure());
+        // What stands there is wrong input.
+        assert!(!journal(io::Error::from(io::ErrorKind::InvalidData)).is_failure());
+        let read = ConfigError::Read { path: "study.yaml".into(), cause: io::Error::from(io::ErrorKind::NotFound) };
+        assert!(!CliError::Explore(ExploreError::Config(read)).is_failure());
+    }
 
     #[test]
     fn no_control_character_reaches_the_terminal_but_lines_and_tabs() {

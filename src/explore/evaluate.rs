@@ -24,6 +24,7 @@ use crate::scheme;
 use crate::simulation::{RealValues, Setup, simulate_sharing};
 use crate::timing::observer::Unobserved;
 use crate::workload::bindings::Bindings;
+use crate::workload::graph::Workload;
 
 /// What was measured of a point. Metrics that it does not have, such as errors without values, are left out.
 pub type Measured = BTreeMap<Metric, f64>;
@@ -141,27 +142,37 @@ impl<'s> Evaluator<'s> {
         Ok(evaluator)
     }
 
-    /// Reads the values that all points share, if they do, so that each need not.
+    /// Computes what all points share, so that each need not.
     ///
     /// # Errors
-    /// The workload has no values, though a metric needs them, or they cannot be read.
+    /// As [`Evaluator::shared_values`].
     pub fn share_values(&mut self) -> Result<(), ConfigError> {
-        if !self.study.numerics || self.varies_workload() {
-            return Ok(());
-        }
-        // What the study sets is in it, whatever the parameters are: they leave it alone.
-        let (workload, places) = workload::resolve(&self.document(WORKLOAD, &[])?)?;
-        let Some(bindings) = bindings(&workload, &places)? else {
-            let metrics = self.study.objectives.iter().map(|objective| objective.metric);
-            let mut metrics = metrics.chain(self.study.constraints.iter().map(|constraint| constraint.metric));
-            let Some(metric) = metrics.find(|metric| metric.needs_values()) else { return Ok(()) };
-            let message = format!("its tensors have shapes but no values, so that {} is never known", metric.name());
-            return Err(Diagnostic::new(&self.study.workload.place, &DottedPath::default(), message).into());
-        };
-        if let Ok(real) = RealValues::of(&workload, &bindings) {
+        if let Some((workload, bindings)) = self.shared_values()?
+            && let Ok(real) = RealValues::of(&workload, &bindings)
+        {
             self.shared = Some((bindings, real));
         }
         Ok(())
+    }
+
+    /// The workload with its values, if these are computed with and all points have the same.
+    ///
+    /// # Errors
+    /// The workload has no values, though a metric needs them, or they cannot be read.
+    pub fn shared_values(&self) -> Result<Option<(Workload, Bindings)>, ConfigError> {
+        if !self.study.numerics || self.varies_workload() {
+            return Ok(None);
+        }
+        // What the study sets is in it, whatever the parameters are: they leave it alone.
+        let (workload, places) = workload::resolve(&self.document(WORKLOAD, &[])?)?;
+        if let Some(bindings) = bindings(&workload, &places)? {
+            return Ok(Some((workload, bindings)));
+        }
+        let metrics = self.study.objectives.iter().map(|objective| objective.metric);
+        let mut metrics = metrics.chain(self.study.constraints.iter().map(|constraint| constraint.metric));
+        let Some(metric) = metrics.find(|metric| metric.needs_values()) else { return Ok(None) };
+        let message = format!("its tensors have shapes but no values, so that {} is never known", metric.name());
+        Err(Diagnostic::new(&self.study.workload.place, &DottedPath::default(), message).into())
     }
 
     /// Digest of the study in `document` and of all files that its points are put together from or read.

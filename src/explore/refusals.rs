@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -93,6 +94,15 @@ struct Check<'c, 's> {
     points: Vec<Choice>,
 }
 
+/// Where a mistake must be cited to count.
+#[derive(Clone, Copy)]
+enum Cited<'p> {
+    /// At this place of the study.
+    At(&'p Place),
+    /// Outside of the study: a file says so itself, whatever is put into it.
+    Outside,
+}
+
 /// The files of a run, by their position among its documents, that something concerns.
 type Concerned = BTreeSet<usize>;
 
@@ -101,7 +111,8 @@ impl Check<'_, '_> {
     fn sets(&self, problems: &mut Problems, read: &mut BTreeSet<PathBuf>) {
         for assignment in &self.evaluator.study().set {
             let Some(position) = problems.take(file_of(&assignment.path, &assignment.place)) else { continue };
-            let refused = self.everywhere(&Concerned::from([position]), Some(&assignment.place), read, Clone::clone);
+            let refused =
+                self.everywhere(&Concerned::from([position]), Cited::At(&assignment.place), read, Clone::clone);
             refused.into_iter().for_each(|problem| problems.push(problem));
         }
     }
@@ -123,8 +134,8 @@ impl Check<'_, '_> {
                 point
             };
             // A file that is named as a whole is wrong wherever it says so itself.
-            let of_file = self.everywhere(&wholes, None, read, there);
-            let refused = of_file.or_else(|| self.everywhere(&within, Some(&levels[level].place), read, there));
+            let of_file = self.everywhere(&wholes, Cited::Outside, read, there);
+            let refused = of_file.or_else(|| self.everywhere(&within, Cited::At(&levels[level].place), read, there));
             let Some(refused) = refused else { continue };
             if refused.fault() == Fault::Path && !within.is_empty() {
                 // Whatever the value: the path is cited, once.
@@ -152,7 +163,7 @@ impl Check<'_, '_> {
         let (_, within) = concerned(parameter);
         let mut first = None;
         for point in self.points.iter().filter(|point| is_computed(point)) {
-            match self.refused(point, &within, Some(&expression.place), read) {
+            match self.refused(point, &within, Cited::At(&expression.place), read) {
                 None => return,
                 Some(refused) => drop(first.get_or_insert(refused)),
             }
@@ -189,17 +200,17 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The mistake that is cited at `place` at every point, in the same words, if there is one.
+    /// The mistake that is `cited` so at every point, in the same words, if there is one.
     fn everywhere(
         &self,
         positions: &Concerned,
-        place: Option<&Place>,
+        cited: Cited<'_>,
         read: &mut BTreeSet<PathBuf>,
         there: impl Fn(&Choice) -> Choice,
     ) -> Option<Diagnostic> {
         let mut first: Option<Diagnostic> = None;
         for point in &self.points {
-            let refused = self.refused(&there(point), positions, place, read)?;
+            let refused = self.refused(&there(point), positions, cited, read)?;
             match &first {
                 None => first = Some(refused),
                 Some(first) if *first == refused => {}
@@ -209,23 +220,27 @@ impl Check<'_, '_> {
         first
     }
 
-    /// The mistake at `point` that is one by itself and cited at `place`, or anywhere where none is given.
+    /// The mistake at `point` that is one by itself and `cited` so.
     fn refused(
         &self,
         point: &Choice,
         positions: &Concerned,
-        place: Option<&Place>,
+        cited: Cited<'_>,
         read: &mut BTreeSet<PathBuf>,
     ) -> Option<Diagnostic> {
+        let study = self.evaluator.study().hardware.place.source();
+        let counts = |place: &Place| match cited {
+            Cited::At(meant) => place == meant,
+            Cited::Outside => !Arc::ptr_eq(place.source(), study),
+        };
         let values = self.evaluator.space().values(point).ok()?;
         for position in positions {
             let document = self.evaluator.document(*position, &values);
             match document.and_then(|document| self.files_read(*position, &document)) {
                 Ok(files) => read.extend(files),
                 Err(error) => {
-                    let is_meant = |problem: &&Diagnostic| {
-                        problem.fault() != Fault::Combination && place.is_none_or(|place| problem.place() == place)
-                    };
+                    let is_meant =
+                        |problem: &&Diagnostic| problem.fault() != Fault::Combination && counts(problem.place());
                     if let Some(problem) = error.diagnostics().iter().find(is_meant) {
                         return Some(problem.clone());
                     }

@@ -223,7 +223,7 @@ pub fn run(
 /// Everything that is wrong at every point.
 pub fn check(document: &Document) -> Result<(), ConfigError> {
     let study = study::resolve(document)?;
-    Evaluator::open(&study, &Space::new(&study)).map(drop)
+    Evaluator::open(&study, &Space::new(&study))?.shared_values().map(drop)
 }
 
 /// Puts the parts of a study in `folder` together; the results are those of one run over all points.
