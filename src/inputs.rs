@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::calibrate::{self, CalibrationError};
+use crate::config::calibration::CalibrationFile;
 use crate::config::defaults::Defaults;
 use crate::config::diagnostics::{ConfigError, Diagnostic, nearest};
 use crate::config::document::Document;
@@ -12,7 +13,7 @@ use crate::config::scheme::CalibrationSource;
 use crate::config::source::Place;
 use crate::config::tensors::{Coverage, Generated};
 use crate::config::workload::TensorPlaces;
-use crate::config::{apply, calibration, hardware, presets, scheme, tensors, workload};
+use crate::config::{apply, hardware, presets, scheme, tensors, workload};
 use crate::hardware::energy_table::EnergyRecord;
 use crate::hardware::npu::Npu;
 use crate::report::data::{Configuration, EnergyFigure, SourceText, TakenDefault};
@@ -22,6 +23,7 @@ use crate::simulation::SimulationError;
 use crate::workload::bindings::Bindings;
 use crate::workload::calibration::Calibration;
 use crate::workload::graph::Workload;
+use crate::workload::layer::LayerOperation;
 
 /// Everything that a run reads from files.
 pub struct Inputs {
@@ -32,6 +34,8 @@ pub struct Inputs {
     /// The scheme.
     pub scheme: Box<dyn Scheme>,
     calibration_source: CalibrationSource,
+    /// What it names, once it was read.
+    calibration_file: Option<CalibrationFile>,
     places: TensorPlaces,
     defaults: Defaults,
     configuration: Configuration,
@@ -117,6 +121,7 @@ impl Documents {
             workload,
             scheme,
             calibration_source,
+            calibration_file: None,
             places,
             defaults,
             configuration,
@@ -164,7 +169,14 @@ impl Inputs {
             return Ok(None);
         }
         if let Some(file) = &self.calibration_source.file {
-            return Ok(Some(calibration::read(file)?));
+            let file = CalibrationFile::open(file)?;
+            let calibration = file.answer(self.scheme.name(), &request, &self.workload)?.clone();
+            if let Some(note) = file.unused(self.products()) {
+                self.configuration.notes.push(note.to_string());
+                self.notes.push(note);
+            }
+            self.calibration_file = Some(file);
+            return Ok(Some(calibration));
         }
         let path = DottedPath::default().key("scheme").key("calibration");
         if let Some(bindings) = bindings {
@@ -181,18 +193,33 @@ impl Inputs {
         Ok(None)
     }
 
+    /// The names of the workload's matrix products.
+    fn products(&self) -> impl Iterator<Item = &str> + Clone {
+        let layers = self.workload.layers().iter();
+        layers.filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_))).map(|layer| layer.name.as_str())
+    }
+
     /// What is odd in the files and yet no mistake, each cited where it stands.
     pub fn notes(&self) -> &[Diagnostic] {
         &self.notes
     }
 
-    /// The same error, cited at the scheme's key where a calibration is missing that the key asks for.
+    /// The same error, cited in the calibration file where that does not suit a layer, or at the scheme's key where a
+    /// calibration is missing that the key asks for.
     pub fn cited(&self, error: SimulationError) -> SimulationError {
-        let SimulationError::Lowering(LoweringError::NoCalibration { layer, .. }) = &error else { return error };
-        match scheme::missing_calibration(&self.scheme_document, layer) {
-            Ok(Some(problem)) => ConfigError::from(problem).into(),
-            Ok(None) | Err(_) => error,
-        }
+        let SimulationError::Lowering(reason) = &error else { return error };
+        let problem = match (reason, &self.calibration_file) {
+            (LoweringError::NoCalibration { layer, .. }, _) => {
+                scheme::missing_calibration(&self.scheme_document, layer).ok().flatten()
+            }
+            (LoweringError::NotCalibrated { layer }, Some(file)) => Some(file.without_layer(layer, self.products())),
+            (LoweringError::CalibrationMismatch { layer, fault }, Some(file)) => Some(file.fault(layer, fault)),
+            (LoweringError::AnotherRequest { scheme, asked, .. }, Some(file)) => {
+                Some(file.of_another_request(scheme, asked))
+            }
+            _ => None,
+        };
+        problem.map_or(error, |problem| ConfigError::from(problem).into())
     }
 
     /// What the report says was simulated.

@@ -74,3 +74,74 @@ fn what_cannot_be_calibrated_is_refused_with_the_reason() {
         assert!(text.contains(reason), "{text}");
     }
 }
+
+/// What a run says of the calibration that `scheme` asked for, after `edit` changed it; nothing where it ran.
+fn refusal(scheme: &str, edit: impl FnOnce(&mut Value)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("calibration.json");
+    npusim().args(["calibrate", "--workload", SMALL, "--scheme", scheme, "--out"]).arg(&file).assert().success();
+    let mut calibration = json(&file);
+    edit(&mut calibration);
+    std::fs::write(&file, serde_json::to_string_pretty(&calibration).unwrap()).unwrap();
+    let set = format!("scheme.calibration={}", file.display());
+    let run = ["run", "--hw", "mx-npu", "--workload", SMALL, "--scheme", scheme, "--set"];
+    let ran = npusim().args(run).arg(&set).assert();
+    let output = ran.get_output();
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    if output.status.success() {
+        return String::new();
+    }
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    // The file, a line and a column.
+    let place = text.split("calibration.json:").nth(1).unwrap_or_else(|| panic!("{text}"));
+    assert!(place.split(':').take(2).all(|number| number.parse::<u64>().is_ok_and(|number| number > 0)), "{text}");
+    text
+}
+
+const SMALL: &str = "tests/cases/calibration/two_products.yaml";
+
+#[test]
+fn a_calibration_that_nobody_changed_runs() {
+    for scheme in ["w8a8_static", "muxq_static", "smoothquant_per_tensor", "llm_int8", "osc_mxfp4"] {
+        assert_eq!(refusal(scheme, |_| {}), "", "{scheme}");
+    }
+}
+
+#[test]
+fn a_calibration_with_a_missing_or_impossible_entry_is_refused_by_layer() {
+    let fc1 =
+        |key: &'static str, value: Value| move |calibration: &mut Value| calibration["layers"]["fc1"][key] = value;
+    let cases: [(&str, &'static str, Value, &str); 16] = [
+        ("w8a8_static", "range", Value::Null, "range: it is missing"),
+        ("w8a8_static", "range", Value::from(0), "range: 0 is not above 0"),
+        ("w8a8_static", "range", Value::from(-1.5), "range: -1.5 is not above 0"),
+        ("w8a8_static", "range", Value::from(1e39), "number out of range"),
+        ("w8a8_static", "range", Value::from("3"), "invalid type: string"),
+        ("w8a8_static", "smoothing", Value::from(vec![1; 64]), "the request does not ask for it"),
+        ("w8a8_static", "channels", Value::from(65), "it has 65 input channels, the layer 64"),
+        ("muxq_static", "outlier_range", Value::Null, "outlier_range: it is missing"),
+        ("muxq_static", "outliers", Value::from(vec![1, 1]), "channel 1 is there twice"),
+        ("muxq_static", "outliers", Value::from(vec![64]), "channel 64 does not exist"),
+        ("muxq_static", "outliers", Value::from("none"), "invalid type: string"),
+        ("smoothquant_per_tensor", "smoothing", Value::from(vec![1; 63]), "it has 63 factors, not 64"),
+        ("smoothquant_per_tensor", "smoothing", Value::from(vec![0; 64]), "smoothing[0]: 0 is not above 0"),
+        ("llm_int8", "outliers", Value::Null, "outliers: it is missing"),
+        ("osc_mxfp4", "protected", Value::from(vec![0]), "it has 1 entries, not 2"),
+        ("osc_mxfp4", "protected", Value::from(vec![0, 1]), "channel 1 is not of its group, channels 32 to 63"),
+    ];
+    for (scheme, key, value, found) in cases {
+        let text = refusal(scheme, fc1(key, value.clone()));
+        assert!(text.contains(found), "{scheme} {key} {value}: {text}");
+    }
+}
+
+#[test]
+fn a_layer_that_a_calibration_lacks_is_named_with_the_nearest_that_it_has() {
+    let renamed = |calibration: &mut Value| {
+        let layers = calibration["layers"].as_object_mut().unwrap();
+        let known = layers.remove("fc1").unwrap();
+        layers.insert("fc_1".to_owned(), known);
+    };
+    let text = refusal("w8a8_static", renamed);
+    assert!(text.contains("layer `fc1` is missing") && text.contains("the file has a layer `fc_1`"), "{text}");
+}

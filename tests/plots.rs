@@ -376,3 +376,115 @@ fn the_command_draws_saved_results_again_byte_for_byte() {
     // A result with its pictures is an earlier result, which the next run replaces.
     npusim().args(run).arg(&out).assert().success();
 }
+
+/// What `plot` says of `text` as a report, after it neither drew nor panicked.
+fn refusal(text: &str) -> String {
+    Saved::read(&[text.to_owned()]).expect_err("no run gives this").to_string()
+}
+
+/// One run's report with the value at `pointer` replaced.
+fn edited(pointer: &str, value: Value) -> String {
+    let (mut report, _) = one_run();
+    *report.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+    report.to_string()
+}
+
+#[test]
+fn a_span_that_ends_before_it_starts_is_refused_and_not_subtracted() {
+    let text = edited("/timeline/spans/0/start_cycle", Value::from(u64::MAX));
+    let refused = refusal(&text);
+    assert!(refused.contains("timeline.spans[0].end_cycle") && refused.contains("at least start_cycle"), "{refused}");
+    let refused = refusal(&edited("/timeline/spans/0/busy_cycles", Value::from(u64::MAX)));
+    assert!(refused.contains("timeline.spans[0].busy_cycles"), "{refused}");
+}
+
+#[test]
+fn counts_of_a_damaged_report_whose_sum_overflows_are_refused() {
+    let huge = || Value::from(u64::MAX);
+    for (pointer, path) in [
+        ("/totals/dram_read_bytes", "totals.dram_read_bytes"),
+        ("/layers/0/attributed_cycles", "layers.attributed_cycles"),
+        ("/layers/0/dram_write_bytes", "layers[0].dram_read_bytes"),
+        ("/timeline/memories/0/read_bytes/0", "timeline.memories[0]"),
+    ] {
+        let refused = refusal(&edited(pointer, huge()));
+        assert!(refused.contains(path) && refused.contains("add up to more than"), "{pointer}: {refused}");
+    }
+    let macs = Value::from_iter([("int8", u64::MAX), ("fp16", 1)]);
+    assert!(refusal(&edited("/totals/macs", macs)).contains("totals.macs"));
+    // One report of several is read as a point, and is checked as well.
+    let text = edited("/totals/dram_read_bytes", huge());
+    assert!(Saved::read(&[text.clone(), text]).is_err());
+}
+
+#[test]
+fn energies_and_ratios_of_a_damaged_report_that_no_run_gives_are_refused() {
+    for (pointer, value) in [
+        ("/energy/total_pj/high", 1e308),
+        ("/energy/total_pj/low", -1.0),
+        ("/energy/by_path/0/total_pj/typical", -1.0),
+        ("/layers/0/numerics/sqnr_db", 1e200),
+    ] {
+        let refused = refusal(&edited(pointer, Value::from(value)));
+        assert!(refused.contains(&pointer[1..7]) && refused.contains("valid: a finite number"), "{pointer}: {refused}");
+    }
+    let (mut comparison, _) = three_schemes();
+    comparison["schemes"][1]["total"]["speedup"] = Value::from(-2.0);
+    let refused = refusal(&comparison.to_string());
+    assert!(refused.contains("schemes[1].total.speedup: -2 is not valid here"), "{refused}");
+    let (mut comparison, _) = three_schemes();
+    comparison["schemes"][1]["layers"][0]["span_cycles"] = Value::from(u64::MAX);
+    assert!(refusal(&comparison.to_string()).contains("schemes[1].layers.span_cycles"));
+}
+
+#[test]
+fn a_report_of_no_cycles_or_of_very_short_steps_is_drawn_without_a_panic() {
+    for (pointer, value) in [
+        ("/totals/cycles", 0),
+        ("/totals/cycles", u64::MAX),
+        ("/timeline/cycles_per_step", 0),
+        ("/timeline/cycles_per_step", 1),
+        ("/timeline/cycles_per_step", u64::MAX),
+        ("/bounds/compute_cycles", u64::MAX),
+        ("/bounds/moved_bandwidth_cycles", u64::MAX),
+    ] {
+        let saved = Saved::read(&[edited(pointer, Value::from(value))]).unwrap();
+        assert!(!plots::files(&saved).is_empty(), "{pointer}");
+    }
+}
+
+#[test]
+fn control_characters_in_names_are_drawn_as_escapes_and_not_as_broken_xml() {
+    let (mut report, _) = one_run();
+    report["configuration"]["scheme"]["name"] = Value::from("a\u{0}b\u{202e}c");
+    report["timeline"]["spans"][0]["unit"] = Value::from("unit\u{1b}[31m");
+    report["layers"][0]["name"] = Value::from("u\u{1}p\u{ffff}");
+    let components = report["energy"]["by_component_pj"].as_object_mut().unwrap();
+    let (_, energy) = components.clone().into_iter().next().unwrap();
+    components.insert("\u{7}".to_owned(), energy);
+    let saved = Saved::read(&[report.to_string()]).unwrap();
+    // A picture as pixels is read from the SVG, which fails where that is no XML.
+    for picture in plots::files(&saved).iter().filter(|picture| picture.name.ends_with(".svg")) {
+        let text = std::str::from_utf8(&picture.contents).unwrap();
+        assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{}", picture.name);
+        assert!(!text.contains(['\u{202e}', '\u{ffff}']), "{}", picture.name);
+    }
+    let energy = figure("energy", &saved).unwrap();
+    assert!(energy.svg.contains("a\\u{0}b\\u{202e}c"), "the name is there, with escapes");
+}
+
+#[test]
+fn a_cell_of_a_table_that_is_no_number_is_refused_with_its_line_and_column() {
+    let table = |cell: &str| format!("index,bandwidth,cycles,feasible\n0,4,10,true\n1,8,{cell},true\n");
+    assert!(Saved::read(&[table("9")]).is_ok() && Saved::read(&[table("")]).is_ok());
+    for cell in ["inf", "nan", "1e300", "0x10", "9 9"] {
+        let refused = refusal(&table(cell));
+        assert!(refused.starts_with(&format!("line 3, column `cycles`: \"{cell}\"")), "{refused}");
+    }
+    assert!(refusal("index,cycles\n-1,3\n").contains("column `index`"));
+    assert!(refusal("index,cycles,feasible\n0,3,perhaps\n").contains("column `feasible`"));
+    let saved = Saved::read(&[table("9")]).unwrap();
+    let refused =
+        saved.with_summary(r#"{"objectives": ["minimize cycles", "shrink cycles"]}"#).unwrap_err().to_string();
+    assert!(refused.contains("objectives[1]: \"shrink cycles\""), "{refused}");
+}

@@ -472,10 +472,10 @@ fn a_calibration_of_another_shape_or_another_rule_is_refused() {
     assert!(refused(&other).contains("it has 8 input channels, the layer 4"), "{}", refused(&other));
     let mut other = known.clone();
     other.request = CalibrationRequest::default();
-    assert!(refused(&other).contains("scheme `muxq_per_tensor` asks"), "{}", refused(&other));
+    assert!(refused(&other).contains("nothing; scheme `muxq_per_tensor` asks for outliers"), "{}", refused(&other));
     let mut other = known;
     other.layers.clear();
-    assert!(refused(&other).contains("it has no such layer"), "{}", refused(&other));
+    assert!(refused(&other).contains("the calibration has no layer `y`"), "{}", refused(&other));
 }
 
 #[test]

@@ -96,7 +96,9 @@ pub fn calibrate(
     bindings: &Bindings,
     request: CalibrationRequest,
 ) -> Result<Calibration, CalibrationError> {
-    calibrate_with(workload, bindings, request, |_, _| None)
+    // A range of zero is an answer only beside the zeros that it was found over.
+    let is_zero = |known: &LayerCalibration| known.range == Some(0.0);
+    calibrate_with(workload, bindings, request, |known, input| is_zero(known).then(|| observed(request, known, input)))
 }
 
 /// As [`calibrate`], with what was seen of the activations beside what was asked for.
@@ -338,7 +340,8 @@ pub fn assumed(workload: &Workload, request: CalibrationRequest, outliers: u64) 
             }),
             range: request.range.then_some(1.0),
             weight_range: (request.range && is_computed).then_some(1.0),
-            outlier_range: request.range_with_outliers_shifted_by.filter(|_| request.range).map(|_| 1.0),
+            outlier_range: (request.range_with_outliers_shifted_by.filter(|_| request.range))
+                .map(|_| if count > 0 { 1.0 } else { 0.0 }),
             observed: None,
         };
         calibration.layers.insert(layer.name.clone(), known);

@@ -19,11 +19,11 @@ use crate::timing::observer::{All, Observer};
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode, CliError> {
     let names = Names { hardware: &arguments.hw, workload: &arguments.workload, scheme: &arguments.scheme };
     let mut inputs = Inputs::open(names, &arguments.set)?;
-    print_notes(inputs.notes());
     // The place is checked before the work, so that an unusable one is refused at once.
     let out = arguments.out.as_ref().map(|out| OutputPlace::try_new(out, results::form())).transpose()?;
     let bindings = if arguments.no_numerics { None } else { inputs.bindings()? };
     let calibration = inputs.calibration(bindings.as_ref())?;
+    print_notes(inputs.notes());
     let setup = Setup {
         npu: &inputs.npu,
         workload: &inputs.workload,

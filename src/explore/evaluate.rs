@@ -282,7 +282,7 @@ impl<'s> Evaluator<'s> {
         let bindings = self.shared.as_ref().map(|(bindings, _)| bindings).or(own.as_ref());
         let calibration = inputs.calibration(bindings).map_err(|error| error.to_string())?;
         let program = scheme::lower(&inputs.workload, inputs.scheme.as_ref(), calibration.as_ref());
-        let program = program.map_err(|error| error.to_string())?;
+        let program = program.map_err(|error| inputs.cited(error.into()).to_string())?;
         Prepared::of(&program, &inputs.npu, inputs.workload.mapping()).map_err(|error| error.to_string())
     }
 

@@ -16,8 +16,9 @@ use crate::program::{Deviation, Program, ProgramLayer};
 use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
+use crate::workload::answer::Fault;
 use crate::workload::batching::{BatchAxis, Batching};
-use crate::workload::calibration::{Calibration, CalibrationBasis, LayerCalibration};
+use crate::workload::calibration::{Calibration, CalibrationBasis, CalibrationRequest, LayerCalibration};
 use crate::workload::graph::Workload;
 use crate::workload::layer::{LayerId, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::tensor_description::SourceTensorId;
@@ -74,13 +75,29 @@ pub enum LoweringError {
         /// The layer.
         layer: String,
     },
-    /// A calibration was made for something else.
-    #[error("the calibration does not fit layer `{layer}`: {problem}; make it anew from this workload and this scheme")]
+    /// A calibration was made for something else, or was changed.
+    #[error("the calibration does not fit layer `{layer}`: {fault}; make it anew from this workload and this scheme")]
     CalibrationMismatch {
         /// The layer.
         layer: String,
-        /// What differs.
-        problem: String,
+        /// What is wrong.
+        fault: Box<Fault>,
+    },
+    /// A calibration was made for another request.
+    #[error("the calibration answers another request: {given}; scheme `{scheme}` asks for {asked}")]
+    AnotherRequest {
+        /// The scheme.
+        scheme: String,
+        /// What the scheme asks for.
+        asked: Box<CalibrationRequest>,
+        /// What the calibration answers.
+        given: Box<CalibrationRequest>,
+    },
+    /// A calibration lacks a layer.
+    #[error("the calibration has no layer `{layer}`; make it anew from this workload and this scheme")]
+    NotCalibrated {
+        /// The layer.
+        layer: String,
     },
     /// Parameters do not fit a layer.
     #[error("layer `{layer}`: {problem}")]
@@ -162,27 +179,29 @@ impl<'a> Lowering<'a> {
     /// be treated of, as those have that were made before such products were calibrated.
     ///
     /// # Errors
-    /// [`LoweringError`] where there is none, or it is of another request or shape.
+    /// [`LoweringError`] where there is none, or it is of another request or shape, or is no possible answer.
     pub fn calibrated(
         &self,
         layer: LayerId,
         gemm: &LogicalGemm,
     ) -> Result<Option<&'a LayerCalibration>, LoweringError> {
-        let (name, scheme, channels) = (self.layer_name(layer), self.scheme, gemm.input_channels());
+        let (name, scheme) = (self.layer_name(layer), self.scheme);
         let Some(calibration) = self.calibration else {
             return Err(LoweringError::NoCalibration { scheme: scheme.name().to_owned(), layer: name });
         };
-        let mismatch = |problem: String| LoweringError::CalibrationMismatch { layer: name.clone(), problem };
         let asked = scheme.calibration();
         if calibration.request != asked {
-            let (given, asked) = (&calibration.request, &asked);
-            return Err(mismatch(format!("it answers {given:?}, scheme `{}` asks {asked:?}", scheme.name())));
+            let (asked, given) = (Box::new(asked), Box::new(calibration.request));
+            return Err(LoweringError::AnotherRequest { scheme: scheme.name().to_owned(), asked, given });
         }
         let Some(of_layer) = calibration.layers.get(&name) else {
-            return if gemm.is_plain() { Err(mismatch("it has no such layer".to_owned())) } else { Ok(None) };
+            return match gemm.is_plain() {
+                true => Err(LoweringError::NotCalibrated { layer: name }),
+                false => Ok(None),
+            };
         };
-        if of_layer.channels != channels {
-            return Err(mismatch(format!("it has {} input channels, the layer {channels}", of_layer.channels)));
+        if let Some(fault) = of_layer.faults(&asked, gemm).into_iter().next() {
+            return Err(LoweringError::CalibrationMismatch { layer: name, fault: Box::new(fault) });
         }
         Ok(Some(of_layer))
     }

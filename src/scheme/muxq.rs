@@ -21,7 +21,7 @@ use crate::program::channels::{InitialSums, Merge, Mover, Selection, SumFactor, 
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleSource, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Lowering, LoweringError};
-use crate::scheme::treatment::{Channels, Detection, Passes, Quantized, TreatedInput, calibration_of};
+use crate::scheme::treatment::{ANSWERED, Channels, Detection, Passes, Quantized, TreatedInput, calibration_of};
 use crate::scheme::{Scheme, Substitute, w8a8};
 use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, Comparison, LayerCalibration, OutlierRule, Smoothing};
@@ -220,7 +220,7 @@ impl Muxq {
     ) -> Quantized {
         match self.activation_scale {
             ScaleSource::Static => {
-                input.quantize_static(lowering, layer, self.format, calibration.range.unwrap_or_default())
+                input.quantize_static(lowering, layer, self.format, calibration.range.expect(ANSWERED))
             }
             ScaleSource::Dynamic => input.quantize(lowering, layer, self.activation_scope, self.format, None),
         }
@@ -277,7 +277,7 @@ impl Muxq {
         let aux = channels.dense(lowering, layer, "x_auxiliary", x.input, &FP32);
         let aux_scale = match (self.activation_scale, aux_range) {
             (ScaleSource::Static, range) => {
-                lowering.static_scale(layer, aux, "auxiliary_scale", self.format, range.unwrap_or_default())
+                lowering.static_scale(layer, aux, "auxiliary_scale", self.format, range.expect(ANSWERED))
             }
             (ScaleSource::Dynamic, _) => {
                 let target = ScaleTarget::Element(self.format);

@@ -19,7 +19,7 @@ use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor,
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
-use crate::scheme::treatment::{Channels, Passes, TreatedInput, calibration_of, index_format};
+use crate::scheme::treatment::{ANSWERED, Channels, Passes, TreatedInput, calibration_of, index_format};
 use crate::scheme::{Scheme, Substitute, cast};
 use crate::shape::MatrixShape;
 use crate::workload::calibration::{CalibrationRequest, ProtectionChoice, ProtectionRule, Smoothing};
@@ -220,10 +220,10 @@ impl Scheme for Osc {
                 self.dynamic_parts(lowering, layer, (&input, weight), (group, branch))
             }
             Protection::Fixed(_) => {
-                let known = calibration.and_then(|calibration| calibration.protected.clone());
+                let known = calibration.and_then(|calibration| calibration.protected.clone()).expect(ANSWERED);
                 let protected = match self.columns {
-                    Columns::Dense => known.unwrap_or_default(),
-                    Columns::Compact => known.unwrap_or_default().into_iter().filter(Option::is_some).collect(),
+                    Columns::Dense => known,
+                    Columns::Compact => known.into_iter().filter(Option::is_some).collect(),
                 };
                 self.fixed_parts(lowering, layer, (input, weight), protected)
             }

@@ -13,6 +13,9 @@ use crate::shape::MatrixShape;
 use crate::workload::calibration::{LayerCalibration, OutlierRule};
 use crate::workload::layer::{LayerId, LogicalGemm};
 
+/// Why what a scheme asks of a calibration is there.
+pub(crate) const ANSWERED: &str = "a layer's calibration was checked against what the scheme asks";
+
 /// When outlier channels are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detection {
@@ -62,7 +65,7 @@ impl Channels {
         calibration: &LayerCalibration,
         (rule, detection, mover): (OutlierRule, Detection, Mover),
     ) -> Option<Channels> {
-        let outliers = calibration.outliers.as_deref().unwrap_or_default();
+        let outliers = calibration.outliers.as_deref().expect(ANSWERED);
         match detection {
             Detection::Frozen => {
                 let channels = outliers.iter().copied().map(Some).collect::<Vec<_>>();

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::workload::layer::LogicalGemm;
 
@@ -115,6 +116,31 @@ pub struct Smoothing {
 
 impl Eq for Smoothing {}
 
+impl fmt::Display for CalibrationRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.smoothing.map(|smoothing| format!("smoothing (alpha {})", smoothing.alpha)));
+        parts.extend(self.outliers.map(|rule| format!("outliers (magnitude {rule})")));
+        parts.extend(self.protection.map(|ProtectionRule { group, per_group, choice }| {
+            let choice = match choice {
+                ProtectionChoice::ModeOverThreshold { factor } => format!("mode over {factor} times the mean"),
+                ProtectionChoice::HitCount => "hit count".to_owned(),
+                ProtectionChoice::MeanAbs => "mean magnitude".to_owned(),
+            };
+            format!("{per_group} protected of each {group} channels (by {choice})")
+        }));
+        if self.range {
+            parts.push("a range".to_owned());
+        }
+        let shift = self.range_with_outliers_shifted_by;
+        parts.extend(shift.map(|exponent| format!("outliers divided by 2^{exponent} before the range")));
+        if parts.is_empty() {
+            parts.push("nothing".to_owned());
+        }
+        formatter.write_str(&parts.join(", "))
+    }
+}
+
 impl CalibrationRequest {
     /// What is left of it for one product: channels are treated of single products with constant weights, but any operand
     /// has a largest magnitude.
@@ -198,7 +224,32 @@ pub struct Calibration {
     #[serde(default)]
     pub basis: CalibrationBasis,
     /// Layers with a matrix product, by name.
+    #[serde(deserialize_with = "each_once")]
     pub layers: BTreeMap<String, LayerCalibration>,
+}
+
+/// Layers by name; a name that is there twice is refused, because one of the two would be lost.
+fn each_once<'de, D: Deserializer<'de>>(reader: D) -> Result<BTreeMap<String, LayerCalibration>, D::Error> {
+    struct Layers;
+    impl<'de> Visitor<'de> for Layers {
+        type Value = BTreeMap<String, LayerCalibration>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("layers by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut layers = BTreeMap::new();
+            while let Some((name, layer)) = entries.next_entry::<String, LayerCalibration>()? {
+                if layers.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("layer `{}` is there twice", name.escape_debug())));
+                }
+                layers.insert(name, layer);
+            }
+            Ok(layers)
+        }
+    }
+    reader.deserialize_map(Layers)
 }
 
 #[cfg(test)]

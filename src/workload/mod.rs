@@ -3,6 +3,7 @@
 //! Tensors are described here, not opened; their values travel in [`bindings::Bindings`], so everything that only needs
 //! shapes runs without them.
 
+pub mod answer;
 pub mod batching;
 pub mod bindings;
 pub mod calibration;

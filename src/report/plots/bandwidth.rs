@@ -6,6 +6,7 @@ use crate::report::plots::axes::{BELOW, Field, Legend, SMALL, Sample, Scale, lef
 use crate::report::plots::canvas::{Anchor, Area, BLACK, COLUMN, GREY, Hatch, Look, look, picture};
 use crate::report::plots::saved::Saved;
 use crate::report::plots::{Figure, Plot};
+use crate::report::timeline::{MemoryTraffic, STEPS};
 
 /// Areas over time, a panel for each memory.
 pub(super) struct Bandwidth;
@@ -52,8 +53,10 @@ fn data(saved: &Saved) -> Option<Data> {
     if timeline.memories.is_empty() || step == 0 || cycles == 0 {
         return None;
     }
-    let steps = cycles.div_ceil(step) as usize;
-    let of = |bytes: &[u64]| -> Vec<f64> {
+    let of = |memory: &MemoryTraffic, bytes: &[u64]| -> Vec<f64> {
+        // Steps without bytes follow the last one that has any, as long as there are no more of them than a run has.
+        let longest = memory.read_bytes.len().max(memory.write_bytes.len());
+        let steps = usize::try_from(cycles.div_ceil(step)).unwrap_or(usize::MAX).min((longest + 1).max(STEPS));
         // The last step may be cut by the end of the run.
         let length = |index: usize| step.min(cycles.saturating_sub(index as u64 * step)).max(1);
         (0..steps).map(|index| bytes.get(index).copied().unwrap_or(0) as f64 / length(index) as f64).collect()
@@ -62,8 +65,8 @@ fn data(saved: &Saved) -> Option<Data> {
         let bytes: u64 = memory.read_bytes.iter().chain(&memory.write_bytes).sum();
         Memory {
             name: memory.memory.clone(),
-            reads: of(&memory.read_bytes),
-            writes: of(&memory.write_bytes),
+            reads: of(memory, &memory.read_bytes),
+            writes: of(memory, &memory.write_bytes),
             mean: bytes as f64 / cycles as f64,
         }
     });
@@ -96,7 +99,7 @@ fn draw(data: &Data) -> String {
             for (of, rates) in [(1, &both), (0, &memory.reads)] {
                 let steps = rates.iter().enumerate().flat_map(|(step, rate)| {
                     let start = step as u64 * data.cycles_per_step;
-                    let end = (start + data.cycles_per_step).min(data.cycles);
+                    let end = start.saturating_add(data.cycles_per_step).min(data.cycles);
                     let y = field.y_at(*rate);
                     [(field.x_at(start as f64), y), (field.x_at(end as f64), y)]
                 });

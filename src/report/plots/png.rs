@@ -13,14 +13,18 @@ const RESOLUTION: f32 = 300.0;
 /// Units of an SVG to the inch (CSS pixels).
 const UNITS_PER_INCH: f32 = 96.0;
 
-/// The picture `svg` at 300 pixels to the inch.
+/// The most pixels along a side. A picture of so many rows that it needs more has fewer pixels to the inch.
+const MOST_PIXELS: f32 = 16_384.0;
+
+/// The picture `svg` at 300 pixels to the inch, or at as many as its longer side allows.
 pub(super) fn of(svg: &str) -> Vec<u8> {
     const OURS: &str = "the picture is one of ours";
     let mut fonts = fontdb::Database::new();
     fonts.load_font_data(letters::FONT.to_vec());
     let options = Options { fontdb: Arc::new(fonts), font_family: letters::FAMILY.to_owned(), ..Options::default() };
     let tree = Tree::from_str(svg, &options).expect(OURS);
-    let scale = RESOLUTION / UNITS_PER_INCH;
+    let longer = tree.size().width().max(tree.size().height());
+    let scale = (RESOLUTION / UNITS_PER_INCH).min(MOST_PIXELS / longer);
     let side = |units: f32| (units * scale).round().max(1.0) as u32;
     let mut pixels = Pixmap::new(side(tree.size().width()), side(tree.size().height())).expect(OURS);
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());

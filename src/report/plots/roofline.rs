@@ -58,7 +58,8 @@ fn data(saved: &Saved) -> Option<Data> {
     let (totals, bounds) = (&report.totals, &report.bounds);
     let macs: u64 = totals.macs.values().sum();
     let bytes = totals.dram_read_bytes + totals.dram_write_bytes;
-    if macs == 0 || bytes == 0 || bounds.compute_cycles == 0 || bounds.moved_bandwidth_cycles == 0 {
+    if macs == 0 || bytes == 0 || totals.cycles == 0 || bounds.compute_cycles == 0 || bounds.moved_bandwidth_cycles == 0
+    {
         return None;
     }
     // A layer that moves nothing off the chip has no place under a roofline. Older reports know only the span of its work.

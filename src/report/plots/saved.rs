@@ -1,10 +1,14 @@
 //! Saved results as plots read them: the fields of `report.json`, `compare.json` and a study's table that pictures are made of.
 //!
-//! Pictures are drawn from these alone, so that those that a run makes and those that are drawn again later are the same.
+//! Pictures are drawn from these alone, so that those that a run makes and those that are drawn again later are the same. A
+//! file may have been edited or damaged since it was written. So each value is checked here, once, and what draws may add,
+//! divide and write down whatever it finds.
 
 use std::collections::BTreeMap;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::study::Metric;
 use crate::report::timeline::Timeline;
@@ -193,9 +197,32 @@ pub enum UnreadableResult {
     /// It is no JSON of the fields that are drawn.
     #[error("this is no report.json or compare.json of this version of npusim: {0}")]
     Json(#[from] serde_json::Error),
+    /// It has the right fields, but a value that no run gives.
+    #[error("this is no result of a run: {0}")]
+    Impossible(String),
     /// It begins as the table of a study and is none.
     #[error("this is no table of a study: {0}")]
     Table(#[from] csv::Error),
+    /// A cell of a study's table is of another type than its column.
+    #[error("line {line}, column `{column}`: \"{}\" is not valid here; valid: {valid}", .found.escape_debug())]
+    Cell {
+        /// Line of the table, from 1.
+        line: u64,
+        /// Name of the column.
+        column: String,
+        /// What stands there.
+        found: String,
+        /// What may stand there.
+        valid: &'static str,
+    },
+    /// A study's summary names something else than objectives.
+    #[error("study.json: objectives[{index}]: \"{}\" is not valid here; valid: minimize METRIC or maximize METRIC", .found.escape_debug())]
+    Objective {
+        /// Its position.
+        index: usize,
+        /// What stands there.
+        found: String,
+    },
     /// Comparisons are drawn one by one.
     #[error("several results are drawn together only if each is the report.json of a run")]
     SeveralComparisons,
@@ -220,15 +247,27 @@ fn table(text: &str) -> Result<(Vec<Point>, bool), UnreadableResult> {
     let mut points = Vec::new();
     for row in reader.records() {
         let row = row?;
+        let line = row.position().map_or(0, csv::Position::line);
         let mut point = Point { index: 0, parameters: Vec::new(), measured: BTreeMap::new(), is_feasible: true };
         for (name, cell) in head.iter().zip(row.iter()) {
+            let wrong = |valid| UnreadableResult::Cell {
+                line,
+                column: printable(name),
+                found: cell.chars().take(60).collect(),
+                valid,
+            };
             let plain = name.strip_prefix(ESTIMATED).unwrap_or(name);
             match (Metric::ALL.into_iter().find(|metric| metric.name() == plain), name) {
-                (Some(metric), _) => point.measured.extend(cell.parse().ok().map(|value| (metric, value))),
-                (None, "index") => point.index = cell.parse().unwrap_or_default(),
-                (None, "feasible") => point.is_feasible = cell != "false",
+                (Some(_), _) if cell.is_empty() => {}
+                (Some(metric), _) => {
+                    let value = cell.parse().ok().filter(|value| is_drawable(*value));
+                    point.measured.insert(metric, value.ok_or_else(|| wrong("a finite number, or nothing"))?);
+                }
+                (None, "index") => point.index = cell.parse().map_err(|_| wrong("the number of the point"))?,
+                (None, "feasible") if matches!(cell, "true" | "false" | "") => point.is_feasible = cell != "false",
+                (None, "feasible") => return Err(wrong("true or false")),
                 (None, name) if MARKS.contains(&name) => {}
-                (None, name) => point.parameters.push((name.to_owned(), cell.to_owned())),
+                (None, name) => point.parameters.push((printable(name), printable(cell))),
             }
         }
         if !point.measured.is_empty() {
@@ -264,11 +303,150 @@ struct Summary {
 }
 
 fn read(text: &str) -> Result<File, UnreadableResult> {
-    let value: serde_json::Value = serde_json::from_str(text)?;
-    Ok(match value.get("schemes") {
-        Some(_) => File::Comparison(Box::new(serde_json::from_value(value)?)),
-        None => File::Report(Box::new(serde_json::from_value(value)?)),
+    #[derive(Deserialize)]
+    struct Kind {
+        schemes: Option<IgnoredAny>,
+    }
+    Ok(if serde_json::from_str::<Kind>(text)?.schemes.is_some() {
+        let comparison: SavedComparison = parsed(text)?;
+        comparison.check().map_err(UnreadableResult::Impossible)?;
+        File::Comparison(Box::new(comparison))
+    } else {
+        let report: SavedReport = parsed(text)?;
+        report.check("").map_err(UnreadableResult::Impossible)?;
+        File::Report(Box::new(report))
     })
+}
+
+/// The fields that are drawn, every text in them fit for a picture.
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    // Read from the text first, because only then does an error have its line and column.
+    serde_json::from_str::<T>(text)?;
+    let mut value = serde_json::from_str(text)?;
+    make_printable(&mut value);
+    serde_json::from_value(value)
+}
+
+fn make_printable(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = printable(text),
+        Value::Array(items) => items.iter_mut().for_each(make_printable),
+        Value::Object(members) => {
+            let old = std::mem::take(members);
+            members.extend(old.into_iter().map(|(key, mut value)| {
+                make_printable(&mut value);
+                (printable(&key), value)
+            }));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// `text` with what cannot stand in a picture written as an escape: control characters and others that XML forbids, and those
+/// that change the direction of what follows.
+fn printable(text: &str) -> String {
+    let is_hidden = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || matches!(letter, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_hidden(letter) {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// Whether a number has a place along an axis: beyond this, sums and squares would be infinite.
+fn is_drawable(value: f64) -> bool {
+    value.abs() <= 1e100
+}
+
+/// The error of a value that no run gives.
+fn impossible<V: std::fmt::Display>(path: &str, found: V, valid: &str) -> String {
+    format!("{path}: {found} is not valid here; valid: {valid}")
+}
+
+/// The sum of counts, which has to be a count too: those that draw add any of them.
+fn check_sum(path: &str, counts: impl IntoIterator<Item = u64>) -> Result<(), String> {
+    let sum = counts.into_iter().try_fold(0u64, u64::checked_add);
+    sum.map(|_| ()).ok_or_else(|| format!("{path}: the values add up to more than {}, the largest count", u64::MAX))
+}
+
+fn check_energy(path: &str, band: Band) -> Result<(), String> {
+    let Band { low, typical, high } = band;
+    for (name, value) in [("low", low), ("typical", typical), ("high", high)] {
+        if value < 0.0 || !is_drawable(value) {
+            return Err(impossible(&format!("{path}.{name}"), value, "a finite number of at least 0"));
+        }
+    }
+    Ok(())
+}
+
+impl SavedReport {
+    /// Whether a run could have given the values; `path` leads to the report.
+    fn check(&self, path: &str) -> Result<(), String> {
+        let at = |steps: &str| if path.is_empty() { steps.to_owned() } else { format!("{path}.{steps}") };
+        let Totals { cycles: _, dram_read_bytes, dram_write_bytes, macs } = &self.totals;
+        check_sum(&at("totals.dram_read_bytes and dram_write_bytes"), [*dram_read_bytes, *dram_write_bytes])?;
+        check_sum(&at("totals.macs"), macs.values().copied())?;
+        check_sum(&at("layers.attributed_cycles"), self.layers.iter().map(|layer| layer.attributed_cycles))?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let bytes = [layer.dram_read_bytes, layer.dram_write_bytes];
+            check_sum(&at(&format!("layers[{index}].dram_read_bytes and dram_write_bytes")), bytes)?;
+            let ratio = layer.numerics.as_ref().and_then(|numerics| numerics.sqnr_db);
+            if let Some(ratio) = ratio.filter(|ratio| !is_drawable(*ratio)) {
+                return Err(impossible(&at(&format!("layers[{index}].numerics.sqnr_db")), ratio, "a finite number"));
+            }
+        }
+        check_energy(&at("energy.total_pj"), self.energy.total_pj)?;
+        for (component, energy) in &self.energy.by_component_pj {
+            check_energy(&at(&format!("energy.by_component_pj.{component}")), *energy)?;
+        }
+        for (index, part) in self.energy.by_path.iter().enumerate() {
+            check_energy(&at(&format!("energy.by_path[{index}].total_pj")), part.total_pj)?;
+        }
+        let Some(timeline) = &self.timeline else { return Ok(()) };
+        for (index, span) in timeline.spans.iter().enumerate() {
+            let step = |key: &str| at(&format!("timeline.spans[{index}].{key}"));
+            let Some(length) = span.end_cycle.checked_sub(span.start_cycle) else {
+                let valid = format!("at least start_cycle, {}", span.start_cycle);
+                return Err(impossible(&step("end_cycle"), span.end_cycle, &valid));
+            };
+            if span.busy_cycles > length {
+                let valid = format!("at most {length}, the cycles between start_cycle and end_cycle");
+                return Err(impossible(&step("busy_cycles"), span.busy_cycles, &valid));
+            }
+        }
+        for (index, memory) in timeline.memories.iter().enumerate() {
+            let bytes = memory.read_bytes.iter().chain(&memory.write_bytes).copied();
+            check_sum(&at(&format!("timeline.memories[{index}].read_bytes and write_bytes")), bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl SavedComparison {
+    /// Whether runs could have given the values.
+    fn check(&self) -> Result<(), String> {
+        for (index, row) in self.schemes.iter().enumerate() {
+            let path = format!("schemes[{index}]");
+            check_sum(&format!("{path}.layers.span_cycles"), row.layers.iter().filter_map(|layer| layer.span_cycles))?;
+            let Some(Figures { speedup, numerics, .. }) = &row.total else { continue };
+            if let Some(speedup) = speedup.filter(|speedup| *speedup <= 0.0 || !is_drawable(*speedup)) {
+                return Err(impossible(&format!("{path}.total.speedup"), speedup, "a finite number above 0"));
+            }
+            let ratio = numerics.as_ref().and_then(|numerics| numerics.sqnr_db);
+            if let Some(ratio) = ratio.filter(|ratio| !is_drawable(*ratio)) {
+                return Err(impossible(&format!("{path}.total.numerics.sqnr_db"), ratio, "a finite number"));
+            }
+        }
+        self.reports.iter().enumerate().try_for_each(|(index, report)| report.check(&format!("reports[{index}]")))
+    }
 }
 
 impl Saved {
@@ -307,13 +485,23 @@ impl Saved {
     pub fn with_summary(mut self, summary: &str) -> Result<Saved, UnreadableResult> {
         if let Saved::Points(study) = &mut self {
             let summary: Summary = serde_json::from_str(summary)?;
-            let objective = |text: &String| {
-                let (goal, name) = text.split_once(' ')?;
-                let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name)?;
-                let better = if goal == "maximize" { Better::Larger } else { Better::Smaller };
-                Some(Objective { metric, axis: axis_of(metric, study.is_estimated), better })
-            };
-            let named: Vec<Objective> = summary.objectives.iter().filter_map(objective).collect();
+            let mut named: Vec<Objective> = Vec::new();
+            for (index, text) in summary.objectives.iter().enumerate() {
+                let better = |goal| match goal {
+                    "maximize" => Some(Better::Larger),
+                    "minimize" => Some(Better::Smaller),
+                    _ => None,
+                };
+                let read = text.split_once(' ').and_then(|(goal, name)| {
+                    let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name)?;
+                    Some(Objective { metric, axis: axis_of(metric, study.is_estimated), better: better(goal)? })
+                });
+                let objective =
+                    read.ok_or_else(|| UnreadableResult::Objective { index, found: text.chars().take(60).collect() })?;
+                if named.iter().all(|known| known.metric != objective.metric) {
+                    named.push(objective);
+                }
+            }
             if !named.is_empty() {
                 study.objectives = named;
             }
@@ -441,7 +629,7 @@ pub(super) fn quantity(text: &str) -> Option<f64> {
         ("B", 1.0),
     ];
     let text = text.trim();
-    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite());
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| is_drawable(*value));
     number(text).or_else(|| {
         let (unit, factor) = UNITS.into_iter().find(|(unit, _)| text.ends_with(unit))?;
         number(&text[..text.len() - unit.len()]).map(|value| value * factor)

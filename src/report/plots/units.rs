@@ -91,7 +91,7 @@ fn data(saved: &Saved) -> Option<Data> {
             None => queues.push(Queue { name, spans: vec![part] }),
         }
     }
-    (!queues.is_empty()).then_some(Data { cycles: report.totals.cycles, layers, queues })
+    (!queues.is_empty() && report.totals.cycles > 0).then_some(Data { cycles: report.totals.cycles, layers, queues })
 }
 
 /// Layers without a look of their own.
