@@ -103,6 +103,8 @@ impl Documents {
         let scheme = scheme::resolve(&scheme_document)?;
         let calibration_source = scheme::calibration_source(&scheme_document)?;
         notes.extend(scheme::roles_without_layers(&scheme_document, &workload)?);
+        notes.extend(scheme::unused_keys(&scheme_document)?);
+        notes.extend(hardware::unused_keys(&hardware_document, &npu)?);
         let source_text = |name: &str, document: &Document| SourceText {
             name: name.to_owned(),
             file: document.source().name().to_owned(),
@@ -180,12 +182,16 @@ impl Inputs {
         }
         let path = DottedPath::default().key("scheme").key("calibration");
         if let Some(bindings) = bindings {
+            self.note(scheme::assumption_not_needed(&self.scheme_document)?);
             let reason = "no calibration file is given: the tensors of this run serve as calibration too";
             self.defaults.record(&path, &"this run", reason);
             return Ok(Some(calibrate::calibrate(&self.workload, bindings, request)?));
         }
         if request.outliers.is_none() || self.calibration_source.assumed_channels.is_some() {
             let assumed = self.calibration_source.assumed_channels.unwrap_or(0);
+            if request.outliers.is_some() {
+                self.note(scheme::assumption_too_large(&self.scheme_document, &self.workload)?);
+            }
             let reason = "without values the places of channels are assumed; costs depend on their number alone";
             self.defaults.record(&path, &"assumed", reason);
             return Ok(Some(calibrate::assumed(&self.workload, request, assumed)));
@@ -199,7 +205,15 @@ impl Inputs {
         layers.filter(|layer| matches!(layer.operation, LayerOperation::Gemm(_))).map(|layer| layer.name.as_str())
     }
 
-    /// What is odd in the files and yet no mistake, each cited where it stands.
+    fn note(&mut self, note: Option<Diagnostic>) {
+        let known = |notes: &[Diagnostic], note: &Diagnostic| notes.iter().any(|it| it.to_string() == note.to_string());
+        let Some(note) = note.filter(|note| !known(&self.notes, note)) else { return };
+        self.configuration.notes.push(note.to_string());
+        self.notes.push(note);
+    }
+
+    /// What is odd in the files and yet no mistake, each cited where it stands; after [`Inputs::calibration`] with what
+    /// that had to say.
     pub fn notes(&self) -> &[Diagnostic] {
         &self.notes
     }

@@ -167,8 +167,9 @@ fn every_batch_counts() {
     let mut random = SplitMix(3);
     let shapes = [gemm.input_shape(), gemm.weight_shape()];
     let tensors = ["x", "w"].into_iter().zip(shapes);
-    let tensors =
-        tensors.map(|(name, shape)| TensorDescription { name: name.to_owned(), shape, source: None }).collect();
+    let tensors = tensors
+        .map(|(name, shape)| TensorDescription { name: name.to_owned(), shape, source: None, format: None })
+        .collect();
     let values = shapes.map(|shape| {
         let elements = (0..shape.elements()).map(|_| random.next_centred()).collect();
         Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).unwrap())

@@ -24,7 +24,7 @@ use crate::fixture::{self, chain};
 /// One product `y = x w`, the inputs and outputs stored in `format`.
 fn product(format: &'static ElementFormat, x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
     let tensor = |name: &str, shape: MatrixShape, values: &[f32]| {
-        let description = TensorDescription { name: name.to_owned(), shape, source: None };
+        let description = TensorDescription { name: name.to_owned(), shape, source: None, format: None };
         (description, Tensor::try_new(shape, &FP32, Elements::F32(values.to_vec())).unwrap())
     };
     let [x, w] = [tensor("x", shape.left(), x), tensor("w", shape.right(), w)];

@@ -72,7 +72,7 @@ fn simulated(
 
 /// One product with activations of `format` between layers.
 fn product(shape: GemmShape, format: &'static ElementFormat) -> Workload {
-    let tensor = |name: &str, shape| TensorDescription { name: name.to_owned(), shape, source: None };
+    let tensor = |name: &str, shape| TensorDescription { name: name.to_owned(), shape, source: None, format: None };
     let tensors = vec![tensor("x", shape.left()), tensor("w", shape.right())];
     let gemm = LogicalGemm::dense(shape, ValueRef::Source(SourceTensorId(0)), SourceTensorId(1), None);
     let layer = Layer { name: "y".to_owned(), operation: LayerOperation::Gemm(gemm), recorded_output: None };

@@ -421,7 +421,6 @@ const CASES: &[(&str, usize, usize, &str)] = &[
     ("hardware_single_ports_without_banks", 22, 14, "single-ported banks are told apart"),
     ("hardware_text_for_a_number", 5, 29, "\"wide\" is not a whole number"),
     ("hardware_three_mistakes", 2, 8, "\"fast\" is not a frequency"),
-    ("hardware_turns_without_arbitration", 18, 84, "the model \"ideal\" serves transfers in order of submission"),
     ("hardware_two_arrays", 6, 24, "these keys exclude one another: systolic_array, dot_product_array"),
     ("hardware_two_engines_from_dram", 29, 22, "this is a second engine from off-chip memory"),
     ("hardware_two_variants", 19, 11, "these keys exclude one another: dram, sram"),

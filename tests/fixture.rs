@@ -252,7 +252,7 @@ pub(crate) fn chain(shapes: &[GemmShape], seed: u64) -> (Workload, Bindings) {
                 }
             })
             .collect();
-        tensors.push(TensorDescription { name, shape, source: None });
+        tensors.push(TensorDescription { name, shape, source: None, format: None });
         values.push(Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).expect("one value per element")));
         SourceTensorId(tensors.len() - 1)
     };
@@ -281,7 +281,7 @@ pub(crate) fn independent(shapes: &[GemmShape]) -> (Workload, Bindings) {
     let mut values = Vec::new();
     let mut add = |name: String, shape: MatrixShape| {
         let elements = (0..shape.elements()).map(|_| random.next_centred()).collect();
-        tensors.push(TensorDescription { name, shape, source: None });
+        tensors.push(TensorDescription { name, shape, source: None, format: None });
         values.push(Some(Tensor::try_new(shape, &FP32, Elements::F32(elements)).expect("one value per element")));
         SourceTensorId(tensors.len() - 1)
     };

@@ -47,7 +47,7 @@ fn with_accumulators(mut parts: NpuParts, width: u32, overflow: IntegerOverflow)
 /// One product of codes: every row of `x` and every column of `w` holds a 127 or a -127, so that all scales are 1.
 fn product(x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
     let tensor = |name: &str, shape: MatrixShape, values: &[f32]| {
-        let description = TensorDescription { name: name.to_owned(), shape, source: None };
+        let description = TensorDescription { name: name.to_owned(), shape, source: None, format: None };
         (description, Tensor::try_new(shape, &FP32, Elements::F32(values.to_vec())).unwrap())
     };
     let [x, w] = [tensor("x", shape.left(), x), tensor("w", shape.right(), w)];

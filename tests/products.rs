@@ -28,7 +28,7 @@ fn workload(shapes: &[MatrixShape], layers: Vec<(&str, LogicalGemm)>) -> (Worklo
     let mut random = SplitMix(11);
     let (mut tensors, mut values) = (Vec::new(), Vec::new());
     for (index, shape) in shapes.iter().enumerate() {
-        tensors.push(TensorDescription { name: format!("t{index}"), shape: *shape, source: None });
+        tensors.push(TensorDescription { name: format!("t{index}"), shape: *shape, source: None, format: None });
         let elements =
             (0..shape.elements()).map(|_| (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect();
         values.push(Some(Tensor::try_new(*shape, &FP32, Elements::F32(elements)).unwrap()));

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use npusim::calibrate;
 use npusim::execute::{self, Execution, Granularity};
-use npusim::hardware::npu::Npu;
+use npusim::hardware::npu::{Npu, NpuParts};
 use npusim::hardware::vector_unit::{Extractor, VectorFunction};
 use npusim::numerics::block::{self, INT8_G32};
 use npusim::numerics::formats::{FP4_E2M1, FP8_E4M3, FP32, INT32};
 use npusim::numerics::tensor::{Elements, Tensor};
 use npusim::program::Program;
-use npusim::program::channels::Mover;
+use npusim::program::channels::{Mover, TokenMover};
 use npusim::program::op::{OpKind, Path, ScaleSource, Scope};
 use npusim::program::planned::{self, PlanSource};
 use npusim::program::tensor::TensorId;
@@ -26,7 +26,7 @@ use npusim::scheme::{self, Scheme, blocks, fallback, w8a8};
 use npusim::shape::{GemmShape, MatrixShape};
 use npusim::timing;
 use npusim::timing::observer::Unobserved;
-use npusim::timing::statistics::RunStatistics;
+use npusim::timing::statistics::{OpStatistics, RunStatistics};
 use npusim::units::{Bytes, Cycles};
 use npusim::workload::bindings::Bindings;
 use npusim::workload::calibration::{
@@ -42,7 +42,7 @@ use crate::{closed_form, fixture};
 /// A single product without a bias.
 fn product(x: &[f32], w: &[f32], shape: GemmShape) -> (Workload, Bindings) {
     let tensor = |name: &str, shape: MatrixShape, values: &[f32]| {
-        let description = TensorDescription { name: name.to_owned(), shape, source: None };
+        let description = TensorDescription { name: name.to_owned(), shape, source: None, format: None };
         (description, Tensor::try_new(shape, &FP32, Elements::F32(values.to_vec())).unwrap())
     };
     let [x, w] = [tensor("x", shape.left(), x), tensor("w", shape.right(), w)];
@@ -66,7 +66,17 @@ fn run(workload: &Workload, bindings: &Bindings, scheme: &dyn Scheme) -> Ran {
 }
 
 fn run_with(workload: &Workload, bindings: &Bindings, scheme: &dyn Scheme, calibration: Option<&Calibration>) -> Ran {
-    let npu = Npu::try_new(fixture::parts()).unwrap();
+    run_on(fixture::parts(), workload, bindings, scheme, calibration)
+}
+
+fn run_on(
+    parts: NpuParts,
+    workload: &Workload,
+    bindings: &Bindings,
+    scheme: &dyn Scheme,
+    calibration: Option<&Calibration>,
+) -> Ran {
+    let npu = Npu::try_new(parts).unwrap();
     let program = scheme::lower(workload, scheme, calibration).unwrap();
     npusim::program::verify::verify(&program).unwrap();
     let schedule = schedule::schedule(&program, &npu, workload.mapping()).unwrap();
@@ -197,6 +207,41 @@ fn outliers_found_during_the_run_are_those_of_a_calibration_on_it() {
         ops.filter(|(op, _)| is_maxima(&op.kind)).map(|(_, statistics)| statistics.vector_elements).sum()
     };
     assert_eq!((maxima(&online), maxima(&frozen)), (37 * 50, 0));
+}
+
+/// The largest magnitude of the body is the largest of the channel maxima with the outliers' divided or zeroed, so one walk
+/// finds channels and scale, and one quantizes: two loads of all 37 x 50 FP32 values, and the bits of a frozen mask, whose
+/// scale is found in the data.
+#[test]
+fn online_channels_under_one_scale_take_no_third_pass_over_the_activation() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(37, 50, 29)], 3);
+    let mut schemes: Vec<[Box<dyn Scheme>; 2]> = Vec::new();
+    // Tender's order of the weight's rows is fixed before the run: it has no channels that are found online.
+    for auxiliary in [Auxiliary::SeparateGemm, Auxiliary::FusedAccumulate] {
+        let frozen = muxq(auxiliary);
+        schemes.push([Box::new(Muxq { detection: Detection::Online, ..frozen.clone() }), Box::new(frozen)]);
+    }
+    let frozen = Muxq { aux_scale: AuxScale::Independent, ..muxq(Auxiliary::SeparateGemm) };
+    schemes.push([Box::new(Muxq { detection: Detection::Online, ..frozen.clone() }), Box::new(frozen)]);
+    for [online, frozen] in &schemes {
+        let mut parts = fixture::parts();
+        fixture::partitions_of(&mut parts).resident = Bytes(0);
+        let known = calibration(&workload, &bindings, online.as_ref());
+        let ran = run_on(parts, &workload, &bindings, online.as_ref(), known.as_ref());
+        assert_eq!(*ran.output(), *run(&workload, &bindings, frozen.as_ref()).output(), "{frozen:?}");
+        let ops = ran.program.ops.iter().zip(&ran.statistics.ops).filter(|(op, _)| {
+            let input = op.kind.walked_input().map(|input| ran.program.tensor(input).name.as_str());
+            input == Some("x") && !matches!(op.kind, OpKind::Gemm(_))
+        });
+        let read: u64 = ops.map(|(_, statistics)| statistics.traffic[fixture::DRAM.0].read.get()).sum();
+        assert_eq!(read / (37 * 50 * 4), 2, "{online:?}");
+    }
+    // The weight's scales differ with the detection; the activation's do not.
+    let per_tensor = LlmInt8 { activation_scope: Scope::Tensor, ..llm_int8::FROZEN.clone() };
+    let online = LlmInt8 { detection: Detection::Online, ..per_tensor.clone() };
+    let [online, frozen] = [online, per_tensor].map(|scheme| run(&workload, &bindings, &scheme));
+    assert_eq!(online.tensor("gemm0.x_scale"), frozen.tensor("gemm0.x_scale"));
+    assert_eq!(online.tensor("gemm0.x_codes"), frozen.tensor("gemm0.x_codes"));
 }
 
 /// A scale over the whole tensor takes two walks. What waits between them is the activation function's result for the plain
@@ -359,13 +404,14 @@ fn each_mover_is_charged_for_what_it_does() {
     let of = |mover: Mover| run(&workload, &bindings, &osc::Osc { mover, ..osc::MXFP4.clone() });
     let extraction = |ran: &Ran| {
         let ops = ran.program.ops.iter().zip(&ran.statistics.ops).filter(|(op, _)| op.path == Path::Extraction);
-        ops.map(|(op, statistics)| (op.kind.vector_functions(), statistics.vector_elements)).collect::<Vec<_>>()
+        let of = |statistics: &OpStatistics| [statistics.vector_elements, statistics.gathered_elements];
+        ops.map(|(op, statistics)| (op.kind.vector_functions(), of(statistics))).collect::<Vec<_>>()
     };
-    assert_eq!(extraction(&of(Mover::VectorUnit)), [(&[VectorFunction::Gather][..], 60)]);
-    assert_eq!(extraction(&of(Mover::Extractor)), [(&[VectorFunction::Extract][..], 20 * 96)]);
-    assert_eq!(extraction(&of(Mover::Inline)), [(&[][..], 60)]);
+    assert_eq!(extraction(&of(Mover::VectorUnit)), [(&[VectorFunction::Gather][..], [20 * 96, 60])]);
+    assert_eq!(extraction(&of(Mover::Extractor)), [(&[VectorFunction::Extract][..], [20 * 96, 0])]);
+    assert_eq!(extraction(&of(Mover::Inline)), [(&[][..], [20 * 96, 0])]);
     let gathered = of(Mover::DmaGather);
-    assert_eq!(extraction(&gathered), [(&[VectorFunction::Quantize][..], 60), (&[][..], 20 * 96)]);
+    assert_eq!(extraction(&gathered), [(&[VectorFunction::Quantize][..], [60, 0]), (&[][..], [20 * 96, 0])]);
     let op = gathered.program.ops.iter().position(|op| op.path == Path::Extraction).unwrap();
     let transfers = gathered.schedule.queues.iter().flat_map(|queue| CommandStream::new(&gathered.schedule, *queue));
     let of_op = transfers.filter(|command| command.op.0 == op).filter_map(|command| match command.work {
@@ -382,6 +428,40 @@ fn each_mover_is_charged_for_what_it_does() {
         timing::run(&gathered.program, &gathered.schedule, &npu, &mut Unobserved).unwrap().makespan.get()
     };
     assert!(cycles(50) >= cycles(0) + 50 * 40, "{} and {}", cycles(0), cycles(50));
+}
+
+/// The lanes compare all 20 x 96 elements to find three of each token, whoever moves them. Then they gather those 60, or the
+/// extractor sees all 1920 beside them, or nothing more is to be done. At 16 elements a cycle for each of the three:
+/// 120 cycles for comparing, 4 (60 / 16) for gathering, 120 for extracting.
+#[test]
+fn channels_that_each_token_protects_are_charged_to_their_mover_and_only_those_taken() {
+    let (workload, bindings) = fixture::chain(&[GemmShape::new(20, 96, 40)], 3);
+    for branch in [osc::DynamicBranch::MaskedDense, osc::DynamicBranch::RowGather] {
+        let of = |mover: TokenMover| {
+            let protection = osc::Protection::Dynamic { group: 32, branch, mover };
+            let merge = osc::MergePoint::VectorUnit;
+            run(&workload, &bindings, &osc::Osc { protection, merge, ..osc::DYNAMIC.clone() })
+        };
+        let [lanes, inline, extractor] = [TokenMover::VectorUnit, TokenMover::Inline, TokenMover::Extractor].map(of);
+        for ran in [&inline, &extractor] {
+            assert_eq!(ran.output(), lanes.output());
+        }
+        let extraction = |ran: &Ran| {
+            let mut ops = ran.program.ops.iter().zip(&ran.statistics.ops).filter(|(op, _)| op.path == Path::Extraction);
+            let statistics = ops.next().unwrap().1;
+            [statistics.vector_elements, statistics.gathered_elements]
+        };
+        assert_eq!(extraction(&lanes), [20 * 96, 60]);
+        assert_eq!(extraction(&inline), [20 * 96, 0]);
+        assert_eq!(extraction(&extractor), [20 * 96, 0]);
+        let busy = |ran: &Ran| {
+            let ops = ran.program.ops.iter().zip(&ran.statistics.ops).filter(|(op, _)| op.path == Path::Extraction);
+            ops.map(|(_, statistics)| statistics.busy.get()).sum::<u64>()
+        };
+        assert_eq!(busy(&extractor), 2 * busy(&inline));
+        // Each command that ends rows rounds its gather up by less than a cycle.
+        assert!((4..=20).contains(&(busy(&lanes) - busy(&inline))), "{} and {}", busy(&lanes), busy(&inline));
+    }
 }
 
 #[test]

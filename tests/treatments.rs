@@ -55,7 +55,7 @@ fn product(layout: RightLayout) -> (Workload, Bindings) {
     let [x, w] = values();
     let w = if layout == RightLayout::NByK { turned(&w) } else { w };
     let tensor = |name: &str, shape: MatrixShape, values: Vec<f32>| {
-        let description = TensorDescription { name: name.to_owned(), shape, source: None };
+        let description = TensorDescription { name: name.to_owned(), shape, source: None, format: None };
         (description, Tensor::try_new(shape, &FP32, Elements::F32(values)).unwrap())
     };
     let [x, w] = [tensor("x", SHAPE.left(), x), tensor("w", layout.shape(SHAPE), w)];

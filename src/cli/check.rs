@@ -23,6 +23,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
         match presets::open_any(file).and_then(|document| Ok((check(&document)?, document))) {
             Ok((verdict, document)) => {
                 print(&format!("{}: {verdict}", file.display()))?;
+                print_notes(&unused_keys(&document)?);
                 match FileKind::of(&document) {
                     Some(FileKind::Workload) => workloads.push(document),
                     Some(FileKind::Scheme) => schemes.push(document),
@@ -39,6 +40,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
         let (workload, _) = workload::resolve(document)?;
         for document in &schemes {
             print_notes(&scheme::roles_without_layers(document, &workload)?);
+            print_notes(scheme::assumption_too_large(document, &workload)?.as_slice());
             let scheme = scheme::resolve(document)?;
             let name = scheme.name();
             let notes = match lowered_from_shapes(&workload, scheme.as_ref()) {
@@ -49,6 +51,17 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, CliError> {
         }
     }
     Ok(status)
+}
+
+/// Keys of a sound file that do nothing under what else it says.
+fn unused_keys(document: &Document) -> Result<Vec<Diagnostic>, ConfigError> {
+    match FileKind::of(document) {
+        Some(FileKind::Hardware) => {
+            hardware::unused_keys(document, &hardware::resolve(document, &mut Defaults::default())?)
+        }
+        Some(FileKind::Scheme) => scheme::unused_keys(document),
+        Some(FileKind::Workload | FileKind::EnergyTable | FileKind::Study) | None => Ok(Vec::new()),
+    }
 }
 
 /// The verdict on a sound file.

@@ -150,6 +150,23 @@ fn set_capacities(file: &HardwareFile) -> Vec<(String, &Field<Bytes>)> {
     set.collect()
 }
 
+/// Keys of the memories and engines of `document` that do nothing under what else it says, each with why; `npu` is what it
+/// describes.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn unused_keys(document: &Document, npu: &Npu) -> Result<Vec<Diagnostic>, ConfigError> {
+    let mut document = document.clone();
+    include_energy_table(&mut document)?;
+    let file: HardwareFile = document.read()?;
+    let of_memories = file.memories.iter().enumerate().flat_map(|(index, memory)| {
+        let id = MemoryId(index);
+        memories::unused_keys(memory, npu, id)
+    });
+    let of_engines = file.dma.iter().flat_map(|engine| memories::unused_keys_of_engine(engine, npu));
+    Ok(of_memories.chain(of_engines).collect())
+}
+
 /// What each part of the accelerator does that costs energy. Parts stand in the order of the file.
 fn actors<'f>(file: &'f HardwareFile, npu: &Npu) -> Vec<Actor<'f>> {
     let of_units = [Action::IdleMac, Action::GatedMac, Action::Accumulate, Action::AccumulatorShift];

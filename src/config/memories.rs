@@ -10,6 +10,7 @@ use crate::config::placed::{OneOrMany, Placed};
 use crate::hardware::memory::{
     Arbitration, DmaEngine, Dram, Memory, MemoryId, MemoryKind, Partitions, Ports, Sram, WriteChannel,
 };
+use crate::hardware::npu::Npu;
 use crate::hardware::requests::{ProductOrder, Requests};
 use crate::memory::bandwidth_limited::BandwidthLimited;
 use crate::memory::{self, MemoryModel};
@@ -170,24 +171,91 @@ fn resolve_channels(
     })
 }
 
-/// How queues share the bandwidth; only a model that arbitrates may be told.
-fn resolve_arbitration(dram: &DramFile, model: &str, defaults: &mut Defaults) -> Result<Arbitration, ConfigError> {
-    let mut problems = Problems::default();
-    let arbitrating = MemoryModel::name(&BandwidthLimited);
-    if model != arbitrating {
+/// Keys of a memory that do nothing, each with why: those of another memory model, those that the part which it plays in
+/// `npu` leaves idle.
+pub(crate) fn unused_keys(file: &MemoryFile, npu: &Npu, id: MemoryId) -> Vec<Diagnostic> {
+    let memory = &npu.memory(id).name;
+    if !npu.uses(id) {
+        let message = format!("no unit and no engine names the memory `{memory}`: it does nothing");
+        return vec![file.name.problem(message)];
+    }
+    let mut unused = Vec::new();
+    if let (Some(dram), MemoryKind::Dram(Dram { model, .. })) = (&file.dram, &npu.memory(id).kind)
+        && !arbitrates(model)
+    {
         let given = [
             dram.quantum_bytes.is_given().then_some(&dram.quantum_bytes as &dyn Cited),
             dram.weights.as_ref().map(|weights| weights as &dyn Cited),
         ];
-        for cited in given.into_iter().flatten() {
-            let message = format!("the model \"{model}\" serves transfers in order of submission and has no turns");
-            let problem = Diagnostic::new(cited.place(), cited.path(), message);
-            problems.push(problem.note(format!("leave it out, or write model: {arbitrating}")));
+        unused.extend(given.into_iter().flatten().map(|cited| {
+            let message = format!(
+                "this does nothing: the model \"{model}\" serves transfers in order of submission and has no turns"
+            );
+            let arbitrating = MemoryModel::name(&BandwidthLimited);
+            Diagnostic::new(cited.place(), cited.path(), message).help(format!("write model: {arbitrating}"))
+        }));
+    }
+    let Some(sram) = &file.sram else { return unused };
+    if sram.latency_cycles.is_given() && npu.shared().is_none_or(|(shared, _)| shared != id) {
+        let message = format!(
+            "`latency_cycles` does nothing in `{memory}`: only a memory that an engine of its own reads and writes, between \
+             the buffers and the off-chip memory, has a latency"
+        );
+        unused.push(sram.latency_cycles.problem(message));
+    }
+    unused
+}
+
+/// Keys of an engine that do nothing, each with why.
+pub(crate) fn unused_keys_of_engine(file: &DmaFile, npu: &Npu) -> Vec<Diagnostic> {
+    let is_shared =
+        npu.shared().is_some_and(|(_, engine)| file.name.required().text().is_ok_and(|it| it == engine.name));
+    let Some(requests) = file.requests.as_ref().filter(|_| is_shared) else { return Vec::new() };
+    let RequestsFile {
+        longest,
+        start_cycles,
+        arrival_cycles: _,
+        activation_bytes_per_cycle,
+        activation_atom_bytes,
+        weight_multiple_bytes,
+        products,
+    } = &**requests;
+    let given: [(&str, bool, &dyn Cited); 6] = [
+        ("longest", longest.is_given(), longest),
+        ("start_cycles", start_cycles.is_given(), start_cycles),
+        ("activation_bytes_per_cycle", activation_bytes_per_cycle.is_given(), activation_bytes_per_cycle),
+        ("activation_atom_bytes", activation_atom_bytes.is_given(), activation_atom_bytes),
+        ("weight_multiple_bytes", weight_multiple_bytes.is_given(), weight_multiple_bytes),
+        ("products", products.is_given(), products),
+    ];
+    let unused = given.into_iter().filter(|(_, is_given, _)| *is_given).map(|(key, _, cited)| {
+        let message =
+            format!("`{key}` does nothing here: the engine from off-chip memory says how tiles are asked for");
+        Diagnostic::new(cited.place(), cited.path(), message)
+    });
+    unused.collect()
+}
+
+/// Whether the requesters of a memory model take turns.
+fn arbitrates(model: &str) -> bool {
+    model == MemoryModel::name(&BandwidthLimited)
+}
+
+/// How queues share the bandwidth, in a model that arbitrates; others leave what is said about it unused.
+fn resolve_arbitration(dram: &DramFile, model: &str, defaults: &mut Defaults) -> Result<Arbitration, ConfigError> {
+    let mut problems = Problems::default();
+    let quantum = Arbitration::DEFAULT.quantum.get();
+    let reason = "a burst of eight on a 64-bit channel (JEDEC JESD79-4, DDR4)";
+    if !arbitrates(model) {
+        // What is left out has no default where nothing reads it.
+        let mut unused = Defaults::default();
+        problems.take(dram.quantum_bytes.or_default(quantum, reason, &mut unused).in_range(1..=1 << 20));
+        let weights = dram.weights.iter().flat_map(|of| [&of.activations, &of.weights, &of.stores]);
+        for weight in weights {
+            problems.take(weight.or_default(1, "a turn of one quantum", &mut unused).in_range(1..=1024));
         }
         return problems.built(|| Some(Arbitration::DEFAULT));
     }
-    let quantum = Arbitration::DEFAULT.quantum.get();
-    let reason = "a burst of eight on a 64-bit channel (JEDEC JESD79-4, DDR4)";
     let quantum = problems.take(dram.quantum_bytes.or_default(quantum, reason, defaults).in_range(1..=1 << 20));
     let weights = match &dram.weights {
         None => Arbitration::DEFAULT.weights.map(Some),

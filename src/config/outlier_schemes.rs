@@ -211,6 +211,21 @@ pub(crate) struct OscFile {
     activations: Field<String>,
 }
 
+/// Keys of an OSC scheme that do nothing under the protection that it selects, each with why.
+pub(crate) fn unused_keys_of_osc(file: &OscFile) -> Vec<Diagnostic> {
+    if !file.protection.required().text().is_ok_and(|protection| protection == "dynamic") {
+        return Vec::new();
+    }
+    let keys = [("columns", &file.columns), ("weight_rows", &file.weight_rows), ("body", &file.body)];
+    let given = keys.into_iter().filter(|(_, field)| field.is_given());
+    let unused = given.map(|(key, field)| {
+        field.problem(format!(
+            "`{key}` does nothing under protection: dynamic, where each token has channels of its own"
+        ))
+    });
+    unused.collect()
+}
+
 /// OSC as a file describes it.
 pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, ConfigError> {
     let formats: Vec<_> = block::ALL.iter().map(|format| (format.name(), *format)).collect();
@@ -221,13 +236,25 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, C
     let format = problems.take(file.format.required().one_of(&formats));
     let counts_scale_bytes = problems.take(file.count_scale_bytes.required().boolean());
     let group = problems.take(file.group.required().in_range(1..=1 << 16));
-    let protection = problems.take(resolve_protection(file, group));
-    let branch_format = problems.take(file.branch_format.required().one_of(&wide_formats()));
-    let columns = problems.take(file.columns.required().one_of(&columns));
-    let weight_rows = problems.take(file.weight_rows.required().one_of(&weight_rows));
-    let merge = problems.take(file.merge.required().one_of(&merges));
-    let passes = problems.take(file.body.required().one_of(&PASSES));
     let mover = problems.take(file.mover.required().one_of(&MOVERS));
+    let protection = problems.take(resolve_protection(file, group, mover));
+    let branch_format = problems.take(file.branch_format.required().one_of(&wide_formats()));
+    let is_dynamic = matches!(protection, Some(Protection::Dynamic { .. }));
+    // Only channels that are the same for all tokens have columns, weight rows and a body that can be stored for itself.
+    let is_left_out = |field: &Field<String>| is_dynamic && !field.is_given();
+    let columns = match is_left_out(&file.columns) {
+        true => Some(Columns::Dense),
+        false => problems.take(file.columns.required().one_of(&columns)),
+    };
+    let weight_rows = match is_left_out(&file.weight_rows) {
+        true => Some(WeightRows::Kept),
+        false => problems.take(file.weight_rows.required().one_of(&weight_rows)),
+    };
+    let passes = match is_left_out(&file.body) {
+        true => Some(Passes::Recomputed),
+        false => problems.take(file.body.required().one_of(&PASSES)),
+    };
+    let merge = problems.take(file.merge.required().one_of(&merges));
     let smoothing = problems.take(smoothing(&file.smoothing_alpha));
     let unit = problems.take(unit(&file.unit));
     let arriving = problems.take(arriving(&file.activations));
@@ -268,8 +295,8 @@ pub(crate) fn resolve_osc(name: String, file: &Placed<OscFile>) -> Result<Osc, C
     })
 }
 
-/// The protection of groups that have so many channels; of a size that is not known, the largest stands in.
-fn resolve_protection(file: &OscFile, group: Option<u64>) -> Result<Protection, ConfigError> {
+/// The protection of groups that have so many channels; a size that is not known counts as the largest, a mover as the lanes.
+fn resolve_protection(file: &OscFile, group: Option<u64>, mover: Option<Mover>) -> Result<Protection, ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Kind {
         Mode,
@@ -305,7 +332,13 @@ fn resolve_protection(file: &OscFile, group: Option<u64>) -> Result<Protection, 
                 None => Some(DynamicBranch::MaskedDense),
                 Some(branch) => problems.take(branch.one_of(&branches)),
             };
-            return problems.built(|| Some(Protection::Dynamic { group, branch: branch? }));
+            let mover = mover.unwrap_or(Mover::VectorUnit).of_each_token();
+            if mover.is_none() {
+                let message = "the channels of each token are found while it passes on the chip, where the DMA engine does not                                fetch from";
+                let help = "write vector_unit, inline or extractor, or another protection";
+                problems.push(file.mover.problem(message).help(help));
+            }
+            return problems.built(|| Some(Protection::Dynamic { group, branch: branch?, mover: mover? }));
         }
         Kind::Mode => problems
             .take(file.threshold_factor.required().in_range(0.0..=1e6))

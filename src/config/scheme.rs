@@ -15,7 +15,7 @@ use crate::config::field::Field;
 use crate::config::named_file::NamedFile;
 use crate::config::outlier_schemes::{
     ACTIVATION_SCOPES, LlmInt8File, MuxqFile, OscFile, WEIGHT_SCOPES, arriving, resolve_llm_int8, resolve_muxq,
-    resolve_osc, scale_source, smoothing,
+    resolve_osc, scale_source, smoothing, unused_keys_of_osc,
 };
 use crate::config::placed::{List, Placed};
 use crate::config::schema::{FileForm, form_of};
@@ -270,6 +270,74 @@ pub fn roles_without_layers(document: &Document, workload: &Workload) -> Result<
         })
     };
     Ok(file.fallback.iter().flat_map(|written| written.iter()).filter_map(absent).collect())
+}
+
+/// Keys of `document` that do nothing under what else it says, each with why. They are allowed, so that a file serves while
+/// one of its choices changes.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn unused_keys(document: &Document) -> Result<Vec<Diagnostic>, ConfigError> {
+    let request = resolve(document)?.calibration();
+    let file: Placed<SchemeFile> = document.read()?;
+    let mut unused = file.osc.as_ref().map(|osc| unused_keys_of_osc(osc)).unwrap_or_default();
+    if request.is_empty() && file.calibration.is_given() {
+        let message = "`calibration` does nothing: the scheme has to know no activations before the run";
+        unused.push(file.calibration.problem(message));
+    }
+    if file.assumed_channels.is_given() {
+        let reason = if request.outliers.is_none() {
+            Some("the scheme does not look for outlier channels")
+        } else if file.calibration.is_given() {
+            Some("the calibration file says which channels are outliers")
+        } else {
+            None
+        };
+        let message = reason.map(|reason| format!("`assumed_channels` does nothing: {reason}"));
+        unused.extend(message.map(|message| file.assumed_channels.problem(message)));
+    }
+    Ok(unused)
+}
+
+/// What is said about `assumed_channels` of `document` in a run that need not assume them.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn assumption_not_needed(document: &Document) -> Result<Option<Diagnostic>, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let message =
+        "`assumed_channels` does nothing in this run: the outlier channels are counted on the values of its tensors";
+    let field = &file.assumed_channels;
+    Ok(field.is_given().then(|| field.problem(message).help("run with --no-numerics to plan with it")))
+}
+
+/// What is said about `assumed_channels` of `document` where layers of `workload` have fewer input channels than it assumes
+/// outliers: one channel is left to the body of each.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn assumption_too_large(document: &Document, workload: &Workload) -> Result<Option<Diagnostic>, ConfigError> {
+    let file: Placed<SchemeFile> = document.read()?;
+    let Some(assumed) = calibration_of(&file)?.assumed_channels else { return Ok(None) };
+    let narrow: Vec<String> = workload
+        .layers()
+        .iter()
+        .filter_map(|layer| match &layer.operation {
+            LayerOperation::Gemm(gemm) if gemm.is_plain() && gemm.shape.k <= assumed => {
+                Some(format!("`{}` (K = {})", layer.name, gemm.shape.k))
+            }
+            LayerOperation::Gemm(_) | LayerOperation::Activate { .. } | LayerOperation::Vector(_) => None,
+        })
+        .collect();
+    if narrow.is_empty() {
+        return Ok(None);
+    }
+    let message = format!(
+        "{assumed} outlier channels are as many as all input channels of some layers, or more; there all but one are planned \
+         with: {}",
+        listed(narrow.iter().map(String::as_str))
+    );
+    Ok(Some(file.assumed_channels.problem(message).help("assume fewer channels, or give tensors values")))
 }
 
 /// The mistake of a scheme that has to know the outlier channels of `layer` where there is no calibration, cited at the key

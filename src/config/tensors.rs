@@ -19,7 +19,7 @@ use crate::numerics::tensor::{Elements, Tensor};
 use crate::shape::MatrixShape;
 use crate::workload::bindings::Bindings;
 use crate::workload::graph::Workload;
-use crate::workload::layer::{Layer, LayerOperation, ValueRef};
+use crate::workload::layer::{Layer, ValueRef};
 use crate::workload::tensor_description::{SourceTensorId, TensorDescription, TensorSource};
 
 /// Whether the numbers of a workload can be computed, as far as its file tells.
@@ -49,17 +49,12 @@ pub fn coverage(workload: &Workload, places: &TensorPlaces) -> Coverage {
 }
 
 fn tensors_read(layer: &Layer) -> Vec<SourceTensorId> {
-    let constants = match &layer.operation {
-        LayerOperation::Gemm(gemm) => [gemm.constant_weight(), gemm.bias],
-        LayerOperation::Activate { .. } => [None, None],
-        LayerOperation::Vector(vector) => [0, 1].map(|index| vector.constants.get(index).copied()),
-    };
     let input = |value: ValueRef| match value {
         ValueRef::Source(id) => Some(id),
         ValueRef::Layer(_) => None,
     };
     let inputs = layer.inputs().into_iter().filter_map(input);
-    inputs.chain(constants.into_iter().flatten()).chain(layer.recorded_output).collect()
+    inputs.chain(layer.constants()).chain(layer.recorded_output).collect()
 }
 
 /// The error of a run that is to compute numbers of a workload that is only partly covered: cites each of the tensors

@@ -48,6 +48,7 @@ struct WorkloadFile {
 pub(crate) struct TensorFile {
     pub(crate) name: Field<String>,
     pub(crate) shape: List<Field<u64>>,
+    format: Field<String>,
     pub(crate) safetensors: Field<PathBuf>,
     pub(crate) entry: Field<String>,
     pub(crate) npy: Field<PathBuf>,
@@ -112,7 +113,7 @@ pub fn resolve(document: &Document) -> Result<(Workload, TensorPlaces), ConfigEr
     Ok((workload, TensorPlaces::of(&expanded.tensors)))
 }
 
-/// Formats in which activations can be stored: those that hold real numbers without a scale beside them, if only within a
+/// Formats in which activations and tensors from outside can be stored: those that hold real numbers without a scale beside them, if only within a
 /// narrow range.
 fn activation_formats() -> Vec<(&'static str, &'static ElementFormat)> {
     let is_real = |format: &&&ElementFormat| {
@@ -128,8 +129,11 @@ fn resolve_tensor(instance: &Instance<'_, TensorFile>) -> Result<(TensorDescript
     let axes = problems.take(resolve_axes(&instance.written.shape));
     let shape = axes.as_deref().map(matrix_of);
     let source = problems.take(tensor_source::resolve(instance, shape));
+    let formats = activation_formats();
+    let format = problems.take(instance.written.format.optional().map(|format| format.one_of(&formats)).transpose());
     problems.built(|| {
-        let description = TensorDescription { name: instance.name.clone(), shape: shape?, source: source? };
+        let (name, format) = (instance.name.clone(), format?);
+        let description = TensorDescription { name, shape: shape?, source: source?, format };
         Some((description, axes?))
     })
 }

@@ -99,9 +99,11 @@ fn count(program: &Program, npu: &Npu, id: OpId, statistics: &OpStatistics, zero
         counts.add(Action::Vector(VectorFunction::Add), statistics.joined_sums);
     }
     for function in kind.vector_functions() {
-        counts.add(Action::Vector(*function), statistics.vector_elements);
         if *function == VectorFunction::Gather {
-            counts.add(Action::IndexFetch, statistics.vector_elements);
+            counts.add(Action::Vector(*function), statistics.gathered_elements);
+            counts.add(Action::IndexFetch, statistics.gathered_elements);
+        } else {
+            counts.add(Action::Vector(*function), statistics.vector_elements);
         }
     }
     for (memory, traffic) in npu.memories().iter().zip(&statistics.traffic) {

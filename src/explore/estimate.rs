@@ -46,9 +46,9 @@ impl Prepared {
             energy += of_grid;
             let rows = nest.grid.m.extent() * nest.grid.batches.count();
             for step in nest.vector.iter().flat_map(|vector| &vector.steps) {
-                let elements = rows * step.columns.unwrap_or(nest.grid.n.extent());
-                let figures = step.functions.iter().map(|function| figure(&Action::Vector(*function)));
-                energy += figures.sum::<f64>() * elements as f64;
+                let elements = |function| rows * step.columns(function).unwrap_or(nest.grid.n.extent());
+                let of = |function: &_| figure(&Action::Vector(*function)) * elements(*function) as f64;
+                energy += step.functions.iter().map(of).sum::<f64>();
             }
             let alike = |(_, known, other): &&mut (u64, (Estimate, f64), Nest)| {
                 *known == (cost, of_grid) && other.grid == nest.grid

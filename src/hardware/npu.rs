@@ -257,6 +257,15 @@ impl Npu {
         }
     }
 
+    /// Whether a unit or an engine names that memory.
+    pub fn uses(&self, memory: MemoryId) -> bool {
+        let engines = std::iter::once(&self.parts.dma).chain(&self.parts.shared_dma);
+        let of_engines = engines.flat_map(|engine| [engine.from, engine.to]);
+        let of_matrix = self.parts.matrix_units.iter().flat_map(|unit| [unit.operand_memory, unit.accumulator_memory]);
+        let of_vector = self.parts.vector_units.iter().map(|unit| unit.memory);
+        of_engines.chain(of_matrix).chain(of_vector).any(|named| named == memory)
+    }
+
     /// Which memory is off the chip.
     pub fn dram_id(&self) -> MemoryId {
         self.dram

@@ -122,13 +122,15 @@ impl VectorUnit {
         self.rates[function.index()].is_some()
     }
 
-    /// Cycles for functions over so many elements, one function after the other on the lanes; the extractor beside them.
-    pub fn cycles(&self, functions: &[VectorFunction], elements: u64) -> FunctionCycles {
+    /// Cycles for functions, each over so many elements as `elements` says, one function after the other on the lanes; the
+    /// extractor beside them.
+    pub fn cycles(&self, functions: &[VectorFunction], elements: impl Fn(VectorFunction) -> u64) -> FunctionCycles {
         let mut cycles = FunctionCycles::default();
         for function in functions {
+            let taken = self.rate(*function).cycles_for(elements(*function));
             match function {
-                VectorFunction::Extract => cycles.extractor += self.rate(*function).cycles_for(elements),
-                _ => cycles.lanes += self.rate(*function).cycles_for(elements),
+                VectorFunction::Extract => cycles.extractor += taken,
+                _ => cycles.lanes += taken,
             }
         }
         cycles

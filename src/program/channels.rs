@@ -116,6 +116,30 @@ pub enum Mover {
     DmaGather,
 }
 
+impl Mover {
+    /// Who moves channels of each token's own, which are found in the token while it passes; nobody for the DMA engine,
+    /// which would have to fetch once more what is there already.
+    pub const fn of_each_token(self) -> Option<TokenMover> {
+        match self {
+            Mover::VectorUnit => Some(TokenMover::VectorUnit),
+            Mover::Inline => Some(TokenMover::Inline),
+            Mover::Extractor => Some(TokenMover::Extractor),
+            Mover::DmaGather => None,
+        }
+    }
+}
+
+/// Who extracts channels that each token has of its own. Whoever does, the lanes of the vector unit find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenMover {
+    /// As [`Mover::VectorUnit`]: the lanes, at their gather rate, for each element that is taken.
+    VectorUnit,
+    /// As [`Mover::Inline`].
+    Inline,
+    /// As [`Mover::Extractor`]: its table holds the channels of one token.
+    Extractor,
+}
+
 /// The largest element of each group of each row, taken out during the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExtractTop {
@@ -130,6 +154,8 @@ pub struct ExtractTop {
     pub kept: TensorId,
     /// `[m, k / group]`: the channel of each taken element.
     pub positions: Option<TensorId>,
+    /// Who moves them.
+    pub mover: TokenMover,
 }
 
 /// Rows gathered from a matrix `[k, n]`.

@@ -4,7 +4,10 @@
 use crate::hardware::vector_unit::VectorFunction;
 use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
-use crate::program::channels::{DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover};
+use crate::program::Program;
+use crate::program::channels::{
+    DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover, TokenMover,
+};
 use crate::program::tensor::TensorId;
 use crate::shape::{GemmShape, MatrixShape};
 use crate::workload::batching::Batching;
@@ -406,14 +409,11 @@ impl OpKind {
         }
     }
 
-    /// Elements of each row that a vector operation works on, where these are not all of them.
-    pub const fn columns_worked_on(&self) -> Option<u64> {
+    /// Elements of each row that the lanes gather, where these are not all of them.
+    pub fn gathered_columns(&self, program: &Program) -> Option<u64> {
         match self {
-            OpKind::ExtractChannels(extract) => match extract.mover {
-                Mover::VectorUnit | Mover::Inline => Some(extract.moved_columns),
-                // All that passes.
-                Mover::Extractor | Mover::DmaGather => None,
-            },
+            OpKind::ExtractChannels(extract) => Some(extract.moved_columns),
+            OpKind::ExtractTop(top) => Some(program.tensor(top.input).shape.columns.div_ceil(top.group)),
             OpKind::Gemm(_)
             | OpKind::Reduce { .. }
             | OpKind::Quantize { .. }
@@ -421,14 +421,14 @@ impl OpKind {
             | OpKind::Dequantize { .. }
             | OpKind::Activate { .. }
             | OpKind::Vector(_)
-            | OpKind::ExtractTop(_)
             | OpKind::GatherRows(_)
             | OpKind::Merge(_)
             | OpKind::DivideChannels(_) => None,
         }
     }
 
-    /// What it costs the lanes of a vector unit, each once per element; nothing for a product.
+    /// What it costs a vector unit: each once per element, but a gather once per element that is moved; nothing for a
+    /// product.
     pub const fn vector_functions(&self) -> &'static [VectorFunction] {
         match self {
             OpKind::Gemm(_) => &[],
@@ -451,7 +451,11 @@ impl OpKind {
                 Mover::DmaGather if extract.is_gathered() => &[VectorFunction::Quantize],
                 Mover::DmaGather => &[],
             },
-            OpKind::ExtractTop(_) => &[VectorFunction::Reduce, VectorFunction::Gather],
+            OpKind::ExtractTop(top) => match top.mover {
+                TokenMover::VectorUnit => &[VectorFunction::Reduce, VectorFunction::Gather],
+                TokenMover::Inline => &[VectorFunction::Reduce],
+                TokenMover::Extractor => &[VectorFunction::Reduce, VectorFunction::Extract],
+            },
             OpKind::GatherRows(gather) => match gather.mover {
                 Mover::VectorUnit => &[VectorFunction::Gather],
                 Mover::Extractor => &[VectorFunction::Extract],

@@ -374,11 +374,11 @@ fn vector_cycles(npu: &Npu, nest: &Nest, grid: &Grid, tile: &Tile) -> u64 {
     let memory = npu.sram(vector.memory);
     // Whether the tile is the last of its rows is not known here; what belongs to whole rows is spread over their tiles.
     let elements = tile.m.len() * tile.n.len();
-    let worked_on = |step: &VectorStep| match step.columns {
+    let worked_on = |step: &VectorStep, function| match step.columns(function) {
         None => elements,
         Some(columns) => (elements * columns).div_ceil(nest.grid.n.extent()),
     };
-    let cycles_of = |step: &VectorStep| unit.cycles(step.functions, worked_on(step));
+    let cycles_of = |step: &VectorStep| unit.cycles(step.functions, |function| worked_on(step, function));
     let joins = nest.matrix.map_or(0, |matrix| matrix.split.joins(grid.k.block()));
     let adding = if joins > 0 { unit.rate(VectorFunction::Add).cycles_for(joins * elements).get() } else { 0 };
     let lanes: Cycles = vector.steps.iter().map(|step| cycles_of(step).lanes).sum();

@@ -40,6 +40,8 @@ fn table_bytes(program: &Program, kind: &OpKind) -> u64 {
     let selection = match kind {
         OpKind::ExtractChannels(extract) => &extract.selection,
         OpKind::GatherRows(gather) => &gather.selection,
+        // The channels of one token, found while it passes.
+        OpKind::ExtractTop(_) => return kind.gathered_columns(program).unwrap_or(0) * FOUND_INDEX_BYTES,
         _ => return 0,
     };
     match selection {

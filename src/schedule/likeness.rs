@@ -183,7 +183,7 @@ impl Names {
     }
 
     fn vector(&mut self, VectorWork { unit: _, steps, reads, memory: _, outputs }: &mut VectorWork) {
-        for VectorStep { op, functions: _, columns: _ } in steps {
+        for VectorStep { op, functions: _, gathered_columns: _ } in steps {
             self.op(op);
         }
         reads.iter_mut().for_each(|read| self.read(read));

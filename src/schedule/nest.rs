@@ -542,19 +542,27 @@ impl VectorWork {
 pub struct VectorStep {
     /// The operation.
     pub op: OpId,
-    /// What it costs the lanes, each once per element that it works on.
+    /// What it costs the unit, each once per element that it works on.
     pub functions: &'static [VectorFunction],
-    /// Elements of each row that it works on, where these are not all of the tile.
-    pub columns: Option<u64>,
+    /// Elements of each row that the lanes gather, where these are not all of the tile.
+    pub gathered_columns: Option<u64>,
 }
 
 impl VectorStep {
-    /// Elements of a tile that it works on. What belongs to whole rows is booked with their last tile.
-    pub const fn elements(&self, tile: &Tile, is_last_n: bool) -> u64 {
-        match self.columns {
+    /// Elements of a tile that `function` works on. What is gathered of whole rows is booked with their last tile.
+    pub const fn elements(&self, function: VectorFunction, tile: &Tile, is_last_n: bool) -> u64 {
+        match self.columns(function) {
             None => tile.m.len() * tile.n.len(),
             Some(columns) if is_last_n => tile.m.len() * columns,
             Some(_) => 0,
+        }
+    }
+
+    /// Elements of each row that `function` works on, where these are not all of the tile.
+    pub const fn columns(&self, function: VectorFunction) -> Option<u64> {
+        match function {
+            VectorFunction::Gather => self.gathered_columns,
+            _ => None,
         }
     }
 }

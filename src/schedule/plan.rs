@@ -455,7 +455,7 @@ impl<'a> Planner<'a> {
             let functions = kind.vector_functions();
             let described = self.npu.vector_unit(unit);
             extraction::check(self.program, op, described)?;
-            steps.push(VectorStep { op, functions, columns: kind.columns_worked_on() });
+            steps.push(VectorStep { op, functions, gathered_columns: kind.gathered_columns(self.program) });
             for (tensor, map, queue) in vector_operands(self.program, kind, output_batches) {
                 if reads.iter().any(|read| read.tensor == tensor) {
                     continue;

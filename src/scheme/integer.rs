@@ -39,10 +39,10 @@ impl Scheme for Integer {
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
         let left = match gemm.input {
-            ValueRef::Source(id) => lowering.source_as(id, &formats::INT8),
+            ValueRef::Source(id) => lowering.source_as(layer, id, &formats::INT8)?,
             ValueRef::Layer(_) => lowering.value(gemm.input),
         };
-        let right = lowering.right_operand_as(layer, &formats::INT8);
+        let right = lowering.right_operand_as(layer, &formats::INT8)?;
         let [left, right] = [left, right].map(GemmOperand::plain);
         let LogicalGemm { shape, weight_layout: right_layout, batching, window, .. } = *gemm;
         let sums = lowering.produced(layer, "sums", gemm.output_shape(), &formats::INT32);

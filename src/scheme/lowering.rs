@@ -1,6 +1,7 @@
 //! The parts of lowering that every scheme shares: naming tensors, placing operations, element-wise layers.
 
 mod block_operands;
+mod outside;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,8 @@ pub struct Lowering<'a> {
     calibration: Option<&'a Calibration>,
     program: Program,
     sources: Vec<Option<TensorId>>,
+    /// Formats of the tensors from outside.
+    source_formats: Vec<&'static ElementFormat>,
     /// The constant right operands that were transposed.
     transposed: BTreeMap<SourceTensorId, TensorId>,
     /// Scales and codes that several layers ask for: each is computed once.
@@ -118,6 +121,7 @@ impl<'a> Lowering<'a> {
             calibration,
             program: Program::default(),
             sources: vec![None; workload.tensors().len()],
+            source_formats: workload.tensor_formats(),
             transposed: BTreeMap::new(),
             scales: Made::new(),
             static_scales: Made::new(),
@@ -306,70 +310,6 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// A tensor from outside, held in off-chip memory in FP32 (what the workload's tensor files carry).
-    pub fn source(&mut self, id: SourceTensorId) -> TensorId {
-        self.source_as(id, &formats::FP32)
-    }
-
-    /// A tensor from outside, held in off-chip memory in `format`; values in another format are rounded to it. The first
-    /// use decides for all.
-    pub fn source_as(&mut self, id: SourceTensorId, format: &'static ElementFormat) -> TensorId {
-        if let Some(tensor) = self.sources[id.0] {
-            return tensor;
-        }
-        let description = self.workload.tensor(id);
-        let tensor = self.program.add_tensor(ProgramTensor {
-            name: description.name.clone(),
-            shape: description.shape,
-            format,
-            origin: Origin::Source(id),
-            recorded: None,
-            is_counted: true,
-        });
-        self.sources[id.0] = Some(tensor);
-        tensor
-    }
-
-    /// The right operand of a layer's product, a constant by rows, whatever the order that it is stored in.
-    pub fn right_operand(&mut self, layer: LayerId) -> TensorId {
-        self.right_operand_as(layer, &formats::FP32)
-    }
-
-    /// The same with a constant held off the chip in `format`. The first use decides for all.
-    pub fn right_operand_as(&mut self, layer: LayerId, format: &'static ElementFormat) -> TensorId {
-        let gemm = self.product_of(layer);
-        let id = match (gemm.weight, gemm.weight_layout) {
-            (value @ ValueRef::Layer(_), _) => return self.value(value),
-            (ValueRef::Source(id), RightLayout::KByN) => return self.source_as(id, format),
-            (ValueRef::Source(id), RightLayout::NByK) => id,
-        };
-        if let Some(tensor) = self.transposed.get(&id) {
-            return *tensor;
-        }
-        let description = self.workload.tensor(id);
-        let MatrixShape { rows, columns } = description.shape;
-        let tensor = self.program.add_tensor(ProgramTensor {
-            name: format!("{}^T", description.name),
-            shape: MatrixShape::new(columns, rows),
-            format,
-            origin: Origin::Transposed(id),
-            recorded: None,
-            is_counted: true,
-        });
-        self.transposed.insert(id, tensor);
-        tensor
-    }
-
-    /// The product of a layer as the workload has it.
-    fn product_of(&self, layer: LayerId) -> &'a LogicalGemm {
-        match &self.workload.layer(layer).operation {
-            LayerOperation::Gemm(gemm) => gemm,
-            LayerOperation::Activate { .. } | LayerOperation::Vector(_) => {
-                unreachable!("only a product has a right operand")
-            }
-        }
-    }
-
     /// A tensor that an operation of the run writes, named `layer.role`.
     pub fn produced(
         &mut self,
@@ -456,7 +396,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Quantizes `input` during the run; where an earlier layer has quantized the same tensor in the same way, those codes
-    /// serve again.
+    /// serve again, and what is in that format already is its own codes.
     pub fn quantize(
         &mut self,
         layer: LayerId,
@@ -475,6 +415,9 @@ impl<'a> Lowering<'a> {
         format: &'static ElementFormat,
         role: &str,
     ) -> TensorId {
+        if self.is_cast_to_itself(input, scale, format) {
+            return input;
+        }
         let way = QuantizedAs { scale, format };
         if let Some(codes) = self.codes.get(input, &way) {
             return codes;
@@ -484,6 +427,11 @@ impl<'a> Lowering<'a> {
         self.push(layer, Path::Quantization, OpKind::Quantize { input, scale, output });
         self.codes.keep(input, way, output);
         output
+    }
+
+    /// Whether rounding `input` to `format` would leave every element as it is.
+    fn is_cast_to_itself(&self, input: TensorId, scale: Option<Scale>, format: &'static ElementFormat) -> bool {
+        scale.is_none() && self.format(input) == format
     }
 
     /// How the right operand of a layer's product lies in the program.
@@ -535,8 +483,11 @@ impl<'a> Lowering<'a> {
         scope: Option<Scope>,
         format: &'static ElementFormat,
     ) -> (TensorId, Option<Scale>) {
-        let shape = self.program.tensor(input).shape;
         let stored = self.stored_scope(layer, scope);
+        if stored.is_none() && self.is_cast_to_itself(input, None, format) {
+            return (input, None);
+        }
+        let shape = self.program.tensor(input).shape;
         let scale = stored.map(|scope| self.prepared_scale(layer, input, scope, ScaleTarget::Element(format)));
         let codes = self.tensor(layer, "w_codes", shape, format, Origin::Prepared);
         let quantize = OpKind::Quantize { input, scale, output: codes };

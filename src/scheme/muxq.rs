@@ -281,7 +281,8 @@ impl Muxq {
             }
             (ScaleSource::Dynamic, _) => {
                 let target = ScaleTarget::Element(self.format);
-                lowering.dynamic_scale(layer, aux, self.activation_scope, target)
+                let maxima = x.maxima.map(|of| channels.dense(lowering, layer, "auxiliary_maxima", of, &FP32));
+                lowering.dynamic_scale(layer, maxima.unwrap_or(aux), self.activation_scope, target)
             }
         };
         let aux = lowering.quantize(layer, aux, Some(aux_scale), self.format);

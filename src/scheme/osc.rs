@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use crate::numerics::block::{self, BlockFormat};
 use crate::numerics::formats::{self, ElementFormat, FP32};
-use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor, Treatment};
+use crate::program::channels::{ExtractTop, InitialSums, Merge, Mover, SumFactor, TokenMover, Treatment};
 use crate::program::op::{GemmOperand, OpKind, Path, Scale, ScaleTarget, Scope};
 use crate::program::tensor::TensorId;
 use crate::scheme::lowering::{Arriving, Lowering, LoweringError};
@@ -48,7 +48,7 @@ pub struct Osc {
     pub merge: MergePoint,
     /// Whether the zeroed activation is stored before it is quantized.
     pub passes: Passes,
-    /// Who extracts channels.
+    /// Who extracts channels that are the same for all tokens.
     pub mover: Mover,
     /// Smoothing before everything else.
     pub smoothing: Option<Smoothing>,
@@ -69,6 +69,8 @@ pub enum Protection {
         group: u64,
         /// What path B makes of them.
         branch: DynamicBranch,
+        /// Who moves them.
+        mover: TokenMover,
     },
 }
 
@@ -147,7 +149,7 @@ pub static MXFP4_COMPACT: Osc = Osc {
 pub static DYNAMIC: Osc = Osc {
     name: Cow::Borrowed("osc_dynamic"),
     description: "OSC with MXFP4 and protection found during the run: the largest of each 32 channels of each token in FP16",
-    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::MaskedDense },
+    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::MaskedDense, mover: TokenMover::VectorUnit },
     ..PAPER
 };
 
@@ -155,7 +157,7 @@ pub static DYNAMIC: Osc = Osc {
 pub static DYNAMIC_ROW_GATHER: Osc = Osc {
     name: Cow::Borrowed("osc_dynamic_row_gather"),
     description: "osc_dynamic with the weight rows of each token's protected channels gathered for it, paths merged on the vector unit",
-    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::RowGather },
+    protection: Protection::Dynamic { group: 32, branch: DynamicBranch::RowGather, mover: TokenMover::VectorUnit },
     merge: MergePoint::VectorUnit,
     ..PAPER
 };
@@ -216,8 +218,8 @@ impl Scheme for Osc {
         let input = TreatedInput::new(lowering, layer, gemm, calibration);
         let weight = input.weight(lowering, layer, gemm);
         let parts = lowering.on_activations(self.arriving, |lowering| match self.protection {
-            Protection::Dynamic { group, branch } => {
-                self.dynamic_parts(lowering, layer, (&input, weight), (group, branch))
+            Protection::Dynamic { group, branch, mover } => {
+                self.dynamic_parts(lowering, layer, (&input, weight), (group, branch, mover))
             }
             Protection::Fixed(_) => {
                 let known = calibration.and_then(|calibration| calibration.protected.clone()).expect(ANSWERED);
@@ -256,7 +258,7 @@ impl Osc {
         lowering: &mut Lowering<'_>,
         layer: LayerId,
         (input, weight): (&TreatedInput, TensorId),
-        (group, branch): (u64, DynamicBranch),
+        (group, branch, mover): (u64, DynamicBranch, TokenMover),
     ) -> Parts {
         let wide = self.branch_format;
         let source = input.smoothed(lowering, layer);
@@ -271,7 +273,7 @@ impl Osc {
                 (kept, Some(lowering.produced(layer, "kept_channels", one_of_each, indices)))
             }
         };
-        let top = ExtractTop { input: source, group, body, kept, positions };
+        let top = ExtractTop { input: source, group, body, kept, positions, mover };
         lowering.push(layer, Path::Extraction, OpKind::ExtractTop(top));
         let scale = self.tensor_scale(lowering, layer, body);
         let left = self.quantize(lowering, layer, body, scale);

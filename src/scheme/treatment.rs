@@ -1,7 +1,8 @@
 //! What an activation goes through before it is quantized: smoothing, and taking channels out.
 //!
 //! A scale over the whole tensor takes two passes over the data: one that finds it, one that applies it. What comes before
-//! the quantizer is then either done again in the second pass or stored by the first.
+//! the quantizer is then either done again in the second pass or stored by the first. Where the channels are found during
+//! the run, the pass that finds them has the largest magnitude of each, from which the scale follows without another.
 
 use crate::numerics::formats::{ElementFormat, INT16, INT32};
 use crate::program::channels::{ChannelSide, DivideChannels, ExtractChannels, GatherRows, Mover, Selection, Treatment};
@@ -229,6 +230,27 @@ impl TreatedInput {
         (body, dense.or(gathered))
     }
 
+    /// `[1, k]`: the largest magnitude of each channel after the treatment, where a pass over the data has found them to
+    /// choose the channels by. It is rounded like the body, so its largest element is the body's.
+    fn treated_maxima(&self, lowering: &mut Lowering<'_>, layer: LayerId) -> Option<TensorId> {
+        let (channels, treatment, _) = self.treatment.as_ref()?;
+        let Selection::Planned { maxima, .. } = channels.selection else { return None };
+        let (shape, format) = (lowering.shape(maxima), lowering.format(self.source));
+        let treated = lowering.produced(layer, "body_maxima", shape, format);
+        let extract = ExtractChannels {
+            input: maxima,
+            selection: channels.selection.clone(),
+            treatment: *treatment,
+            body: Some(treated),
+            dense: None,
+            moved_columns: channels.selection.count(),
+            mover: channels.mover,
+            is_separate_pass: false,
+        };
+        lowering.push(layer, Path::ScaleReduction, OpKind::ExtractChannels(extract));
+        Some(treated)
+    }
+
     /// Codes of the treated activation with their scale, and the channels taken out in `dense_format`, where asked for.
     pub(crate) fn quantize(
         &mut self,
@@ -239,6 +261,13 @@ impl TreatedInput {
         dense_format: Option<&'static ElementFormat>,
     ) -> Quantized {
         let target = ScaleTarget::Element(format);
+        let maxima = if scope == Scope::Tensor { self.treated_maxima(lowering, layer) } else { None };
+        if let Some(maxima) = maxima {
+            let scale = lowering.dynamic_scale(layer, maxima, scope, target);
+            let (input, dense) = self.pass(lowering, layer, dense_format);
+            let codes = lowering.quantize(layer, input, Some(scale), format);
+            return Quantized { codes, scale, input, dense, maxima: Some(maxima) };
+        }
         self.is_separate_pass = scope != Scope::Tensor;
         let (first, mut dense) = self.pass(lowering, layer, dense_format);
         let scale = lowering.dynamic_scale(layer, first, scope, target);
@@ -251,7 +280,7 @@ impl TreatedInput {
             (input, dense) = (again, dense.or(more));
         }
         let codes = lowering.quantize(layer, input, Some(scale), format);
-        Quantized { codes, scale, input, dense }
+        Quantized { codes, scale, input, dense, maxima: None }
     }
 
     /// Codes under a scale that a calibration gave.
@@ -265,7 +294,7 @@ impl TreatedInput {
         let (input, dense) = self.pass(lowering, layer, None);
         let scale = lowering.static_scale(layer, input, "x_scale", format, range);
         let codes = lowering.quantize(layer, input, Some(scale), format);
-        Quantized { codes, scale, input, dense }
+        Quantized { codes, scale, input, dense, maxima: None }
     }
 }
 
@@ -277,6 +306,8 @@ pub(crate) struct Quantized {
     /// The real values that were quantized, still on the chip in the pass that quantized them.
     pub(crate) input: TensorId,
     pub(crate) dense: Option<TensorId>,
+    /// `[1, k]`: the largest magnitude of each channel of `input`, where the scale follows from them.
+    pub(crate) maxima: Option<TensorId>,
 }
 
 /// The calibration of a layer, where the scheme asks for any and there is one of this layer.

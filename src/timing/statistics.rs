@@ -149,6 +149,8 @@ pub struct OpStatistics {
     pub array_steps: Option<ArraySteps>,
     /// Elements through the vector unit.
     pub vector_elements: u64,
+    /// Those of them that a gather moves.
+    pub gathered_elements: u64,
     /// Bytes of partial sums that left the accumulators before they were final.
     pub spilled: Bytes,
     /// Bytes of partial sums that came back into the accumulators.

@@ -211,11 +211,13 @@ pub(super) fn vector_occupancy(
     let memory = npu.sram(vector.memory);
     let (mut lanes, mut extractor) = (Cycles::ZERO, Cycles::ZERO);
     for step in &vector.steps {
-        let elements = step.elements(&work.tile, work.is_last_n);
-        let cycles = unit.cycles(step.functions, elements);
+        let cycles = unit.cycles(step.functions, |function| step.elements(function, &work.tile, work.is_last_n));
         let statistics = &mut ops[step.op.0];
         statistics.busy += cycles.lanes + cycles.extractor;
-        statistics.vector_elements += elements;
+        statistics.vector_elements += work.tile.m.len() * work.tile.n.len();
+        if step.functions.contains(&VectorFunction::Gather) {
+            statistics.gathered_elements += step.elements(VectorFunction::Gather, &work.tile, work.is_last_n);
+        }
         lanes += cycles.lanes;
         extractor += cycles.extractor;
     }

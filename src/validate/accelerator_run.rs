@@ -106,7 +106,7 @@ fn workload(layers: &[IntegerLayer]) -> Result<Workload, WorkloadError> {
         let dense = LogicalGemm::dense(layer.shape, ValueRef::Source(input), weight, None);
         let gemm = LogicalGemm { window: layer.window, ..dense };
         for (name, shape) in [("x", gemm.input_shape()), ("w", gemm.weight_shape())] {
-            tensors.push(TensorDescription { name: format!("{name}{index}"), shape, source: None });
+            tensors.push(TensorDescription { name: format!("{name}{index}"), shape, source: None, format: None });
         }
         Layer { name: format!("layer{index}"), operation: LayerOperation::Gemm(gemm), recorded_output: None }
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::numerics::formats::ElementFormat;
+use crate::numerics::formats::{ElementFormat, FP32};
 use crate::shape::MatrixShape;
 use crate::workload::layer::{Layer, LayerId, LayerOperation, ValueRef};
 use crate::workload::mapping::Mapping;
@@ -116,6 +116,23 @@ impl Workload {
     /// One tensor from outside.
     pub fn tensor(&self, id: SourceTensorId) -> &TensorDescription {
         &self.tensors[id.0]
+    }
+
+    /// Format in which each tensor from outside lies off the chip: its own where it has one; that of activations for what
+    /// layers read as they read each other's outputs; FP32 for constants (weights, biases) and records, of which a scheme
+    /// prepares what the run reads.
+    pub fn tensor_formats(&self) -> Vec<&'static ElementFormat> {
+        let mut formats = vec![&FP32; self.tensors.len()];
+        for value in self.layers.iter().flat_map(Layer::inputs) {
+            if let ValueRef::Source(id) = value {
+                formats[id.0] = self.activation_format;
+            }
+        }
+        for layer in &self.layers {
+            layer.constants().into_iter().for_each(|id| formats[id.0] = &FP32);
+        }
+        let own = self.tensors.iter().map(|tensor| tensor.format);
+        formats.into_iter().zip(own).map(|(format, own)| own.unwrap_or(format)).collect()
     }
 
     /// Layers in execution order.
@@ -271,7 +288,8 @@ mod tests {
     }
 
     fn build(layers: Vec<Layer>) -> Result<Workload, WorkloadError> {
-        let input = TensorDescription { name: "x".to_owned(), shape: MatrixShape::new(2, 2), source: None };
+        let input =
+            TensorDescription { name: "x".to_owned(), shape: MatrixShape::new(2, 2), source: None, format: None };
         let format = formats::by_name("fp32").expect("fp32 is registered");
         Workload::try_new("test".to_owned(), format, vec![input], layers)
     }

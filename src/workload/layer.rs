@@ -33,6 +33,15 @@ impl Layer {
         }
     }
 
+    /// Constants that it reads: weights, biases, parameters of a normalization.
+    pub fn constants(&self) -> Vec<SourceTensorId> {
+        match &self.operation {
+            LayerOperation::Gemm(gemm) => gemm.constant_weight().into_iter().chain(gemm.bias).collect(),
+            LayerOperation::Activate { .. } => Vec::new(),
+            LayerOperation::Vector(vector) => vector.constants.clone(),
+        }
+    }
+
     /// Values that it reads from other layers or from outside, constants aside.
     pub fn inputs(&self) -> Vec<ValueRef> {
         match &self.operation {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::numerics::formats::ElementFormat;
 use crate::shape::MatrixShape;
 use crate::workload::generator::Generator;
 
@@ -18,6 +19,8 @@ pub struct TensorDescription {
     pub shape: MatrixShape,
     /// Where its values come from, if from anywhere.
     pub source: Option<TensorSource>,
+    /// Format in which it lies off the chip, where one is given.
+    pub format: Option<&'static ElementFormat>,
 }
 
 /// Where the values of a tensor come from.

@@ -411,7 +411,8 @@ pub(super) fn workload() -> Vec<Note> {
         note("name", "Name of the workload in reports."),
         note(
             "activation_format",
-            "Number format in which activations are stored between layers: fp32, fp16, bf16, or an 8-bit float without a scale.",
+            "Number format in which activations are stored between layers and come from outside: fp32, fp16, bf16, or an 8-bit \
+             float without a scale.",
         ),
         note("defaults", "What tensors and layers take where they leave it out."),
         note("defaults.tensors", "Source of values for tensors that give none."),
@@ -453,6 +454,11 @@ pub(super) fn workload() -> Vec<Note> {
         notes.push(note(
             &format!("{prefix}shape"),
             "Rows and columns, or the length of a vector; of images height, width and channels; up to 4194304 each.",
+        ));
+        notes.push(note(
+            &format!("{prefix}format"),
+            "Number format in which it lies off the chip, and to which its values are rounded: as activation_format. Left out: \
+             activation_format for what layers read as they read each other's outputs, fp32 for weights and other constants.",
         ));
         notes.extend(sources(prefix));
     }

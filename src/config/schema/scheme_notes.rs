@@ -137,7 +137,7 @@ fn movement(prefix: &str) -> [Note; 2] {
             &format!("{prefix}mover"),
             ["vector_unit", "inline", "extractor", "dma_gather"],
             "What gathers the outlier channels: the lanes of the vector unit, the way of the data at no cost, the extractor \
-             beside the vector unit, or the DMA engine from off the chip.",
+             beside the vector unit, or the DMA engine from off the chip (not under protection: dynamic).",
         ),
     ]
 }
