@@ -293,7 +293,7 @@ impl<'s> Evaluator<'s> {
     pub(super) fn document(&self, position: usize, values: &[PointValue<'_>]) -> Result<Document, ConfigError> {
         let targets =
             || values.iter().flat_map(|value| value.parameter.paths.iter().map(move |target| (value, target)));
-        let whole = targets().filter(|(_, target)| whole_file(&target.path) == Some(position)).next_back();
+        let whole = targets().rfind(|(_, target)| whole_file(&target.path) == Some(position));
         let mut document = match whole {
             Some((value, _)) => self.named[&(position, resolve_file(&value.text, value.place))].clone(),
             None => self.files[position].clone(),
