@@ -100,6 +100,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_of_zeros_count_for_the_lowest_column_unless_a_threshold_is_asked_for() {
+        // Ties go to the lowest index, and zeros tie; no magnitude of them exceeds a threshold.
+        let values = [0.0, 0.0, 0.0, 3.0];
+        assert_eq!(group_hits(&values, 2, 2, 1), [1, 1]);
+        assert_eq!(group_hits_over(&values, 2, 2, 1.0), [0, 1]);
+    }
+
+    #[test]
     fn hits_go_to_the_lowest_index_of_equals() {
         let values = [1.0, -1.0, 0.5, 0.0, 2.0, 3.0, -3.0, 0.0];
         assert_eq!(group_hits(&values, 4, 2, 1), [1, 1, 2, 0]);
