@@ -413,7 +413,7 @@ fn a_pipe_in_the_place_of_a_tensor_file_is_refused_without_waiting_for_its_other
     std::fs::write(&workload, "name: w\nactivation_format: fp32\ntensors: [{ name: x, shape: [3], safetensors: x.safetensors }]\nlayers: [{ name: a, activate: { input: x, function: relu } }]\n").unwrap();
     let assert = npusim().arg("check").arg(&workload).timeout(std::time::Duration::from_secs(20)).assert().code(2);
     let message = stderr_of(assert);
-    assert!(message.contains("is a folder, a pipe or a device"), "{message}");
+    assert!(message.contains("it is a pipe, a socket or a device"), "{message}");
 }
 
 #[test]
