@@ -201,8 +201,8 @@ fn qwen3_8b_does_the_products_and_moves_at_least_the_bytes_of_its_published_shap
         [inner, hidden],
     ];
     let [macs, weight_bytes] = dense(tokens, &weights);
-    // The input comes in FP32, as files carry it; the output leaves in BF16; two norms of rows and two of heads.
-    let bytes = weight_bytes + (4 + 2) * tokens * hidden + 4 * (2 * hidden + 2 * 128);
+    // Input and output cross the pins in BF16, the activation format; two norms of rows and two of heads stay FP32.
+    let bytes = weight_bytes + (2 + 2) * tokens * hidden + 4 * (2 * hidden + 2 * 128);
     assert_eq!(counted("qwen3-8b-layer"), [macs + attention_macs(tokens, 32, 128), bytes]);
 }
 
