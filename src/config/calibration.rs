@@ -249,7 +249,13 @@ mod tests {
         let text = refused("[1, 2, 4]");
         assert!(text.starts_with("c.json:4:47: layers.fc1.outliers[2]: channel 4 does not exist"), "{text}");
         assert!(text.contains("^ valid: channels below 3 in ascending order"), "{text}");
+        // An entry that is null is cited itself, one that is not there by the layer that lacks it.
         let missing = refused("null");
+        assert!(missing.starts_with("c.json:4:40: layers.fc1.outliers: it is missing"), "{missing}");
+        let absent = file("null").unwrap();
+        let source = absent.source.text().replace(", \"outliers\": null", "");
+        let absent = CalibrationFile::from_bytes("c.json", source.as_bytes()).unwrap();
+        let missing = absent.answer("muxq", &asked(), &fc1()).unwrap_err().to_string();
         assert!(missing.starts_with("c.json:4:12: layers.fc1.outliers: it is missing"), "{missing}");
     }
 
