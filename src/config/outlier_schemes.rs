@@ -334,7 +334,8 @@ fn resolve_protection(file: &OscFile, group: Option<u64>, mover: Option<Mover>) 
             };
             let mover = mover.unwrap_or(Mover::VectorUnit).of_each_token();
             if mover.is_none() {
-                let message = "the channels of each token are found while it passes on the chip, where the DMA engine does not                                fetch from";
+                let message = "the channels of each token are found while it passes on the chip, where the DMA engine does not \
+                               fetch from";
                 let help = "write vector_unit, inline or extractor, or another protection";
                 problems.push(file.mover.problem(message).help(help));
             }
