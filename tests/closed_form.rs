@@ -5,6 +5,7 @@
 
 use npusim::hardware::array::{Array, BlockWeights};
 use npusim::program::Program;
+use npusim::program::channels::ChannelSide;
 use npusim::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use npusim::program::tensor::{ProgramTensor, TensorId};
 use npusim::schedule::Placement;
@@ -346,7 +347,10 @@ fn operands(program: &Program, nest: &Nest, kind: &OpKind) -> Vec<(TensorId, Fol
         OpKind::Merge(merge) => {
             merge.base.into_iter().chain([merge.addend]).map(|tensor| (tensor, Follows::axes(m, n))).collect()
         }
-        OpKind::DivideChannels(divide) => vec![(divide.input, Follows::axes(m, n))],
+        OpKind::DivideChannels(divide) => {
+            let factors = (divide.side == ChannelSide::Activation).then_some((divide.factors, Follows::axes(None, n)));
+            std::iter::once((divide.input, Follows::axes(m, n))).chain(factors).collect()
+        }
     }
 }
 

@@ -31,6 +31,7 @@ mod properties;
 mod rings;
 mod schemes;
 mod shipped;
+mod smoothing;
 mod starting;
 mod study_faults;
 mod tensor_formats;

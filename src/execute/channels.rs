@@ -171,7 +171,7 @@ pub(super) fn divide(values: &mut Values, divide: &DivideChannels, tile: &Tile) 
         line.clear();
         values.read_row(divide.input, row, tile.n, &mut line);
         match divide.side {
-            ChannelSide::Activation => {
+            ChannelSide::Activation | ChannelSide::Absorbed => {
                 let factors = &factors[tile.n.start as usize..tile.n.end as usize];
                 line.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
             }

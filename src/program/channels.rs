@@ -245,17 +245,19 @@ pub struct DivideChannels {
     pub input: TensorId,
     /// `[1, k]`.
     pub factors: TensorId,
-    /// Of an activation the columns are divided, of a weight the rows are multiplied.
+    /// Of an activation the columns are divided, of a weight the rows are multiplied, and by whom.
     pub side: ChannelSide,
     /// Like the input.
     pub output: TensorId,
 }
 
-/// Along which axis of a matrix its input channels lie.
+/// Along which axis of a matrix its input channels lie, and who divides or multiplies them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChannelSide {
-    /// The columns of an activation `[m, k]`; they are divided.
+    /// The columns of an activation `[m, k]`; the lanes of the vector unit divide them.
     Activation,
+    /// The columns of an activation whose producer gives them divided: the factors are in its constants, which costs nothing.
+    Absorbed,
     /// The rows of a weight `[k, n]`; they are multiplied.
     Weight,
 }

@@ -6,7 +6,7 @@ use crate::numerics::block::BlockFormat;
 use crate::numerics::formats::ElementFormat;
 use crate::program::Program;
 use crate::program::channels::{
-    DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover, TokenMover,
+    ChannelSide, DivideChannels, ExtractChannels, ExtractTop, GatherRows, InitialSums, Merge, Mover, TokenMover,
 };
 use crate::program::tensor::TensorId;
 use crate::shape::{GemmShape, MatrixShape};
@@ -462,8 +462,11 @@ impl OpKind {
                 Mover::Inline | Mover::DmaGather => &[],
             },
             OpKind::Merge(_) => &[VectorFunction::Merge],
-            // Folded into whoever makes the activation, and into the weights.
-            OpKind::DivideChannels(_) => &[],
+            OpKind::DivideChannels(divide) => match divide.side {
+                // By the reciprocal of each factor.
+                ChannelSide::Activation => &[VectorFunction::Multiply],
+                ChannelSide::Absorbed | ChannelSide::Weight => &[],
+            },
         }
     }
 }

@@ -164,6 +164,7 @@ impl fmt::Display for OpText<'_> {
                 let (input, factors) = (self.name(divide.input), self.name(divide.factors));
                 match divide.side {
                     ChannelSide::Activation => write!(formatter, "divide columns of {input} by {factors}")?,
+                    ChannelSide::Absorbed => write!(formatter, "take {input} with columns divided by {factors}")?,
                     ChannelSide::Weight => write!(formatter, "multiply rows of {input} by {factors}")?,
                 }
             }

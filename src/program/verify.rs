@@ -237,7 +237,7 @@ fn verify_shapes(program: &Program, op: &Op) -> Result<(), ProgramError> {
         OpKind::DivideChannels(divide) => {
             let input = shape(divide.input);
             let channels = match divide.side {
-                ChannelSide::Activation => input.columns,
+                ChannelSide::Activation | ChannelSide::Absorbed => input.columns,
                 ChannelSide::Weight => input.rows,
             };
             expect(divide.factors, MatrixShape::new(1, channels))?;

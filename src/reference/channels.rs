@@ -103,7 +103,7 @@ impl Evaluator<'_> {
             .into_iter()
             .enumerate()
             .map(|(index, value)| match divide.side {
-                ChannelSide::Activation => value / factors[index % columns],
+                ChannelSide::Activation | ChannelSide::Absorbed => value / factors[index % columns],
                 ChannelSide::Weight => value * factors[index / columns],
             })
             .collect();

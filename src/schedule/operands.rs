@@ -1,6 +1,7 @@
 //! What the tiles of a nest need of each operand: which part, and which queue brings it.
 
 use crate::program::Program;
+use crate::program::channels::ChannelSide;
 use crate::program::op::{Gemm, OpKind, RightLayout, Scale, Scope};
 use crate::program::tensor::TensorId;
 use crate::schedule::nest::{BatchStride, DmaQueue, TileMap};
@@ -70,8 +71,14 @@ pub fn vector_operands(program: &Program, kind: &OpKind, batches: BatchStride) -
             let both = merge.base.into_iter().chain([merge.addend]);
             both.map(|tensor| (tensor, TileMap::OUTPUT, DmaQueue::Activations)).collect()
         }
-        // The factors are a part of whoever makes the activation.
-        OpKind::DivideChannels(divide) => vec![(divide.input, TileMap::OUTPUT, DmaQueue::Activations)],
+        OpKind::DivideChannels(divide) => {
+            let factors = match divide.side {
+                ChannelSide::Activation => Some((divide.factors, TileMap::PER_COLUMN, DmaQueue::Weights)),
+                // They are a part of whoever makes the activation, or of what is prepared.
+                ChannelSide::Absorbed | ChannelSide::Weight => None,
+            };
+            std::iter::once((divide.input, TileMap::OUTPUT, DmaQueue::Activations)).chain(factors).collect()
+        }
     }
 }
 

@@ -60,6 +60,15 @@ impl WithFallback {
             MainScheme::Described(scheme) => scheme.as_ref(),
         }
     }
+
+    /// The scheme of one layer.
+    fn of_layer(&self, name: &str, gemm: &LogicalGemm) -> &dyn Scheme {
+        let fits = |exception: &&Exception| match &exception.layers {
+            ExceptedLayers::Named(layer) => *layer == name,
+            ExceptedLayers::OfRole(role) => gemm.role == Some(*role),
+        };
+        self.exceptions.iter().find(fits).map_or(self.main(), |exception| exception.scheme)
+    }
 }
 
 impl Scheme for WithFallback {
@@ -73,6 +82,10 @@ impl Scheme for WithFallback {
 
     fn calibration(&self) -> CalibrationRequest {
         self.main().calibration()
+    }
+
+    fn smooths(&self, name: &str, gemm: &LogicalGemm) -> bool {
+        self.of_layer(name, gemm).smooths(name, gemm)
     }
 
     fn layers(&self) -> Vec<&str> {
@@ -91,13 +104,6 @@ impl Scheme for WithFallback {
         gemm: &LogicalGemm,
     ) -> Result<TensorId, LoweringError> {
         let name = lowering.layer_name(layer);
-        let fits = |exception: &&Exception| match &exception.layers {
-            ExceptedLayers::Named(layer) => *layer == name,
-            ExceptedLayers::OfRole(role) => gemm.role == Some(*role),
-        };
-        match self.exceptions.iter().find(fits) {
-            Some(exception) => lower_product(exception.scheme, lowering, layer, gemm),
-            None => lower_product(self.main(), lowering, layer, gemm),
-        }
+        lower_product(self.of_layer(&name, gemm), lowering, layer, gemm)
     }
 }

@@ -14,6 +14,7 @@ use crate::program::op::{
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::scope_shape;
 use crate::program::{Deviation, Program, ProgramLayer};
+use crate::scheme::absorption::absorbed;
 use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};
@@ -43,6 +44,8 @@ pub struct Lowering<'a> {
     source_formats: Vec<&'static ElementFormat>,
     /// The constant right operands that were transposed.
     transposed: BTreeMap<SourceTensorId, TensorId>,
+    /// Layers whose input comes divided by the factors of its smoothing.
+    absorbed: Vec<bool>,
     /// Scales and codes that several layers ask for: each is computed once.
     scales: Made<(Scope, ScaleTarget), Scale>,
     /// Calibrated scales, by the bits of the range.
@@ -123,6 +126,7 @@ impl<'a> Lowering<'a> {
             sources: vec![None; workload.tensors().len()],
             source_formats: workload.tensor_formats(),
             transposed: BTreeMap::new(),
+            absorbed: absorbed(workload, scheme, calibration),
             scales: Made::new(),
             static_scales: Made::new(),
             codes: Made::new(),
@@ -217,6 +221,11 @@ impl<'a> Lowering<'a> {
         if !deviations.contains(&deviation) {
             deviations.push(deviation);
         }
+    }
+
+    /// Whether whoever makes the input of `layer` takes up the factors of its smoothing.
+    pub fn producer_absorbs_factors(&self, layer: LayerId) -> bool {
+        self.absorbed[layer.0]
     }
 
     /// What the calibration was made from.

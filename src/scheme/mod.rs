@@ -3,6 +3,7 @@
 //! A scheme sees the workload and its own parameters, never the hardware: what a machine makes of the operations is the
 //! schedule's business. A new scheme is one file and one line in [`ALL`].
 
+mod absorption;
 pub mod blocks;
 pub mod cast;
 pub mod fallback;
@@ -45,6 +46,11 @@ pub trait Scheme: Send + Sync + std::fmt::Debug {
     /// with constant weights, and weights of four bits are no format for what a run computes.
     fn substitute(&self, _gemm: &LogicalGemm) -> Option<Substitute> {
         None
+    }
+
+    /// Whether it divides the input channels of the product `gemm` of the layer `name` by factors (SmoothQuant).
+    fn smooths(&self, _name: &str, gemm: &LogicalGemm) -> bool {
+        self.calibration().smoothing.is_some() && self.substitute(gemm).is_none()
     }
 
     /// Lowers one matrix product and returns its real-valued output.

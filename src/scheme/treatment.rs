@@ -3,6 +3,9 @@
 //! A scale over the whole tensor takes two passes over the data: one that finds it, one that applies it. What comes before
 //! the quantizer is then either done again in the second pass or stored by the first. Where the channels are found during
 //! the run, the pass that finds them has the largest magnitude of each, from which the scale follows without another.
+//!
+//! Smoothing divides channels. That is free where whoever makes the activation can take the factors into its constants (a
+//! norm's weights, the columns of a product's weights) and everyone who reads it wants the same; else the lanes divide.
 
 use crate::numerics::formats::{ElementFormat, INT16, INT32};
 use crate::program::channels::{ChannelSide, DivideChannels, ExtractChannels, GatherRows, Mover, Selection, Treatment};
@@ -142,7 +145,8 @@ pub(crate) fn index_format(largest: u64) -> &'static ElementFormat {
 #[derive(Clone, Debug)]
 pub(crate) struct TreatedInput {
     source: TensorId,
-    factors: Option<TensorId>,
+    /// Factors of the smoothing, and who divides by them.
+    factors: Option<(TensorId, ChannelSide)>,
     treatment: Option<(Channels, Treatment, Passes)>,
     stored: Option<TensorId>,
     /// Whether a stored body ends the walk that made it. A scale over the tensor does that anyway.
@@ -158,10 +162,14 @@ impl TreatedInput {
         calibration: Option<&LayerCalibration>,
     ) -> TreatedInput {
         let source = lowering.value(gemm.input);
+        let side =
+            if lowering.producer_absorbs_factors(layer) { ChannelSide::Absorbed } else { ChannelSide::Activation };
+        // In the constants of whoever makes the activation they have no bytes of their own.
+        let is_counted = side == ChannelSide::Activation;
         let factors = calibration.and_then(|calibration| calibration.smoothing.clone());
-        // A part of whoever makes the activation: no bytes of their own.
         let factors = factors
-            .map(|factors| lowering.constant(layer, "smoothing", &crate::numerics::formats::FP32, factors, false));
+            .map(|factors| lowering.constant(layer, "smoothing", &crate::numerics::formats::FP32, factors, is_counted))
+            .map(|factors| (factors, side));
         TreatedInput { source, factors, treatment: None, stored: None, is_separate_pass: true }
     }
 
@@ -173,10 +181,10 @@ impl TreatedInput {
 
     /// The input after smoothing alone.
     pub(crate) fn smoothed(&self, lowering: &mut Lowering<'_>, layer: LayerId) -> TensorId {
-        let Some(factors) = self.factors else { return self.source };
+        let Some((factors, side)) = self.factors else { return self.source };
         let (shape, format) = (lowering.shape(self.source), lowering.format(self.source));
         let output = lowering.produced(layer, "smoothed", shape, format);
-        let divide = DivideChannels { input: self.source, factors, side: ChannelSide::Activation, output };
+        let divide = DivideChannels { input: self.source, factors, side, output };
         lowering.push(layer, Path::Quantization, OpKind::DivideChannels(divide));
         output
     }
@@ -184,7 +192,7 @@ impl TreatedInput {
     /// The weight that belongs to it: with the factors multiplied into its rows, before the run.
     pub(crate) fn weight(&self, lowering: &mut Lowering<'_>, layer: LayerId, gemm: &LogicalGemm) -> TensorId {
         let input = lowering.right_operand(layer);
-        let Some(factors) = self.factors else { return input };
+        let Some((factors, _)) = self.factors else { return input };
         let output = lowering.prepared(layer, "w_smoothed", gemm.shape.right(), &crate::numerics::formats::FP32);
         let divide = DivideChannels { input, factors, side: ChannelSide::Weight, output };
         lowering.prepare(layer, Path::Quantization, OpKind::DivideChannels(divide));
