@@ -1,5 +1,6 @@
 //! The parts of lowering that every scheme shares: naming tensors, placing operations, element-wise layers.
 
+mod absorption;
 mod block_operands;
 mod outside;
 
@@ -14,7 +15,7 @@ use crate::program::op::{
 use crate::program::tensor::{ConstantId, Origin, ProgramTensor, TensorId};
 use crate::program::verify::scope_shape;
 use crate::program::{Deviation, Program, ProgramLayer};
-use crate::scheme::absorption::absorbed;
+use crate::scheme::lowering::absorption::absorbed;
 use crate::scheme::made::Made;
 use crate::scheme::{Scheme, lower_product};
 use crate::shape::{GemmShape, MatrixShape};

@@ -3,7 +3,6 @@
 //! A scheme sees the workload and its own parameters, never the hardware: what a machine makes of the operations is the
 //! schedule's business. A new scheme is one file and one line in [`ALL`].
 
-mod absorption;
 pub mod blocks;
 pub mod cast;
 pub mod fallback;

@@ -11,7 +11,7 @@ use crate::workload::layer::{Layer, LayerOperation, LogicalGemm, ValueRef};
 use crate::workload::vector::VectorArithmetic;
 
 /// For each layer of `workload`, whether the layer before it takes up the factors by which `scheme` smooths its input.
-pub(crate) fn absorbed(workload: &Workload, scheme: &dyn Scheme, calibration: Option<&Calibration>) -> Vec<bool> {
+pub(super) fn absorbed(workload: &Workload, scheme: &dyn Scheme, calibration: Option<&Calibration>) -> Vec<bool> {
     let layers = workload.layers();
     let mut absorbed = vec![false; layers.len()];
     if scheme.calibration().smoothing.is_none() {
