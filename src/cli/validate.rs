@@ -7,10 +7,10 @@ use crate::cli::arguments::ValidateArguments;
 use crate::cli::{CliError, print};
 use crate::config::diagnostics::nearest;
 use crate::config::output_file::{OutputFile, ResultFile};
-use crate::validate::{self, markdown};
+use crate::validate;
 
 /// The page; an earlier one is known by how it begins.
-const PAGE: ResultFile = ResultFile { noun: "a validation page", option: "--markdown", is_earlier: markdown::is_page };
+const PAGE: ResultFile = ResultFile { noun: "a validation page", option: "--markdown", is_earlier: validate::is_page };
 
 pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let sets = match (arguments.set.as_slice(), &arguments.rows) {
@@ -23,8 +23,8 @@ pub(super) fn run(arguments: &ValidateArguments) -> Result<ExitCode, CliError> {
     let place = arguments.markdown.as_ref().map(|path| OutputFile::try_new(path, PAGE)).transpose()?;
     let report = validate::run(&sets, arguments.rows.as_deref(), &near)?;
     if let (Some(place), Some(path)) = (place, &arguments.markdown) {
-        let command = format!("{} --markdown {}", markdown::COMMAND, path.display());
-        place.write(markdown::page(&report, &command))?;
+        let command = format!("{} --markdown {}", validate::PAGE_COMMAND, path.display());
+        place.write(validate::markdown_page(&report, &command))?;
     }
     if arguments.json {
         print(&serde_json::to_string_pretty(&report).expect("a validation report has string keys and plain values"))?;

@@ -288,7 +288,7 @@ layers:
         assert_eq!(values(&file_of("I16", "[3]", &words)), [-32768.0, -2.0, 32767.0]);
         // OCP 8-bit floating point specification, tables 1 and 2: 1, the largest number, the smallest subnormal.
         assert_eq!(values(&file_of("F8_E4M3", "[3]", &[0x38, 0x7E, 0x81])), [1.0, 448.0, -0.001_953_125]);
-        assert_eq!(values(&file_of("F8_E5M2", "[3]", &[0x3C, 0x7B, 0x81])), [1.0, 57344.0, -1.525_878_906_25e-5]);
+        assert_eq!(values(&file_of("F8_E5M2", "[3]", &[0x3C, 0x7B, 0x81])), [1.0, 57344.0, -1.0 / 65536.0]);
         for (dtype, code) in [("F8_E4M3", 0x7F), ("F8_E5M2", 0x7C), ("F8_E5M2", 0xFF)] {
             let error = loaded(&file_of(dtype, "[3]", &[0, code, 0])).unwrap_err().to_string();
             assert!(error.contains("at row 0, column 1"), "{dtype} {code:x}: {error}");

@@ -21,14 +21,17 @@ const HEADINGS: [&str; 9] = [
     "relative error",
 ];
 
-/// A count beside the errors, with its heading; its column is there where some layer has any.
-const LOSSES: [(&str, fn(&LayerNumerics) -> u64); 3] = [
+/// A count beside the errors, with its heading.
+type Loss = (&'static str, fn(&LayerNumerics) -> u64);
+
+/// Each has a column where some layer has any.
+const LOSSES: [Loss; 3] = [
     ("overflowed", |numerics| numerics.overflowed_sums),
     ("clipped", |numerics| numerics.clipped_values),
     ("not finite", |numerics| numerics.non_finite_values),
 ];
 
-fn losses(report: &Report) -> impl Iterator<Item = (&'static str, fn(&LayerNumerics) -> u64)> + '_ {
+fn losses(report: &Report) -> impl Iterator<Item = Loss> + '_ {
     LOSSES.into_iter().filter(|(_, of)| report.layers.iter().filter_map(|layer| layer.numerics).any(|it| of(&it) > 0))
 }
 

@@ -18,7 +18,7 @@ mod comparison;
 mod folder;
 mod integer_values;
 pub mod maestro;
-pub mod markdown;
+mod markdown;
 pub mod mx_rtl;
 pub mod numerics;
 pub mod nvdla;
@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::diagnostics::listed;
 pub use comparison::Comparison;
+pub use markdown::{COMMAND as PAGE_COMMAND, is_page, page as markdown_page};
 pub use report::{ErrorStatistic, ValidationReport, ValidationRow};
 
 /// A reference set.
